@@ -1,0 +1,35 @@
+# make test    environment (made once, shared by all clones) and all unmarked tests
+# make slow    heavy sweeps and trainings to an AP
+# make lint    ruff and docstring coverage
+# make golden  refresh the golden files from rfdetr 1.11.2
+# make env     the environment alone; its folder is printed
+#
+# PYTHON, RFDETR_MM_VENV, RFDETR_MM_CACHE, MMCV_FIND_LINKS: see
+# tools/dev/environment.sh.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: test slow lint golden env clean
+
+IN_ENV = env="$$(tools/dev/environment.sh)"; \
+	export PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" \
+	HF_HUB_OFFLINE=1 MPLBACKEND=Agg; "$$env/bin/python"
+
+test:
+	$(IN_ENV) -m pytest -m "not slow" --durations=10
+
+slow:
+	$(IN_ENV) -m pytest -m slow -s
+
+lint:
+	$(IN_ENV) -m ruff check . && "$$env/bin/python" -m ruff format --check . \
+	&& "$$env/bin/python" -m interrogate -q --fail-under 90 rfdetr_mm
+
+golden:
+	$(IN_ENV) tests/parity/refresh_golden.py
+
+env:
+	@tools/dev/environment.sh
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

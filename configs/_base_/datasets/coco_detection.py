@@ -1,0 +1,91 @@
+# COCO boxes, every image resized to a square. scale=None stands for the
+# image size, which a variant sets in both pipelines. It then hands them to
+# the data loaders again: those keep a copy of what they were given here.
+dataset_type = 'CocoDataset'
+data_root = 'data/coco/'
+backend_args = None
+
+# Upstream decodes by Pillow and ignores the EXIF orientation, and so do the
+# width, height and boxes in COCO files.
+load_image = dict(
+    type='LoadImageFromFile',
+    color_type='color_ignore_orientation',
+    imdecode_backend='pillow',
+    backend_args=backend_args)
+square_resize = dict(type='RFDETRResize', scale=None, kernel='validation')
+
+train_pipeline = [
+    load_image,
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='RandomApply',
+        prob=0.5,
+        transforms=[
+            # Short side of 400, 500 or 600 px, however long the other is.
+            dict(
+                type='RandomChoiceResize',
+                scales=[(400, 100000), (500, 100000), (600, 100000)],
+                resize_type='RFDETRResize',
+                keep_ratio=True),
+            dict(
+                type='RandomCrop',
+                crop_type='absolute_range',
+                crop_size=(384, 600),
+                allow_negative_crop=True)
+        ]),
+    square_resize,
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs')
+]
+test_pipeline = [
+    load_image,
+    square_resize,
+    # Only for drawing the truth; without annotations, leave it out.
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                   'scale_factor'))
+]
+del load_image, square_resize
+
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='annotations/instances_train2017.json',
+        data_prefix=dict(img='train2017/'),
+        # Images without objects teach the background.
+        filter_cfg=dict(filter_empty_gt=False),
+        pipeline=train_pipeline,
+        backend_args=backend_args))
+val_dataloader = dict(
+    batch_size=4,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        ann_file='annotations/instances_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        test_mode=True,
+        pipeline=test_pipeline,
+        backend_args=backend_args))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type='CocoMetric',
+    ann_file=data_root + 'annotations/instances_val2017.json',
+    metric='bbox',
+    # At most 100 detections per image for every number, as COCO's own tables;
+    # mmdet's default counts 1000 for AP50, AP75 and AP by size.
+    proposal_nums=(1, 10, 100),
+    format_only=False,
+    backend_args=backend_args)
+test_evaluator = val_evaluator

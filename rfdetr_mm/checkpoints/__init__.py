@@ -1,0 +1,63 @@
+"""Checkpoint files: find, read safely, rename, convert in both directions.
+
+Imports PyTorch and the standard library only.
+"""
+
+from .class_rows import (
+    CLASS_ROW_WEIGHTS,
+    COCO_CATEGORY_IDS,
+    COCO_CLASSES,
+    resize_class_rows,
+)
+from .convert import ConversionReport, mmdet_to_upstream, upstream_to_mmdet
+from .dinov2 import dinov2_to_backbone, is_dinov2
+from .fit import fit_to_shapes, resize_position_table
+from .layouts import (
+    UpstreamFile,
+    read_upstream_layout,
+    to_mmdet_checkpoint,
+    to_upstream_checkpoint,
+)
+from .published import (
+    PUBLISHED_FILES,
+    PublishedFile,
+    atomic_file,
+    cache_dir,
+    download,
+    file_md5,
+    published_address,
+    resolve_weights,
+)
+from .reader import read_checkpoint, read_safetensors
+from .writer import check_target, summarise, write_checkpoint
+
+__all__ = [
+    'CLASS_ROW_WEIGHTS',
+    'COCO_CATEGORY_IDS',
+    'COCO_CLASSES',
+    'PUBLISHED_FILES',
+    'ConversionReport',
+    'PublishedFile',
+    'UpstreamFile',
+    'atomic_file',
+    'cache_dir',
+    'check_target',
+    'dinov2_to_backbone',
+    'download',
+    'file_md5',
+    'fit_to_shapes',
+    'is_dinov2',
+    'mmdet_to_upstream',
+    'published_address',
+    'read_checkpoint',
+    'read_safetensors',
+    'read_upstream_layout',
+    'resize_class_rows',
+    'resize_position_table',
+    'resolve_weights',
+    'summarise',
+    'to_mmdet_checkpoint',
+    'to_upstream_checkpoint',
+    'upstream_to_mmdet',
+    'write_checkpoint',
+]

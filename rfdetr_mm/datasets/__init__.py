@@ -1,0 +1,5 @@
+"""Data: the transforms that mmdet and mmcv do not have."""
+
+from .transforms import RFDETRResize
+
+__all__ = ['RFDETRResize']

@@ -1,0 +1,5 @@
+"""Image transforms, registered into mmdet's ``TRANSFORMS``."""
+
+from .resize import RFDETRResize
+
+__all__ = ['RFDETRResize']

@@ -1,0 +1,154 @@
+"""How mmengine finds and reads checkpoints once the plugin is imported.
+
+``load_from``, ``init_cfg`` and every other place that names a checkpoint ask
+mmengine's :class:`CheckpointLoader`. The loaders here replace its local and
+web ones and add ``rfdetr://``: files are read as data only, and RF-DETR's and
+DINOv2's own layouts are converted on the way.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from mmengine.dist import barrier, get_rank
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+
+from rfdetr_mm.checkpoints import (
+    download,
+    published_address,
+    read_checkpoint,
+    resolve_weights,
+    to_mmdet_checkpoint,
+)
+from rfdetr_mm.checkpoints.reader import MapLocation
+
+_HASHED_NAME = re.compile(r'-[0-9a-f]{8,}\.')
+
+
+def register_checkpoint_loaders() -> None:
+    """Put the safe loaders into mmengine's table; other schemes stay."""
+    for prefixes, loader in (
+        ('', load_from_local),
+        (('http://', 'https://'), load_from_http),
+        ('rfdetr://', load_from_rfdetr),
+    ):
+        CheckpointLoader.register_scheme(prefixes, loader, force=True)
+
+
+def load_from_local(
+    filename: str, map_location: MapLocation | None = None
+) -> dict[str, Any]:
+    """Load a checkpoint file.
+
+    Args:
+        filename: Its path.
+        map_location: Device for the tensors; the CPU if None.
+
+    Returns:
+        Upstream's and DINOv2's files converted, see
+        :func:`rfdetr_mm.checkpoints.to_mmdet_checkpoint`; any other file as
+        it is.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read as data, or is an RF-DETR file
+            that cannot be converted.
+    """
+    content = read_checkpoint(filename, map_location or 'cpu')
+    try:
+        checkpoint, report = to_mmdet_checkpoint(content)
+    except ValueError as error:
+        raise ValueError(f'{filename}: {error}') from error
+    if report is not None:
+        print_log(
+            f'Converted {Path(filename).name} on loading: '
+            + '; '.join([f'{report.num_parameters} numbers', *report.notes]),
+            logger='current',
+        )
+    return checkpoint
+
+
+def load_from_rfdetr(
+    filename: str, map_location: MapLocation | None = None
+) -> dict[str, Any]:
+    """Load a published RF-DETR file, e.g. ``rfdetr://rf-detr-nano.pth``.
+
+    Args:
+        filename: The address. XL and 2XL files want
+            ``?accept_platform_model_license=1`` at its end.
+        map_location: Device for the tensors; the CPU if None.
+
+    Returns:
+        The converted checkpoint.
+
+    Raises:
+        ValueError: If the name is unknown, the licence not accepted or the
+            file's MD5 wrong.
+        ConnectionError: If the download fails.
+    """
+    path = _on_rank_0_first(lambda: resolve_weights(filename))
+    return load_from_local(str(path), map_location)
+
+
+def load_from_http(
+    filename: str,
+    map_location: MapLocation | None = None,
+    model_dir: str | None = None,
+) -> dict[str, Any]:
+    """Load a checkpoint from a web address.
+
+    Args:
+        filename: The address. Those of published RF-DETR files are treated
+            as their ``rfdetr://`` names.
+        map_location: Device for the tensors; the CPU if None.
+        model_dir: Cache folder, ``<torch hub>/checkpoints`` by default.
+
+    Returns:
+        As :func:`load_from_local`.
+
+    Raises:
+        ConnectionError: If the download fails; no partial file is left.
+        ValueError: If the file cannot be read as data.
+    """
+    address = published_address(filename)
+    if address is not None:
+        return load_from_rfdetr(address, map_location)
+    path = _cached_path(filename, model_dir)
+
+    def fetch() -> Path:
+        if not path.exists():
+            print_log(f'Downloading {filename} to {path}', logger='current')
+            download(filename, path)
+        return path
+
+    return load_from_local(str(_on_rank_0_first(fetch)), map_location)
+
+
+def _cached_path(url: str, model_dir: str | None) -> Path:
+    """Where a web file is kept.
+
+    Names that carry a hash are kept where PyTorch keeps them. Others, such
+    as ``checkpoint.pth``, are not unique and get a folder per address.
+    """
+    folder = Path(
+        model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    )
+    name = Path(urlparse(url).path).name or 'checkpoint'
+    if not _HASHED_NAME.search(name):
+        folder = folder / hashlib.sha256(url.encode()).hexdigest()[:12]
+    return folder / name
+
+
+def _on_rank_0_first(fetch: Callable[[], Path]) -> Path:
+    """Let one process download; the others then find the file."""
+    try:
+        path = fetch() if get_rank() == 0 else None
+    finally:
+        barrier()
+    return path or fetch()

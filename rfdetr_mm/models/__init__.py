@@ -1,0 +1,31 @@
+"""RF-DETR's modules, in mmdet's registries.
+
+Data flow, one way (L decoder layers, G groups: 13 in training and 1 in
+evaluation, Q queries per group, K classes)::
+
+    images             (bs, 3, h_px, w_px), sides % (patch * windows) == 0
+     -> WindowedDINOv2       4 x (bs, C, h_px / patch, w_px / patch)
+     -> MultiScaleProjector  1 or 2 x (bs, embed_dims, grid_h, grid_w)
+     -> QuerySelector        boxes and logits of the G * Q best positions
+     -> RFDETRDecoder        (L, bs, G * Q, embed_dims) from learned queries
+     -> branches             logits (L, bs, G * Q, K), boxes (L, bs, G * Q, 4)
+     -> loss                 one assignment for each layer and group
+     -> predict              last layer, best max_per_img, xyxy in pixels
+"""
+
+from .backbones import WindowedDINOv2
+from .dense_heads import RFDETRHead
+from .detectors import RFDETR
+from .losses import IABCELoss
+from .necks import MultiScaleProjector
+from .task_modules import FocalLogitCost, GroupHungarianAssigner
+
+__all__ = [
+    'RFDETR',
+    'FocalLogitCost',
+    'GroupHungarianAssigner',
+    'IABCELoss',
+    'MultiScaleProjector',
+    'RFDETRHead',
+    'WindowedDINOv2',
+]

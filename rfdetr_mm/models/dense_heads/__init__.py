@@ -1,0 +1,5 @@
+"""Dense heads."""
+
+from .rfdetr_head import RFDETRHead
+
+__all__ = ['RFDETRHead']

@@ -1,0 +1,500 @@
+"""RF-DETR's head: select queries, decode, classify and place boxes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.layers import MLP
+from mmdet.models.utils import unpack_gt_instances
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures import OptSampleList, SampleList
+from mmdet.structures.bbox import (
+    bbox_cxcywh_to_xyxy,
+    bbox_overlaps,
+    bbox_xyxy_to_cxcywh,
+)
+from mmdet.utils import (
+    InstanceList,
+    OptConfigType,
+    OptMultiConfig,
+    reduce_mean,
+)
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..layers.box_deltas import apply_box_deltas
+from ..layers.decoder import RFDETRDecoder
+from ..layers.decoder_memory import build_memory
+from ..layers.match_errors import match_errors
+from ..layers.query_rows import cut_query_rows, refuse_other_classes
+from ..layers.query_selector import QuerySelector, SelectedProposals
+from ..layers.state_dict_check import refuse_mis_shaped
+
+PRIOR_PROBABILITY = 0.01  # of every class at the start, as in focal loss
+BOX_EPS = 1e-7  # keeps IoU finite for empty boxes
+
+
+@dataclass
+class HeadOutputs:
+    """Everything the head computes from the maps.
+
+    Attributes:
+        cls_scores: Logits of all layers, shape (num_layers, bs,
+            num_groups * num_queries, num_classes).
+        bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
+            num_groups * num_queries, 4).
+        proposals: What the queries were selected from.
+        num_groups: Groups that were run.
+    """
+
+    cls_scores: Tensor
+    bbox_preds: Tensor
+    proposals: SelectedProposals
+    num_groups: int
+
+
+@MODELS.register_module()
+class RFDETRHead(BaseDenseHead):
+    """Two-stage, Group-DETR head over one or two maps.
+
+    Works under any ``SingleStageDetector`` whose neck gives maps of
+    ``embed_dims`` channels, one for each ``decoder.num_levels``.
+
+    Training runs ``num_groups`` groups of queries, each matched on its own;
+    evaluation runs the first. A grid of fewer cells than ``num_queries``
+    gives that many queries in every group, groups kept aligned (upstream
+    misaligns them there).
+
+    Args:
+        num_classes: Classes, without background.
+        embed_dims: Channels of the maps and queries.
+        num_queries: Queries of a group.
+        num_groups: Groups in training; upstream's 13.
+        decoder: Arguments of :class:`RFDETRDecoder` but ``embed_dims``.
+        loss_cls: Of type :class:`IABCELoss` or another with the interface
+            of mmdet's ``QualityFocalLoss``.
+        loss_bbox: On normalised (cx, cy, w, h).
+        loss_iou: On normalised (x1, y1, x2, y2).
+        train_cfg: ``dict(assigner=...)``.
+        test_cfg: ``dict(max_per_img=...)``.
+        init_cfg: mmengine's.
+
+    Source: rfdetr 1.11.2, LWDETR, Transformer, SetCriterion, PostProcess.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embed_dims: int = 256,
+        num_queries: int = 300,
+        num_groups: int = 13,
+        decoder: OptConfigType = None,
+        loss_cls: OptConfigType = None,
+        loss_bbox: OptConfigType = None,
+        loss_iou: OptConfigType = None,
+        train_cfg: OptConfigType = None,
+        test_cfg: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_classes = num_classes
+        self.num_queries = num_queries
+        self.num_groups = num_groups
+        self.test_cfg = test_cfg
+        self.assigner = None
+        if train_cfg is not None:
+            self.assigner = TASK_UTILS.build(train_cfg['assigner'])
+        self.loss_cls = MODELS.build(loss_cls or dict(type='IABCELoss'))
+        self.loss_bbox = MODELS.build(
+            loss_bbox or dict(type='L1Loss', loss_weight=5.0)
+        )
+        self.loss_iou = MODELS.build(
+            loss_iou or dict(type='GIoULoss', eps=BOX_EPS, loss_weight=2.0)
+        )
+        self.query_selector = QuerySelector(
+            num_groups, embed_dims, num_classes
+        )
+        self.query_embedding = nn.Parameter(
+            torch.randn(num_groups, num_queries, embed_dims)
+        )
+        self.query_box_deltas = nn.Parameter(
+            torch.zeros(num_groups, num_queries, 4)
+        )
+        self.decoder = RFDETRDecoder(
+            **{'num_layers': 3, **(decoder or {}), 'embed_dims': embed_dims}
+        )
+        self.cls_branch = nn.Linear(embed_dims, num_classes)
+        self.reg_branch = MLP(embed_dims, embed_dims, 4, num_layers=3)
+        self._reset_branches()
+
+    def _reset_branches(self) -> None:
+        """Give the proposals' branches the values of the final ones."""
+        logit = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
+        nn.init.constant_(self.cls_branch.bias, logit)
+        nn.init.zeros_(self.reg_branch.layers[-1].weight)
+        nn.init.zeros_(self.reg_branch.layers[-1].bias)
+        copies = [(self.query_selector.cls_branch, self.cls_branch)]
+        copies += zip(self.query_selector.reg_branch, self.reg_branch.layers)
+        with torch.no_grad():
+            for grouped, single in copies:
+                grouped.weight.copy_(single.weight)
+                grouped.bias.copy_(single.bias)
+
+    def forward(
+        self, x: Sequence[Tensor], batch_data_samples: OptSampleList = None
+    ) -> tuple[Tensor, Tensor]:
+        """Run selection, decoder and branches.
+
+        Args:
+            x: Maps, one for each level, shape (bs, embed_dims, h, w).
+            batch_data_samples: With ``batch_input_shape`` and
+                ``img_shape``; without them nothing is taken for padding.
+
+        Returns:
+            Logits (num_layers, bs, num_queries, num_classes) and
+            normalised, unclamped (cx, cy, w, h) (num_layers, bs,
+            num_queries, 4); num_groups * num_queries in training.
+        """
+        outs = self._decode(x, batch_data_samples, self._groups_to_run())
+        return outs.cls_scores, outs.bbox_preds
+
+    def _groups_to_run(self) -> int:
+        return self.num_groups if self.training else 1
+
+    def _decode(
+        self,
+        x: Sequence[Tensor],
+        batch_data_samples: OptSampleList,
+        num_groups: int,
+    ) -> HeadOutputs:
+        if len(x) != self.decoder.num_levels:
+            raise ValueError(
+                f'the head decodes {self.decoder.num_levels} maps '
+                f'(decoder.num_levels), the neck gave {len(x)}'
+            )
+        memory = build_memory(x, batch_data_samples)
+        proposals = self.query_selector(memory, self.num_queries, num_groups)
+        boxes = proposals.bboxes_cxcywh_norm
+        bs, num_selected = len(boxes), boxes.shape[1] // num_groups
+        query, deltas = (
+            rows[:num_groups, :num_selected].flatten(0, 1).expand(bs, -1, -1)
+            for rows in (self.query_embedding, self.query_box_deltas)
+        )
+        reference_boxes = apply_box_deltas(boxes.detach(), deltas)
+        hidden_states = self.decoder(
+            query, reference_boxes, memory, num_groups
+        )
+        return HeadOutputs(
+            cls_scores=self.cls_branch(hidden_states),
+            bbox_preds=apply_box_deltas(
+                reference_boxes, self.reg_branch(hidden_states)
+            ),
+            proposals=proposals,
+            num_groups=num_groups,
+        )
+
+    def loss(
+        self, x: Sequence[Tensor], batch_data_samples: SampleList
+    ) -> dict[str, Tensor]:
+        """Compute all losses.
+
+        Args:
+            x: Maps, one for each level.
+            batch_data_samples: With ``gt_instances`` in pixels of the
+                network's input.
+
+        Returns:
+            ``loss_cls``, ``loss_bbox``, ``loss_iou`` of the last layer,
+            with ``d{i}.`` in front of the earlier ones, with ``enc_`` in
+            front of the proposals; logged only: ``class_error`` (percent of
+            matched queries whose best class is wrong), ``cardinality_error``
+            (queries above 0.5 minus objects, mean of absolutes).
+        """
+        outs = self._decode(x, batch_data_samples, self._groups_to_run())
+        gt_instances, _, img_metas = unpack_gt_instances(batch_data_samples)
+        return self.loss_by_feat(outs, gt_instances, img_metas)
+
+    def loss_and_predict(
+        self,
+        x: Sequence[Tensor],
+        batch_data_samples: SampleList,
+        proposal_cfg: OptConfigType = None,
+    ) -> tuple[dict[str, Tensor], InstanceList]:
+        """Compute losses and the first group's detections in one pass.
+
+        Args:
+            x: Maps, one for each level.
+            batch_data_samples: See :meth:`loss`.
+            proposal_cfg: Of mmdet's interface; the detections follow
+                ``test_cfg``.
+
+        Returns:
+            See :meth:`loss` and :meth:`predict`; boxes in pixels of the
+            network's input.
+        """
+        outs = self._decode(x, batch_data_samples, self._groups_to_run())
+        gt_instances, _, img_metas = unpack_gt_instances(batch_data_samples)
+        losses = self.loss_by_feat(outs, gt_instances, img_metas)
+        num_queries = outs.cls_scores.shape[2] // outs.num_groups
+        detections = self.predict_by_feat(
+            outs.cls_scores[:, :, :num_queries].detach(),
+            outs.bbox_preds[:, :, :num_queries].detach(),
+            img_metas,
+            rescale=False,
+        )
+        return losses, detections
+
+    def loss_by_feat(
+        self,
+        outs: HeadOutputs,
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+    ) -> dict[str, Tensor]:
+        """Compute all losses from the head's outputs.
+
+        Args:
+            outs: Of this head.
+            batch_gt_instances: Boxes (x1, y1, x2, y2) in pixels of the
+                network's input, and labels.
+            batch_img_metas: With ``img_shape``.
+
+        Returns:
+            See :meth:`loss`.
+        """
+        # Every object is matched once per group; the mean over processes
+        # keeps the magnitude the same for any number of them.
+        num_boxes = sum(len(gt) for gt in batch_gt_instances)
+        avg_factor = outs.cls_scores.new_tensor(
+            float(num_boxes * outs.num_groups)
+        )
+        avg_factor = reduce_mean(avg_factor).clamp(min=1.0).item()
+
+        layers = {
+            f'd{i}.': (outs.cls_scores[i], outs.bbox_preds[i])
+            for i in range(len(outs.cls_scores))
+        }
+        layers[''] = layers.pop(f'd{len(outs.cls_scores) - 1}.')
+        proposals = outs.proposals
+        layers['enc_'] = (proposals.cls_scores, proposals.bboxes_cxcywh_norm)
+        losses: dict[str, Tensor] = {}
+        for prefix, (cls_scores, bbox_preds) in layers.items():
+            terms = self.loss_by_feat_single(
+                cls_scores.float(),
+                bbox_preds.float(),
+                batch_gt_instances,
+                batch_img_metas,
+                outs.num_groups,
+                avg_factor,
+            )
+            if prefix:
+                terms = {k: v for k, v in terms.items() if 'loss' in k}
+            losses.update({prefix + k: v for k, v in terms.items()})
+        return losses
+
+    def loss_by_feat_single(
+        self,
+        cls_scores: Tensor,
+        bbox_preds: Tensor,
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+        num_groups: int,
+        avg_factor: float,
+    ) -> dict[str, Tensor]:
+        """Compute the losses of one layer, with its own assignment.
+
+        Args:
+            cls_scores: Logits, shape (bs, num_queries, num_classes).
+            bbox_preds: Normalised (cx, cy, w, h), shape (bs, num_queries,
+                4).
+            batch_gt_instances: Boxes in pixels, and labels.
+            batch_img_metas: With ``img_shape``.
+            num_groups: Groups among the queries.
+            avg_factor: Divisor of all sums.
+
+        Returns:
+            The three losses and the two logged values.
+        """
+        labels = cls_scores.new_full(
+            cls_scores.shape[:2], self.num_classes, dtype=torch.long
+        )
+        rows, gt_bboxes_cxcywh_norm = [], []
+        for i, (gt_instances, img_meta) in enumerate(
+            zip(batch_gt_instances, batch_img_metas)
+        ):
+            size_px = _image_size_px(bbox_preds, img_meta)
+            query_inds, gt_inds = self._match(
+                cls_scores[i],
+                bbox_preds[i],
+                gt_instances,
+                img_meta,
+                size_px,
+                num_groups,
+            )
+            labels[i, query_inds] = gt_instances.labels[gt_inds]
+            rows.append(query_inds + i * cls_scores.shape[1])
+            gt_bboxes_cxcywh_norm.append(
+                bbox_xyxy_to_cxcywh(gt_instances.bboxes[gt_inds] / size_px)
+            )
+        matched = torch.cat(rows)
+        targets = torch.cat(gt_bboxes_cxcywh_norm)
+        preds = bbox_preds.flatten(0, 1)[matched]
+        preds_xyxy = bbox_cxcywh_to_xyxy(preds)
+        targets_xyxy = bbox_cxcywh_to_xyxy(targets)
+        ious = cls_scores.new_zeros(labels.numel())
+        ious[matched] = bbox_overlaps(
+            preds_xyxy.detach(), targets_xyxy, is_aligned=True, eps=BOX_EPS
+        )
+        flat_scores, flat_labels = cls_scores.flatten(0, 1), labels.flatten()
+        return dict(
+            loss_cls=self.loss_cls(
+                flat_scores, (flat_labels, ious), avg_factor=avg_factor
+            ),
+            loss_bbox=self.loss_bbox(preds, targets, avg_factor=avg_factor),
+            loss_iou=self.loss_iou(
+                preds_xyxy, targets_xyxy, avg_factor=avg_factor
+            ),
+            **match_errors(
+                cls_scores.detach(), matched, flat_labels, batch_gt_instances
+            ),
+        )
+
+    @torch.no_grad()
+    def _match(
+        self,
+        cls_scores: Tensor,
+        bboxes_cxcywh_norm: Tensor,
+        gt_instances: InstanceData,
+        img_meta: dict,
+        size_px: Tensor,
+        num_groups: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Matched (query indices, object indices) of one image."""
+        if self.assigner is None:
+            raise ValueError(
+                'the losses need train_cfg=dict(assigner=...); the model was '
+                'built without it'
+            )
+        pred_instances = InstanceData(
+            scores=cls_scores,
+            bboxes=bbox_cxcywh_to_xyxy(bboxes_cxcywh_norm) * size_px,
+        )
+        result = self.assigner.assign(
+            pred_instances, gt_instances, img_meta, num_groups=num_groups
+        )
+        query_inds = result.gt_inds.nonzero().squeeze(-1)
+        return query_inds, result.gt_inds[query_inds] - 1
+
+    def predict(
+        self,
+        x: Sequence[Tensor],
+        batch_data_samples: SampleList,
+        rescale: bool = True,
+    ) -> InstanceList:
+        """Detect objects.
+
+        Args:
+            x: Maps, one for each level.
+            batch_data_samples: With ``img_shape`` and, to rescale,
+                ``scale_factor``.
+            rescale: Give boxes in pixels of the original image instead of
+                the network's input.
+
+        Returns:
+            For each image ``scores``, ``labels`` and ``bboxes`` (x1, y1,
+            x2, y2), best first, at most ``test_cfg.max_per_img``.
+        """
+        outs = self._decode(x, batch_data_samples, num_groups=1)
+        return self.predict_by_feat(
+            outs.cls_scores,
+            outs.bbox_preds,
+            [sample.metainfo for sample in batch_data_samples],
+            rescale=rescale,
+        )
+
+    def predict_by_feat(
+        self,
+        cls_scores: Tensor,
+        bbox_preds: Tensor,
+        batch_img_metas: list[dict],
+        rescale: bool = True,
+    ) -> InstanceList:
+        """Turn the last layer's outputs into detections.
+
+        Args:
+            cls_scores: Logits, shape (num_layers, bs, num_queries,
+                num_classes).
+            bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
+                num_queries, 4).
+            batch_img_metas: See :meth:`predict`.
+            rescale: See :meth:`predict`.
+
+        Returns:
+            See :meth:`predict`.
+        """
+        return [
+            self._predict_by_feat_single(scores, boxes, img_meta, rescale)
+            for scores, boxes, img_meta in zip(
+                cls_scores[-1].float(), bbox_preds[-1].float(), batch_img_metas
+            )
+        ]
+
+    def _predict_by_feat_single(
+        self,
+        cls_scores: Tensor,
+        bboxes_cxcywh_norm: Tensor,
+        img_meta: dict,
+        rescale: bool,
+    ) -> InstanceData:
+        # Stable, so that equal scores keep the order of queries and classes.
+        scores, order = (
+            cls_scores.sigmoid().flatten().sort(descending=True, stable=True)
+        )
+        max_per_img = (self.test_cfg or {}).get(
+            'max_per_img', self.num_queries
+        )
+        order = order[:max_per_img]
+        size_px = _image_size_px(bboxes_cxcywh_norm, img_meta)
+        bboxes = bbox_cxcywh_to_xyxy(
+            bboxes_cxcywh_norm[order // self.num_classes]
+        )
+        bboxes = torch.min((bboxes * size_px).clamp(min=0), size_px)
+        if rescale:
+            scale_w, scale_h = img_meta['scale_factor'][:2]
+            bboxes = bboxes / bboxes.new_tensor([scale_w, scale_h] * 2)
+        return InstanceData(
+            bboxes=bboxes,
+            scores=scores[:max_per_img],
+            labels=order % self.num_classes,
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args, **kwargs
+    ) -> None:
+        self.adapt_state_dict(state_dict, prefix)
+        refuse_mis_shaped(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def adapt_state_dict(self, state_dict: dict, prefix: str = '') -> None:
+        """Cut groups and queries to this model's, in place.
+
+        More queries than the checkpoint has keep their own values, with a
+        warning. Class rows are never changed here: see ``ClassRowsHook``.
+
+        Args:
+            state_dict: Keys to values; only entries are replaced, the
+                tensors themselves stay as they are.
+            prefix: What this head's keys begin with.
+
+        Raises:
+            ValueError: If the number of classes is another.
+        """
+        refuse_other_classes(self.num_classes, state_dict, prefix)
+        cut_query_rows(self, state_dict, prefix)
+
+
+def _image_size_px(like: Tensor, img_meta: dict) -> Tensor:
+    """(w, h, w, h) of the unpadded network input in pixels, shape (4,)."""
+    height_px, width_px = img_meta['img_shape'][:2]
+    return like.new_tensor([width_px, height_px, width_px, height_px])

@@ -1,0 +1,5 @@
+"""Detectors."""
+
+from .rfdetr import RFDETR
+
+__all__ = ['RFDETR']

@@ -1,0 +1,50 @@
+"""The RF-DETR detector."""
+
+from mmdet.models.detectors import SingleStageDetector
+from mmdet.registry import MODELS
+from mmdet.structures import OptSampleList
+from torch import Tensor
+
+from ..layers.state_dict_check import refuse_misfits
+
+
+@MODELS.register_module()
+class RFDETR(SingleStageDetector):
+    """Backbone, neck and :class:`RFDETRHead`, in one direction.
+
+    RF-DETR has no transformer encoder, so mmdet's ``DetectionTransformer``
+    does not fit: the head owns query selection and decoder.
+
+    Differs from its parent: the head sees the samples in ``mode='tensor'``
+    too (for padding), and a checkpoint either fits in full or is refused
+    before anything is loaded.
+
+    Source: "RF-DETR: Neural Architecture Search for Real-Time Detection
+        Transformers" (arXiv 2511.09554); rfdetr 1.11.2, LWDETR.
+    """
+
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None
+    ) -> tuple[Tensor, ...]:
+        """Run the network without post-processing.
+
+        Args:
+            batch_inputs: Normalised images, shape (bs, 3, h_px, w_px).
+            batch_data_samples: Their meta data; without it nothing is
+                taken for padding.
+
+        Returns:
+            Of :meth:`RFDETRHead.forward`.
+        """
+        return self.bbox_head(
+            self.extract_feat(batch_inputs), batch_data_samples
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args, **kwargs
+    ) -> None:
+        for name, module in self.named_children():
+            if hasattr(module, 'adapt_state_dict'):
+                module.adapt_state_dict(state_dict, f'{prefix}{name}.')
+        refuse_misfits(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

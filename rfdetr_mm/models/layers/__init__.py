@@ -1,0 +1,1 @@
+"""Layers that the registry modules are built from."""

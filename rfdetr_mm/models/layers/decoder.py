@@ -1,0 +1,160 @@
+"""Group-DETR decoder with references that stay the same in all layers."""
+
+import torch
+from mmcv.cnn.bricks.transformer import FFN
+from mmdet.models.layers import MLP, coordinate_to_encoding
+from torch import Tensor, nn
+
+from .decoder_memory import DecoderMemory
+from .deformable_attention import DeformableAttention
+
+
+class RFDETRDecoderLayer(nn.Module):
+    """Post-norm layer: self-attention within a group, sampling, FFN.
+
+    Args:
+        embed_dims: Channels of a query.
+        num_levels: Maps in the memory.
+        self_attn_num_heads: Heads of the self-attention.
+        cross_attn_num_heads: Heads of the deformable attention.
+        num_points: Sampled points per head and level.
+        feedforward_channels: Hidden channels of the FFN.
+
+    Source: rfdetr 1.11.2, TransformerDecoderLayer.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_levels: int,
+        self_attn_num_heads: int,
+        cross_attn_num_heads: int,
+        num_points: int,
+        feedforward_channels: int,
+    ) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(
+            embed_dims, self_attn_num_heads, batch_first=True
+        )
+        self.cross_attn = DeformableAttention(
+            embed_dims, cross_attn_num_heads, num_levels, num_points
+        )
+        self.ffn = FFN(embed_dims, feedforward_channels, ffn_drop=0.0)
+        self.norms = nn.ModuleList(nn.LayerNorm(embed_dims) for _ in range(3))
+        for weight in (*self.self_attn.parameters(), *self.ffn.parameters()):
+            if weight.dim() > 1:
+                nn.init.xavier_uniform_(weight)
+
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        reference_boxes: Tensor,
+        memory: DecoderMemory,
+        num_groups: int,
+    ) -> Tensor:
+        """Refine the queries.
+
+        Args:
+            query: Shape (bs, num_groups * num_queries, embed_dims).
+            query_pos: Same shape.
+            reference_boxes: Shape (bs, num_groups * num_queries,
+                num_levels, 4), see :class:`DeformableAttention`.
+            memory: Maps as tokens.
+            num_groups: Groups that must not see each other.
+
+        Returns:
+            Same shape as ``query``.
+        """
+        # Groups become rows of the batch: (bs * num_groups, q, C)
+        value = query.view(len(query) * num_groups, -1, query.shape[2])
+        key = value + query_pos.view_as(value)
+        attended = self.self_attn(key, key, value, need_weights=False)[0]
+        query = self.norms[0](query + attended.reshape(query.shape))
+        attended = self.cross_attn(query + query_pos, reference_boxes, memory)
+        query = self.norms[1](query + attended)
+        return self.norms[2](self.ffn(query))
+
+
+class RFDETRDecoder(nn.Module):
+    """Stack of decoder layers over fixed reference boxes.
+
+    Args:
+        num_layers: Decoder layers.
+        embed_dims: Channels of a query.
+        num_levels: Maps in the memory.
+        self_attn_num_heads: Heads of the self-attention.
+        cross_attn_num_heads: Heads of the deformable attention.
+        num_points: Sampled points per head and level.
+        feedforward_channels: Hidden channels of the FFN.
+
+    Source: LW-DETR (arXiv 2406.03459); rfdetr 1.11.2, TransformerDecoder
+        with lite_refpoint_refine.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        embed_dims: int,
+        num_levels: int = 1,
+        self_attn_num_heads: int = 8,
+        cross_attn_num_heads: int = 16,
+        num_points: int = 2,
+        feedforward_channels: int = 2048,
+    ) -> None:
+        super().__init__()
+        self.embed_dims = embed_dims
+        self.num_levels = num_levels
+        self.layers = nn.ModuleList(
+            RFDETRDecoderLayer(
+                embed_dims,
+                num_levels,
+                self_attn_num_heads,
+                cross_attn_num_heads,
+                num_points,
+                feedforward_channels,
+            )
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(embed_dims)
+        self.query_pos_mlp = MLP(
+            2 * embed_dims, embed_dims, embed_dims, num_layers=2
+        )
+        for layer in self.query_pos_mlp.layers:
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(
+        self,
+        query: Tensor,
+        reference_boxes: Tensor,
+        memory: DecoderMemory,
+        num_groups: int,
+    ) -> Tensor:
+        """Run all layers.
+
+        Args:
+            query: Shape (bs, num_groups * num_queries, embed_dims).
+            reference_boxes: Normalised (cx, cy, w, h) relative to the
+                unpadded image, not clamped, shape (bs, num_groups *
+                num_queries, 4).
+            memory: Maps as tokens.
+            num_groups: Groups that must not see each other.
+
+        Returns:
+            Normed output of every layer, shape (num_layers, bs, num_groups
+            * num_queries, embed_dims).
+        """
+        ratios = memory.valid_ratios  # (bs, num_levels, 2)
+        references = reference_boxes[:, :, None] * torch.cat(
+            [ratios, ratios], dim=-1
+        ).unsqueeze(1)
+        query_pos = self.query_pos_mlp(
+            coordinate_to_encoding(
+                references[:, :, 0], num_feats=self.embed_dims // 2
+            )
+        )
+        hidden_states = []
+        for layer in self.layers:
+            query = layer(query, query_pos, references, memory, num_groups)
+            hidden_states.append(self.norm(query))
+        return torch.stack(hidden_states)

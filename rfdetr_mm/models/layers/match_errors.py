@@ -1,0 +1,36 @@
+"""How far the matched queries are from the objects, for the log."""
+
+from mmdet.utils import InstanceList
+from torch import Tensor
+
+
+def match_errors(
+    cls_scores: Tensor,
+    matched: Tensor,
+    flat_labels: Tensor,
+    batch_gt_instances: InstanceList,
+) -> dict[str, Tensor]:
+    """Two values that are logged, never minimised.
+
+    Args:
+        cls_scores: Logits, shape (bs, num_queries, num_classes).
+        matched: Matched rows among the bs * num_queries, shape
+            (num_matched,).
+        flat_labels: Class of every row, shape (bs * num_queries,).
+        batch_gt_instances: Objects of each image.
+
+    Returns:
+        ``class_error``: percent of matched queries whose best class is
+        wrong; ``cardinality_error``: mean over images of |queries above 0.5
+        - objects|.
+
+    Source: rfdetr 1.11.2, SetCriterion.loss_labels, loss_cardinality.
+    """
+    best = cls_scores.flatten(0, 1)[matched].argmax(dim=-1)
+    correct = (best == flat_labels[matched]).float()
+    counts = cls_scores.new_tensor([len(gt) for gt in batch_gt_instances])
+    confident = (cls_scores.sigmoid().amax(dim=-1) > 0.5).sum(dim=1)
+    return dict(
+        class_error=100 * (1 - correct.sum() / max(len(correct), 1)),
+        cardinality_error=(confident - counts).abs().mean(),
+    )

@@ -1,0 +1,69 @@
+"""Fitting a checkpoint's groups, queries and classes to a head."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+QUERY_KEYS = ('query_embedding', 'query_box_deltas')
+
+
+def cut_query_rows(
+    head: nn.Module, state_dict: dict[str, Tensor], prefix: str
+) -> None:
+    """Keep the first groups and the first queries of each, in place.
+
+    Queries that the checkpoint lacks keep the head's own values, with a
+    warning.
+
+    Args:
+        head: With ``num_groups``, ``num_queries`` and parameters of the
+            names in ``QUERY_KEYS``, shape (num_groups, num_queries, C).
+        state_dict: Keys to values; only entries are replaced, the tensors
+            themselves stay as they are.
+        prefix: What the head's keys begin with.
+    """
+    for key in list(state_dict):
+        if key.startswith(f'{prefix}query_selector.'):
+            state_dict[key] = state_dict[key][: head.num_groups]
+    for name in QUERY_KEYS:
+        key = prefix + name
+        if key not in state_dict:
+            continue
+        rows = state_dict[key][: head.num_groups, : head.num_queries]
+        known = rows.shape[1]
+        if known < head.num_queries and len(rows) == head.num_groups:
+            warnings.warn(
+                f'{key}: the checkpoint has {known} queries in each group, '
+                f'the model num_queries={head.num_queries}; the '
+                f'{head.num_queries - known} others keep their initial '
+                'values and want training',
+                stacklevel=2,
+            )
+            own = getattr(head, name).detach()[:, known:]
+            rows = torch.cat([rows, own.to(rows)], dim=1)
+        state_dict[key] = rows
+
+
+def refuse_other_classes(
+    num_classes: int, state_dict: dict[str, Tensor], prefix: str
+) -> None:
+    """Raise if a checkpoint classifies into another number of classes.
+
+    Args:
+        num_classes: The head's classes.
+        state_dict: Keys to values.
+        prefix: What the head's keys begin with.
+
+    Raises:
+        ValueError: With both counts and the way out.
+    """
+    key = f'{prefix}cls_branch.weight'
+    if key in state_dict and len(state_dict[key]) != num_classes:
+        raise ValueError(
+            f'the checkpoint has {len(state_dict[key])} classes ({key}), the '
+            f'model has num_classes={num_classes}; nothing was loaded. Set '
+            "model.bbox_head.num_classes to the checkpoint's, or train from "
+            'it with load_from and the ClassRowsHook, which re-initialises '
+            'the rows'
+        )

@@ -1,0 +1,240 @@
+import pytest
+import torch
+from checkpoint_factory import EMBED, upstream_state_dict
+
+from rfdetr_mm.checkpoints import mmdet_to_upstream, upstream_to_mmdet
+from rfdetr_mm.checkpoints.class_rows import COCO_CATEGORY_IDS
+
+_NAMES = ('cat', 'dog', 'cow')
+_CLASS_KEYS = ('class_embed', 'enc_out_class_embed')
+
+
+def _is_class_row_key(key):
+    return any(name in key for name in _CLASS_KEYS)
+
+
+def test_keys_follow_the_contract():
+    ours, _ = upstream_to_mmdet(upstream_state_dict(scales='P3+P5'))
+    shapes = {key: tuple(tensor.shape) for key, tensor in ours.items()}
+    block = 'backbone.blocks.1'
+    layer = 'bbox_head.decoder.layers.1'
+    selector = 'bbox_head.query_selector'
+    expected = {
+        'backbone.cls_token': (1, 1, 8),
+        'backbone.mask_token': (1, 8),
+        'backbone.pos_embed': (1, 10, 8),
+        'backbone.patch_embed.weight': (8, 3, 4, 4),
+        f'{block}.attn.query.weight': (8, 8),
+        f'{block}.attn.proj.bias': (8,),
+        f'{block}.layer_scale2.weight': (8,),
+        f'{block}.mlp.fc1.weight': (32, 8),
+        'backbone.norm.bias': (8,),
+        'neck.resamplers.0.3.weight': (8, 4, 2, 2),
+        'neck.resamplers.1.0.conv.weight': (8, 8, 3, 3),
+        'neck.resamplers.1.3.norm.bias': (8,),
+        'neck.fusions.0.reduce.conv.weight': (12, 16, 1, 1),
+        'neck.fusions.1.bottlenecks.2.1.norm.weight': (6,),
+        'neck.fusions.1.expand.conv.weight': (12, 30, 1, 1),
+        'neck.norms.1.weight': (12,),
+        f'{selector}.proj.weight': (3, EMBED, EMBED),
+        f'{selector}.norm.bias': (3, EMBED),
+        f'{selector}.cls_branch.weight': (3, 3, EMBED),
+        f'{selector}.reg_branch.2.weight': (3, 4, EMBED),
+        'bbox_head.query_embedding': (3, 5, EMBED),
+        'bbox_head.query_box_deltas': (3, 5, 4),
+        f'{layer}.self_attn.in_proj_weight': (3 * EMBED, EMBED),
+        f'{layer}.cross_attn.sampling_offsets.bias': (12,),
+        f'{layer}.norms.2.weight': (EMBED,),
+        f'{layer}.ffn.layers.0.0.weight': (20, EMBED),
+        f'{layer}.ffn.layers.1.bias': (EMBED,),
+        'bbox_head.decoder.norm.weight': (EMBED,),
+        'bbox_head.decoder.query_pos_mlp.layers.0.weight': (EMBED, 2 * EMBED),
+        'bbox_head.cls_branch.weight': (3, EMBED),
+        'bbox_head.reg_branch.layers.2.bias': (4,),
+    }
+    assert {key: shapes.get(key) for key in expected} == expected
+
+
+def test_every_number_is_used_once_and_in_its_place():
+    upstream = upstream_state_dict(num_groups=3, num_queries=5)
+    ours, report = upstream_to_mmdet(upstream, _NAMES)
+    assert torch.equal(
+        ours['backbone.blocks.0.attn.key.weight'],
+        upstream[
+            'backbone.0.encoder.encoder.encoder.layer.0.attention.attention'
+            '.key.weight'
+        ],
+    )
+    for group in range(3):
+        assert torch.equal(
+            ours['bbox_head.query_selector.reg_branch.1.weight'][group],
+            upstream[
+                f'transformer.enc_out_bbox_embed.{group}.layers.1.weight'
+            ],
+        )
+        assert torch.equal(
+            ours['bbox_head.query_box_deltas'][group],
+            upstream['refpoint_embed.weight'][5 * group : 5 * group + 5],
+        )
+    used = [*report.renamed, *report.reshaped, *report.dropped]
+    used += [key for keys in report.stacked.values() for key in keys]
+    assert sorted(used) == sorted(upstream)
+    assert report.dropped == {
+        '_kp_active_mask': 'empty keypoint buffer, no weight'
+    }
+    assert (report.num_groups, report.num_queries) == (3, 5)
+    assert report.class_names == _NAMES
+    assert report.num_parameters == sum(t.numel() for t in ours.values())
+
+
+def test_groups_are_stacked_in_numeric_order():
+    upstream = upstream_state_dict(num_groups=12, num_queries=1)
+    for group in range(12):
+        upstream[f'transformer.enc_output.{group}.bias'].fill_(group)
+    ours, _ = upstream_to_mmdet(upstream)
+    stacked = ours['bbox_head.query_selector.proj.bias']
+    assert stacked[:, 0].tolist() == list(range(12))
+
+
+@pytest.mark.parametrize(
+    'num_rows, names', [(4, _NAMES), (91, None), (2, ('cat',))]
+)
+@pytest.mark.parametrize('scales', ['P4', 'P3+P5'])
+def test_round_trips_are_exact(num_rows, names, scales):
+    upstream = upstream_state_dict(num_rows, scales=scales, num_registers=2)
+    before = {key: tensor.clone() for key, tensor in upstream.items()}
+    ours, report = upstream_to_mmdet(upstream, names)
+    back, _ = mmdet_to_upstream(ours, report.class_names)
+    again, _ = upstream_to_mmdet(back, report.class_names)
+
+    assert all(torch.equal(upstream[k], t) for k, t in before.items())
+    assert ours.keys() == again.keys()
+    assert all(torch.equal(ours[key], again[key]) for key in ours)
+    assert upstream.keys() == back.keys()
+    kept = list(COCO_CATEGORY_IDS) if num_rows == 91 else range(num_rows - 1)
+    spare = sorted(set(range(num_rows)) - set(kept))
+    for key, tensor in upstream.items():
+        if not _is_class_row_key(key):
+            assert torch.equal(back[key], tensor), key
+            continue
+        assert torch.equal(back[key][list(kept)], tensor[list(kept)]), key
+        fill = -20.0 if key.endswith('bias') else 0.0
+        assert (back[key][spare] == fill).all(), key
+
+
+def test_unused_ids_of_a_coco_head_become_spare():
+    ours, _ = upstream_to_mmdet(upstream_state_dict(91))
+    back, report = mmdet_to_upstream(ours)
+    for unused in (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83):
+        assert back['class_embed.bias'][unused] == -20.0
+    assert (back['class_embed.bias'] == -20.0).sum() == 11
+    assert '80 written to 91' in report.notes[0]
+
+
+def test_group_weights_do_not_share_storage_when_saved():
+    ours, _ = upstream_to_mmdet(upstream_state_dict())
+    back, _ = mmdet_to_upstream(ours)
+    for group in range(3):
+        weight = back[f'transformer.enc_output.{group}.weight']
+        assert weight.untyped_storage().nbytes() == weight.nbytes
+
+
+def test_old_files_without_the_keypoint_buffer_convert():
+    upstream = upstream_state_dict()
+    del upstream['_kp_active_mask']
+    _, report = upstream_to_mmdet(upstream)
+    assert report.dropped == {}
+
+
+def _without(key):
+    def change(weights):
+        del weights[key]
+
+    return change
+
+
+def _with(key, shape):
+    def change(weights):
+        weights[key] = torch.zeros(shape)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            _without('transformer.enc_output.2.weight'),
+            r'1 missing: transformer.enc_output.2.weight\n',
+        ),
+        (_with('extra.weight', (2,)), '1 unknown: extra.weight'),
+        (
+            _with('class_embed.bias', (5,)),
+            r'1 mis-shaped: class_embed.bias \[5\], expected \[4\]',
+        ),
+        (
+            _with('bbox_embed.layers.2.weight', (5, EMBED)),
+            r'bbox_embed.layers.2.weight \[5, 12\], expected \[4, 12\]',
+        ),
+    ],
+)
+def test_bad_keys_are_listed(change, message):
+    weights = upstream_state_dict()
+    change(weights)
+    with pytest.raises(ValueError, match=message):
+        upstream_to_mmdet(weights)
+
+
+def test_all_problems_come_in_one_message():
+    weights = upstream_state_dict()
+    weights['extra'] = weights.pop('query_feat.weight')
+    weights['class_embed.bias'] = torch.zeros(7)
+    with pytest.raises(ValueError) as error:
+        upstream_to_mmdet(weights)
+    for part in ('unknown: extra', 'missing: query_feat', 'class_embed.bias'):
+        assert part in str(error.value)
+
+
+def test_the_way_back_is_strict_too():
+    ours, _ = upstream_to_mmdet(upstream_state_dict(), _NAMES)
+    for key in ours:
+        less = {k: t for k, t in ours.items() if k != key}
+        with pytest.raises(ValueError, match=f'1 missing: {key}'):
+            mmdet_to_upstream(less, _NAMES)
+        # One row more.
+        more = {**ours, key: torch.cat([ours[key], ours[key][:1]])}
+        with pytest.raises(ValueError, match='mis-shaped'):
+            mmdet_to_upstream(more, _NAMES)
+    with pytest.raises(ValueError, match='1 unknown: ema'):
+        mmdet_to_upstream({**ours, 'ema': torch.zeros(1)}, _NAMES)
+
+
+@pytest.mark.parametrize(
+    'key, message',
+    [
+        ('segmentation_head.bias', 'a segmentation model'),
+        ('keypoint_embed.layers.0.bias', 'a keypoint model'),
+        ('backbone.0.cross_attn_projector.stages.0.1.bias', 'keypoint model'),
+        (
+            'backbone.0.encoder.base_model.model.encoder.layernorm.bias',
+            'a LoRA run',
+        ),
+    ],
+)
+def test_other_kinds_of_models_are_named(key, message):
+    weights = {**upstream_state_dict(), key: torch.zeros(1)}
+    with pytest.raises(ValueError, match=message):
+        upstream_to_mmdet(weights)
+
+
+def test_a_filled_keypoint_buffer_is_a_keypoint_model():
+    weights = upstream_state_dict()
+    weights['_kp_active_mask'] = torch.ones(1, 17, dtype=torch.bool)
+    with pytest.raises(ValueError, match='keypoint model'):
+        upstream_to_mmdet(weights)
+
+
+def test_values_that_are_no_tensors_are_listed():
+    weights = {**upstream_state_dict(), 'epoch': 3}
+    with pytest.raises(ValueError, match=r'1 not tensors: epoch \(int\)'):
+        upstream_to_mmdet(weights)

@@ -1,0 +1,117 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.runner.checkpoint import load_state_dict
+
+CONFIG = 'configs/rfdetr/rfdetr_nano_coco.py'
+
+
+def build(request, **head):
+    config = Config.fromfile(request.config.rootpath / CONFIG).model
+    config.backbone.img_size = 64
+    config.bbox_head.update(
+        num_classes=3, num_queries=5, num_groups=2, **head
+    )
+    torch.manual_seed(0)
+    return MODELS.build(config)
+
+
+@pytest.fixture(scope='module')
+def model(request):
+    return build(request)
+
+
+def test_is_what_the_config_says(model):
+    assert type(model).__name__ == 'RFDETR'
+    assert model.with_neck and model.with_bbox
+
+
+def test_modes_of_mmdet(model):
+    model.eval()
+    batch = dict(
+        inputs=[torch.randint(0, 255, (3, 64, 96), dtype=torch.uint8)] * 2,
+        data_samples=[],
+    )
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    for _ in range(2):
+        sample = DetDataSample(metainfo=dict(
+            img_shape=(64, 96), ori_shape=(128, 192), scale_factor=(0.5, 0.5)
+        ))
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor([[10.0, 5, 40, 60]]), labels=torch.tensor([1])
+        )
+        batch['data_samples'].append(sample)
+    data = model.data_preprocessor(batch)
+    cls_scores, bbox_preds = model(**data, mode='tensor')
+    assert cls_scores.shape == (2, 2, 5, 3)
+    assert bbox_preds.shape == (2, 2, 5, 4)
+    losses = model(**data, mode='loss')
+    assert losses['loss_cls'].requires_grad
+    results = model(**data, mode='predict')
+    boxes = results[0].pred_instances.bboxes
+    assert boxes.shape[1] == 4
+    assert (boxes[:, 2] <= 192).all() and (boxes[:, 3] <= 128).all()
+
+
+@pytest.mark.parametrize('load', ['mmengine', 'torch'])
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (lambda s: s.pop('neck.norms.0.weight'),
+         ['missing from the checkpoint: neck.norms.0.weight']),
+        (lambda s: s.update({'bbox_head.mask_branch.weight': torch.ones(2)}),
+         ['unknown to the model: bbox_head.mask_branch.weight']),
+        (lambda s: s.update({'neck.norms.0.bias': torch.ones(3)}),
+         ['other shape: neck.norms.0.bias is (3,)', '(256,) in the model']),
+        (lambda s: s.update(
+            {'backbone.patch_embed.weight': torch.ones(384, 3, 14, 14)}),
+         ['patches of 14 px', 'patch_size=16', '14 * 2 = 28']),
+        (lambda s: s.update(
+            {'bbox_head.cls_branch.weight': torch.ones(91, 256)}),
+         ['91 classes', 'num_classes=3', 'ClassRowsHook']),
+    ],
+)
+def test_misfit_is_refused_before_anything_is_loaded(
+    model, load, change, words
+):
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state_dict = {k: v + 1 for k, v in model.state_dict().items()}
+    change(state_dict)
+    with pytest.raises(ValueError) as error:
+        if load == 'mmengine':
+            load_state_dict(model, state_dict)
+        else:
+            model.load_state_dict(state_dict)
+    for word in words:
+        assert word in str(error.value)
+    after = model.state_dict()
+    assert all(torch.equal(after[k], before[k]) for k in before)
+
+
+def test_other_depth_is_refused(request, model):
+    deeper = build(request, decoder=dict(
+        num_layers=3, num_levels=1, self_attn_num_heads=8,
+        cross_attn_num_heads=16, num_points=2, feedforward_channels=2048,
+    ))
+    with pytest.raises(ValueError, match='unknown to the model.*layers.2'):
+        model.load_state_dict(deeper.state_dict())
+
+
+def test_long_list_of_misfits_is_cut(model):
+    state_dict = {
+        k: v for k, v in model.state_dict().items() if 'backbone' not in k
+    }
+    with pytest.raises(ValueError, match=r'\.\.\. and \d+ more'):
+        model.load_state_dict(state_dict)
+
+
+def test_loading_does_not_change_the_given_state_dict(request, model):
+    smaller = build(request)
+    smaller.bbox_head.num_groups = 2
+    state_dict = model.state_dict()
+    shapes = {k: v.shape for k, v in state_dict.items()}
+    load_state_dict(smaller, state_dict)
+    assert {k: v.shape for k, v in state_dict.items()} == shapes

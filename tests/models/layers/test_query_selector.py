@@ -1,0 +1,88 @@
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+
+from rfdetr_mm.models.layers.decoder_memory import build_memory
+from rfdetr_mm.models.layers.query_selector import (
+    QuerySelector,
+    grid_proposals,
+)
+
+
+def test_proposals_by_hand():
+    memory = build_memory([torch.zeros(1, 2, 2, 4), torch.zeros(1, 2, 1, 2)])
+    proposals, invalid = grid_proposals(memory)
+    assert not invalid.any()
+    torch.testing.assert_close(
+        proposals[0, [0, 7, 8, 9]],
+        torch.tensor([
+            [0.125, 0.25, 0.05, 0.05],
+            [0.875, 0.75, 0.05, 0.05],
+            [0.25, 0.5, 0.1, 0.1],  # doubled on the second level
+            [0.75, 0.5, 0.1, 0.1],
+        ]),
+    )
+
+
+@pytest.mark.parametrize(
+    'shape, num_invalid', [((49, 49), 0), ((50, 49), 2 * 49), ((3, 60), 6)]
+)
+def test_border_ring_of_large_grids_is_invalid(shape, num_invalid):
+    proposals, invalid = grid_proposals(
+        build_memory([torch.zeros(1, 1, *shape)])
+    )
+    assert int(invalid.sum()) == num_invalid
+    assert (proposals[invalid] == 0).all()
+
+
+def test_each_group_keeps_its_own_best_positions():
+    torch.manual_seed(0)
+    selector = QuerySelector(num_groups=3, embed_dims=8, num_classes=4)
+    memory = build_memory([torch.randn(2, 8, 3, 5)])
+    with torch.no_grad():
+        out = selector(memory, num_queries=6, num_groups=3)
+        for group in range(3):
+            tokens = selector.proj(
+                memory.tokens.reshape(1, -1, 8), 3
+            )
+            scores = selector.cls_branch(selector.norm(tokens), 3)[group]
+            best = scores.view(2, 15, 4).amax(-1).sort(descending=True)
+            rows = slice(6 * group, 6 * group + 6)
+            torch.testing.assert_close(
+                out.cls_scores[:, rows].amax(-1), best.values[:, :6]
+            )
+
+
+def test_first_group_in_training_is_the_group_of_evaluation():
+    selector = QuerySelector(num_groups=3, embed_dims=8, num_classes=4)
+    memory = build_memory([torch.randn(2, 8, 3, 5)])
+    many = selector(memory, num_queries=6, num_groups=3)
+    one = selector(memory, num_queries=6, num_groups=1)
+    for name in ('cls_scores', 'bboxes_cxcywh_norm', 'embeddings'):
+        torch.testing.assert_close(
+            getattr(many, name)[:, :6], getattr(one, name)
+        )
+
+
+def test_small_grid_keeps_groups_aligned():
+    """A grid of 6 cells gives 6 queries to every group, not 300."""
+    selector = QuerySelector(num_groups=3, embed_dims=8, num_classes=4)
+    out = selector(build_memory([torch.randn(2, 8, 2, 3)]), 300, 3)
+    assert out.cls_scores.shape == (2, 3 * 6, 4)
+
+
+def test_no_proposal_looks_into_the_padding():
+    """Changing padded pixels changes nothing."""
+    torch.manual_seed(0)
+    selector = QuerySelector(num_groups=1, embed_dims=8, num_classes=4)
+    samples = [DetDataSample(
+        metainfo=dict(batch_input_shape=(4, 6), img_shape=(2, 3))
+    )]
+    feats = torch.randn(1, 8, 4, 6)
+    changed = feats.clone()
+    changed[:, :, 2:] += 5
+    changed[:, :, :, 3:] -= 5
+    first, second = (
+        selector(build_memory([x], samples), 6, 1) for x in (feats, changed)
+    )
+    assert torch.equal(first.cls_scores, second.cls_scores)

@@ -1,0 +1,66 @@
+"""Seeded weights and the numbers that rfdetr computed from them.
+
+Weights come from numpy's legacy generator, whose stream never changes, one
+seed for each key, so that no weights have to be stored.
+"""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from torch import Tensor, nn
+
+ROOT = Path(__file__).parents[2]
+FILES = Path(__file__).parent / 'golden'
+REFRESH = 'make golden'
+MAX_BYTES = 50 * 1024
+NUM_CLASSES = 5
+NUM_QUERIES = 12
+# variant: H x W of the input in pixels
+INPUTS = {'nano': (64, 96), 'base': (56, 112), 'large-deprecated': (56, 112)}
+
+
+def seeded_model(variant: str) -> nn.Module:
+    """Our model of a variant with reproducible weights."""
+    path = ROOT / 'configs' / 'rfdetr' / f'rfdetr_{variant}_coco.py'
+    config = Config.fromfile(path).model
+    config.bbox_head.num_classes = NUM_CLASSES
+    config.bbox_head.num_queries = NUM_QUERIES
+    model = MODELS.build(config)
+    for key, value in model.state_dict().items():
+        value.copy_(_seeded(key, tuple(value.shape)))
+    return model
+
+
+def _seeded(key: str, shape: tuple[int, ...]) -> Tensor:
+    random = np.random.RandomState(zlib.crc32(key.encode()))
+    values = random.standard_normal(shape)
+    if 'norm' in key or 'layer_scale' in key:
+        values = 0.05 * values + float(key.endswith('weight'))
+    elif len(shape) > 1:
+        values /= np.sqrt(np.prod(shape[1:]))
+    else:
+        values *= 0.05
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def seeded_images(variant: str) -> Tensor:
+    """Two normalised images, H != W."""
+    random = np.random.RandomState(7)
+    images = random.standard_normal((2, 3, *INPUTS[variant]))
+    return torch.from_numpy(images.astype(np.float32))
+
+
+def seeded_targets(variant: str) -> list[dict[str, Tensor]]:
+    """Objects of both images (none in the second), cxcywh normalised."""
+    random = np.random.RandomState(9)
+    centers = random.uniform(0.3, 0.7, (3, 2))
+    sizes = random.uniform(0.1, 0.4, (3, 2))
+    boxes = np.concatenate([centers, sizes], axis=1).astype(np.float32)
+    return [
+        dict(labels=torch.tensor([0, 3, 4]), boxes=torch.from_numpy(boxes)),
+        dict(labels=torch.empty(0).long(), boxes=torch.empty(0, 4)),
+    ]

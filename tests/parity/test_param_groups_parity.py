@@ -1,0 +1,132 @@
+"""Learning rate and weight decay of every parameter against rfdetr's."""
+
+import os
+
+import pytest
+import torch
+
+os.environ.setdefault('HF_HUB_OFFLINE', '1')
+pytest.importorskip('rfdetr', reason='the parity oracle is not installed')
+
+from oracle import Pair, build_pair, convert
+from rfdetr._namespace import _namespace_from_configs
+from rfdetr.config import TrainConfig
+from rfdetr.training.param_groups import get_param_dict
+
+from rfdetr_mm.engine.optim_wrapper_constructor import (
+    RFDETROptimWrapperConstructor,
+)
+
+pytestmark = pytest.mark.parity
+
+# Base and Large-deprecated tap blocks 1, 4, 7, 10: block 11 never runs
+VARIANTS = {
+    'nano': set(range(12)),
+    'base': set(range(11)),
+    'large-deprecated': set(range(11)),
+}
+
+
+def upstream_settings(pair: Pair) -> dict[str, list[float]]:
+    """{our parameter name: [lr, weight decay]} as rfdetr trains it.
+
+    The settings travel through the weight converter as constant tensors of
+    the weights' shapes, which also shows whether stacked groups agree.
+    """
+    train_config = TrainConfig(dataset_dir='.')
+    args = _namespace_from_configs(pair.upstream_config, train_config)
+    names = {param: name for name, param in pair.upstream.named_parameters()}
+    lrs, decays = {}, {}
+    for group in get_param_dict(args, pair.upstream):
+        decay = group.get('weight_decay', train_config.weight_decay)
+        for param in group['params']:
+            name = names[param]
+            lrs[name] = constant(group['lr'], param.shape)
+            decays[name] = constant(decay, param.shape)
+    assert set(lrs) == set(names.values())
+    lrs, decays = convert(lrs), convert(decays)
+    return {
+        name: [lrs[name].unique().item(), decays[name].unique().item()]
+        for name in lrs
+    }
+
+
+def constant(value: float, shape: torch.Size) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64).expand(shape)
+
+
+def our_settings(pair: Pair, **paramwise_cfg) -> dict[str, list[float]]:
+    train_config = TrainConfig(dataset_dir='.')
+    constructor = RFDETROptimWrapperConstructor(
+        dict(
+            optimizer=dict(
+                type='AdamW',
+                lr=train_config.lr,
+                weight_decay=train_config.weight_decay,
+            )
+        ),
+        paramwise_cfg,
+    )
+    groups = constructor(pair.ours).optimizer.param_groups
+    names = {param: name for name, param in pair.ours.named_parameters()}
+    return {
+        names[param]: [group['lr'], group['weight_decay']]
+        for group in groups
+        for param in group['params']
+    }
+
+
+def assert_parity(found: dict, expected: dict) -> None:
+    values = torch.tensor(list(found.values()), dtype=torch.float64)
+    targets = torch.tensor([expected[n] for n in found], dtype=torch.float64)
+    torch.testing.assert_close(values, targets, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_settings(variant):
+    pair = build_pair(variant)
+    found = our_settings(pair)
+    expected = upstream_settings(pair)
+    # what upstream lists and we do not: tensors that never get a gradient
+    assert set(found) <= set(expected)
+    for name in set(expected) - set(found):
+        idle = name == 'backbone.mask_token' or (
+            name.startswith('backbone.blocks.')
+            and int(name.split('.')[2]) not in VARIANTS[variant]
+        )
+        assert idle, name
+    assert len(expected) == len(list(pair.ours.parameters()))
+    assert_parity(found, expected)
+    assert len({tuple(value) for value in found.values()}) > 20
+
+
+@pytest.mark.parametrize(
+    'paramwise_cfg',
+    [
+        dict(layer_decay_rate=0.81),
+        dict(backbone_lr_mult=1.4),
+        dict(component_decay_rate=0.69),
+        dict(custom_keys={'layer_scale': dict(decay_mult=0.0)}),
+    ],
+    ids=lambda cfg: next(iter(cfg)),
+)
+def test_negative_control(paramwise_cfg):
+    pair = build_pair('nano')
+    with pytest.raises(AssertionError):
+        assert_parity(
+            our_settings(pair, **paramwise_cfg), upstream_settings(pair)
+        )
+
+
+def test_negative_control_number_of_layers():
+    """Upstream counts one layer more than the last tapped block."""
+    pair = build_pair('nano')
+    backbone = pair.ours.backbone
+    out_indices = backbone.out_indices
+    backbone.out_indices = (2, 5, 8, 10)
+    try:
+        found = our_settings(pair)
+    finally:
+        backbone.out_indices = out_indices
+    with pytest.raises(AssertionError):
+        assert_parity(found, upstream_settings(pair))

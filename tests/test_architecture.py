@@ -1,0 +1,129 @@
+"""The house as designed: import law, sizes, names, what an import loads."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rfdetr_mm
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / 'rfdetr_mm'
+FILES = sorted(PACKAGE.rglob('*.py'))
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 12
+
+# room: rooms of the package that it must not import
+FORBIDDEN = {
+    'models': {'deploy', 'apis', 'engine', 'checkpoints', 'datasets'},
+    'checkpoints': {'models', 'deploy', 'apis', 'engine', 'datasets'},
+    'engine': {'deploy', 'apis'},
+    'datasets': {'models', 'deploy', 'apis', 'engine', 'checkpoints'},
+}
+OPTIONAL = {
+    'mmdeploy', 'onnx', 'rfdetr', 'transformers', 'supervision', 'timm',
+    'tensorflow', 'litert_torch', 'pytorch_lightning',
+}
+
+
+def absolute_imports(path):
+    """Full names of the modules a file imports."""
+    package = path.relative_to(ROOT).with_suffix('').parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = [node.module] if node.module else []
+            if node.level:
+                base = package[: len(package) - node.level + 1]
+                parts = ['.'.join(base), *parts]
+            if node.module or node.level:
+                yield '.'.join(parts)
+                if node.level and not node.module:
+                    yield from (
+                        '.'.join([*parts, a.name]) for a in node.names
+                    )
+
+
+def test_the_clone_at_hand_is_tested():
+    assert Path(rfdetr_mm.__file__).resolve().parent == PACKAGE.resolve()
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.name))
+def test_import_law(path):
+    room = path.relative_to(PACKAGE).parts[0]
+    for name in absolute_imports(path):
+        parts = name.split('.')
+        assert parts[0] not in OPTIONAL or room == 'deploy', name
+        if parts[0] == 'rfdetr_mm' and len(parts) > 1:
+            assert parts[1] not in FORBIDDEN.get(room, ()), name
+        if room == 'checkpoints':
+            known = {'torch', 'rfdetr_mm', *sys.stdlib_module_names}
+            assert parts[0] in known, name
+
+
+def test_layers_import_no_registry_modules():
+    for path in (PACKAGE / 'models' / 'layers').glob('*.py'):
+        for name in absolute_imports(path):
+            if name.startswith('rfdetr_mm.'):
+                assert name.startswith('rfdetr_mm.models.layers'), name
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.name))
+def test_sizes(path):
+    text = path.read_text()
+    assert text.count('\n') <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        body = node.body
+        if isinstance(body[0], ast.Expr) and isinstance(
+            body[0].value, ast.Constant
+        ):
+            body = body[1:] or body
+        length = body[-1].end_lineno - body[0].lineno + 1
+        assert length <= MAX_FUNCTION_LINES, node.name
+        if node.name == '__init__':
+            count = len(node.args.args) + len(node.args.kwonlyargs) - 1
+            assert count <= MAX_PARAMETERS, path
+
+
+def test_names():
+    forbidden = {'utils.py', 'common.py', 'misc.py', 'helpers.py'}
+    tracked = [p for p in ROOT.rglob('*.py') if '.git' not in p.parts]
+    assert not [p for p in tracked if p.name in forbidden]
+
+
+def test_tests_mirror_the_package():
+    """A module's test, where there is one, stands where the module does."""
+    rooms = {p.name for p in PACKAGE.iterdir() if p.is_dir()}
+    free = {'parity', 'configs', 'tools'}
+    for path in (ROOT / 'tests').rglob('test_*.py'):
+        parts = path.relative_to(ROOT / 'tests').parts
+        if len(parts) == 1 or parts[0] in free:
+            continue
+        assert parts[0] in rooms, path
+        module = PACKAGE.joinpath(*parts[:-1], parts[-1][len('test_'):])
+        assert module.exists(), f'{path} tests no {module}'
+
+
+def loaded_by(module):
+    """Which optional packages an import loads."""
+    code = (
+        f'import sys, {module}; '
+        f'print([n for n in {sorted(OPTIONAL)!r} if n in sys.modules])'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=True,
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_import_loads_no_optional_package():
+    """No more of them than mmdet itself loads."""
+    assert loaded_by('rfdetr_mm') == loaded_by('mmdet.models')

@@ -1,0 +1,76 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+PATH = Path(__file__).parents[3] / 'tools/analysis_tools/plot_log.py'
+
+
+@pytest.fixture(scope='module')
+def plot_log():
+    spec = importlib.util.spec_from_file_location('plot_log', PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_log(work_dir: Path, name: str, records: list[dict]) -> None:
+    file = work_dir / name / 'vis_data' / 'scalars.json'
+    file.parent.mkdir(parents=True)
+    file.write_text('\n'.join(map(json.dumps, records)))
+
+
+def part(first: int, last: int, offset: float) -> list[dict]:
+    return [dict(loss=offset + s, lr=0.1, step=s) for s in range(first, last)]
+
+
+def test_a_resumed_part_replaces_what_it_repeats(tmp_path, plot_log):
+    ap = 'coco/bbox_mAP'
+    write_log(tmp_path, '20260101_1', part(1, 6, 0) + [{ap: 0.1, 'step': 1}])
+    write_log(tmp_path, '20260101_2', part(4, 7, 90) + [{ap: 0.2, 'step': 2}])
+    write_log(tmp_path, '20260101_3', [{ap: 0.9, 'step': 0}])  # a test run
+    train, val = plot_log.read_records(tmp_path)
+    assert [record['step'] for record in train] == [1, 2, 3, 4, 5, 6]
+    assert [record['loss'] for record in train] == [1, 2, 3, 94, 95, 96]
+    assert [record[ap] for record in val] == [0.1, 0.2]
+
+
+def test_running_mean(plot_log):
+    assert plot_log.running_mean([4.0, 2.0, 6.0], 2) == [4.0, 3.0, 4.0]
+
+
+def test_picture_says_what_it_shows(tmp_path, plot_log):
+    train = part(1, 60, 5)
+    val = [
+        {'coco/bbox_mAP': 0.123, 'step': 1},
+        {'coco/bbox_mAP': 0.1, 'step': 2},
+    ]
+    figure = plot_log.plot(train, val, 'my run')
+    loss_axis, ap_axis = figure.axes
+    assert loss_axis.get_title() == 'my run'
+    assert loss_axis.get_xlabel() == 'iteration'
+    assert 'points' in ap_axis.get_ylabel()
+    legend = [text.get_text() for text in loss_axis.get_legend().get_texts()]
+    assert legend == ['as logged', 'mean of the last 2']
+    assert ap_axis.get_legend().get_texts()[0].get_text() == (
+        'AP, best 12.3 at epoch 1'
+    )
+
+
+def test_a_picture_is_written(tmp_path, plot_log):
+    write_log(tmp_path, '20260101_1', part(1, 4, 0))
+    out = plot_log.main(
+        [str(tmp_path), '--out', str(tmp_path / 'a' / 'b.png')]
+    )
+    assert min(Image.open(out).size) > 300
+
+
+@pytest.mark.parametrize('log', [None, [{'coco/bbox_mAP': 0.1, 'step': 0}]])
+def test_no_training_log_is_one_line(tmp_path, plot_log, log):
+    if log:
+        write_log(tmp_path, '20260101_1', log)
+    with pytest.raises(SystemExit, match='scalars.json, but') as stopped:
+        plot_log.main([str(tmp_path)])
+    assert '\n' not in str(stopped.value)

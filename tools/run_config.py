@@ -1,0 +1,116 @@
+"""What train.py and test.py share: options, the config, early complaints.
+
+Imported first by both, so that a tool run from any folder takes the package
+that lies beside it and not another one that happens to be installed.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[1]
+if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
+    sys.path.insert(0, str(ROOT))
+
+from mmdet.registry import RUNNERS  # noqa: E402
+from mmdet.utils import setup_cache_size_limit_of_dynamo  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+import rfdetr_mm  # noqa: E402, F401  registers models, hooks and loaders
+
+
+def stop(message: str) -> NoReturn:
+    """End the program with one line instead of a traceback."""
+    raise SystemExit(f'{Path(sys.argv[0]).name}: error: {message}')
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing have in common."""
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and results (default: work_dir of the config, '
+        'else work_dirs/CONFIG_NAME)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change entries of the config, e.g. train_dataloader.batch_size=8'
+        ' model.backbone.frozen_stages=2; a list is "[a,b]", without spaces, '
+        'and one of its entries is addressed by its number: '
+        'test_dataloader.dataset.pipeline.1.kernel=predict',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of a distributed job were started',
+    )
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
+        help='number of this process on its machine; launchers set it',
+    )
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read the config file and merge the common options into it.
+
+    Args:
+        args: Parsed options, with ``config`` beside the common ones.
+
+    Returns:
+        The config, with ``work_dir`` and ``launcher`` set.
+
+    Raises:
+        SystemExit: If there is no such config file.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    path = Path(args.config)
+    if not path.is_file():
+        stop(
+            f'there is no config file {args.config} (seen from {Path.cwd()}); '
+            f'those of RF-DETR are in {ROOT / "configs" / "rfdetr"}'
+        )
+    cfg = Config.fromfile(path)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs', path.stem))
+    return cfg
+
+
+def check_checkpoint(location: str | None, given_by: str) -> None:
+    """Complain about a missing checkpoint file before anything is built.
+
+    Args:
+        location: A path, an address with a scheme such as ``https://``,
+            which is left to its loader, or None for no checkpoint.
+        given_by: The option or config entry that named it.
+
+    Raises:
+        SystemExit: If it is a path and there is no such file.
+    """
+    if location is None or '://' in location or Path(location).is_file():
+        return
+    stop(
+        f'there is no checkpoint file {location} (seen from {Path.cwd()}), '
+        f'which was given by {given_by}'
+    )
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the Runner, or the one named by ``runner_type``."""
+    setup_cache_size_limit_of_dynamo()
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
