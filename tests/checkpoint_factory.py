@@ -41,7 +41,9 @@ def _backbone(num_blocks: int, num_registers: int, width: int) -> list:
                 f'{block}.attention.attention.{name}', width, width
             )
         shapes += _affine(f'{block}.attention.output.dense', width, width)
-        shapes += [(f'{block}.layer_scale{j}.lambda1', (width,)) for j in (1, 2)]
+        shapes += [
+            (f'{block}.layer_scale{j}.lambda1', (width,)) for j in (1, 2)
+        ]
         shapes += _affine(f'{block}.mlp.fc1', 4 * width, width)
         shapes += _affine(f'{block}.mlp.fc2', width, 4 * width)
     return shapes
@@ -70,7 +72,9 @@ def _neck(scales: str, width: int) -> list:
         shapes += _conv_norm(f'{stage}.0.cv2', EMBED, 5 * half, 1, 1)
         for i in range(3):
             for conv in ('cv1', 'cv2'):
-                shapes += _conv_norm(f'{stage}.0.m.{i}.{conv}', half, half, 3, 3)
+                shapes += _conv_norm(
+                    f'{stage}.0.m.{i}.{conv}', half, half, 3, 3
+                )
         shapes += _affine(f'{stage}.1', EMBED)
     return shapes
 
@@ -83,7 +87,9 @@ def _decoder(num_layers: int) -> list:
             (f'{layer}.self_attn.in_proj_weight', (3 * EMBED, EMBED)),
             (f'{layer}.self_attn.in_proj_bias', (3 * EMBED,)),
             *_affine(f'{layer}.self_attn.out_proj', EMBED, EMBED),
-            *_affine(f'{layer}.cross_attn.sampling_offsets', 2 * POINTS, EMBED),
+            *_affine(
+                f'{layer}.cross_attn.sampling_offsets', 2 * POINTS, EMBED
+            ),
             *_affine(f'{layer}.cross_attn.attention_weights', POINTS, EMBED),
             *_affine(f'{layer}.cross_attn.value_proj', EMBED, EMBED),
             *_affine(f'{layer}.cross_attn.output_proj', EMBED, EMBED),
@@ -130,7 +136,9 @@ def upstream_state_dict(
     for g in range(num_groups):
         shapes += _affine(f'transformer.enc_output.{g}', EMBED, EMBED)
         shapes += _affine(f'transformer.enc_output_norm.{g}', EMBED)
-        shapes += _affine(f'transformer.enc_out_class_embed.{g}', num_rows, EMBED)
+        shapes += _affine(
+            f'transformer.enc_out_class_embed.{g}', num_rows, EMBED
+        )
         shapes += _box_branch(f'transformer.enc_out_bbox_embed.{g}')
     generator = torch.Generator().manual_seed(0)
     state_dict = {

@@ -92,7 +92,7 @@ def generic_class_names(num_classes: int) -> tuple[str, ...]:
 
 def choose_our_rows(
     num_classes: int, class_names: Sequence[str] | None
-) -> tuple[list[int], int]:
+) -> tuple[list[int], int, tuple[str, ...]]:
     """Say where our classes go in an upstream file.
 
     Args:
@@ -100,8 +100,10 @@ def choose_our_rows(
         class_names: Their names, None if they are not known.
 
     Returns:
-        Upstream's row of each of our classes, and the number of upstream's
-        rows: 91 for COCO's classes in COCO's order, else one more than ours.
+        Upstream's row of each of our classes; the number of upstream's rows:
+        91 for COCO's classes in COCO's order, else one more than ours; and
+        the names: those given, COCO's for 80 classes without names, else
+        ``class_0``, ``class_1``, …
 
     Raises:
         ValueError: If the number of names differs from that of the rows, or
@@ -114,13 +116,14 @@ def choose_our_rows(
             'rows. Give one name per row, in the order of the labels.'
         )
     if num_classes == len(COCO_CLASSES) and names in ((), COCO_CLASSES):
-        return list(COCO_CATEGORY_IDS), COCO_NUM_ROWS
+        return list(COCO_CATEGORY_IDS), COCO_NUM_ROWS, COCO_CLASSES
     if not names and num_classes + 1 == COCO_NUM_ROWS:
         raise ValueError(
             '90 classes make 91 upstream rows, which without class names '
             "would be read as COCO's. Give class_names."
         )
-    return list(range(num_classes)), num_classes + 1
+    names = names or generic_class_names(num_classes)
+    return list(range(num_classes)), num_classes + 1, names
 
 
 def take_rows(tensor: Tensor, rows: list[int], dim: int) -> Tensor:

@@ -12,7 +12,6 @@ from .class_rows import (
     SPARE_ROW_BIAS,
     choose_our_rows,
     choose_upstream_rows,
-    generic_class_names,
     scatter_rows,
     take_rows,
 )
@@ -200,10 +199,8 @@ def _spread_class_rows(
     report: ConversionReport,
 ) -> None:
     num_classes = weights['bbox_head.cls_branch.bias'].shape[0]
-    rows, num_rows = choose_our_rows(num_classes, class_names)
-    report.class_names = tuple(class_names or ()) or generic_class_names(
-        num_classes
-    )
+    rows, num_rows, names = choose_our_rows(num_classes, class_names)
+    report.class_names = names
     for key, dim in CLASS_ROW_WEIGHTS:
         fill = SPARE_ROW_BIAS if key.endswith('.bias') else 0.0
         weights[key] = scatter_rows(weights[key], rows, num_rows, dim, fill)

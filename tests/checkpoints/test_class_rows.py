@@ -63,18 +63,19 @@ def test_more_names_than_rows_are_refused():
 
 
 @pytest.mark.parametrize(
-    'num_classes, names, rows, num_rows',
+    'num_classes, names, rows, num_rows, our_names',
     [
-        (80, None, COCO_CATEGORY_IDS, 91),
-        (80, COCO_CLASSES, COCO_CATEGORY_IDS, 91),
-        (80, COCO_CLASSES[::-1], range(80), 81),
-        (3, ('a', 'b', 'c'), range(3), 4),
-        (3, None, range(3), 4),
-        (90, _NINETY, range(90), 91),
+        (80, None, COCO_CATEGORY_IDS, 91, COCO_CLASSES),
+        (80, COCO_CLASSES, COCO_CATEGORY_IDS, 91, COCO_CLASSES),
+        (80, COCO_CLASSES[::-1], range(80), 81, COCO_CLASSES[::-1]),
+        (3, ['a', 'b', 'c'], range(3), 4, ('a', 'b', 'c')),
+        (2, None, range(2), 3, ('class_0', 'class_1')),
+        (90, _NINETY, range(90), 91, _NINETY),
     ],
 )
-def test_choose_our_rows(num_classes, names, rows, num_rows):
-    assert choose_our_rows(num_classes, names) == (list(rows), num_rows)
+def test_choose_our_rows(num_classes, names, rows, num_rows, our_names):
+    chosen = choose_our_rows(num_classes, names)
+    assert chosen == (list(rows), num_rows, our_names)
 
 
 def test_ninety_unnamed_classes_would_read_as_coco():

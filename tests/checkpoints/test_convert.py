@@ -55,6 +55,105 @@ def test_keys_follow_the_contract():
     assert {key: shapes.get(key) for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    'our_key, upstream_key',
+    [
+        ('norms.0.weight', 'norm1.weight'),
+        ('norms.1.weight', 'norm2.weight'),
+        ('norms.2.weight', 'norm3.weight'),
+        ('ffn.layers.0.0.bias', 'linear1.bias'),
+        ('ffn.layers.1.bias', 'linear2.bias'),
+        ('self_attn.out_proj.weight', 'self_attn.out_proj.weight'),
+        ('cross_attn.value_proj.weight', 'cross_attn.value_proj.weight'),
+        ('cross_attn.output_proj.weight', 'cross_attn.output_proj.weight'),
+    ],
+)
+def test_equal_shapes_of_a_decoder_layer_are_not_mixed_up(
+    our_key, upstream_key
+):
+    upstream = upstream_state_dict()
+    ours, _ = upstream_to_mmdet(upstream)
+    assert torch.equal(
+        ours[f'bbox_head.decoder.layers.1.{our_key}'],
+        upstream[f'transformer.decoder.layers.1.{upstream_key}'],
+    )
+
+
+@pytest.mark.parametrize(
+    'our_key, upstream_key',
+    [
+        ('blocks.1.norm1.bias', 'encoder.layer.1.norm1.bias'),
+        ('blocks.1.norm2.bias', 'encoder.layer.1.norm2.bias'),
+        (
+            'blocks.1.layer_scale1.weight',
+            'encoder.layer.1.layer_scale1.lambda1',
+        ),
+        (
+            'blocks.1.layer_scale2.weight',
+            'encoder.layer.1.layer_scale2.lambda1',
+        ),
+        (
+            'blocks.0.attn.query.weight',
+            'encoder.layer.0.attention.attention.query.weight',
+        ),
+        (
+            'blocks.0.attn.value.weight',
+            'encoder.layer.0.attention.attention.value.weight',
+        ),
+        (
+            'blocks.0.attn.proj.weight',
+            'encoder.layer.0.attention.output.dense.weight',
+        ),
+        ('norm.weight', 'layernorm.weight'),
+    ],
+)
+def test_equal_shapes_of_the_backbone_are_not_mixed_up(our_key, upstream_key):
+    upstream = upstream_state_dict()
+    ours, _ = upstream_to_mmdet(upstream)
+    expected = upstream[f'backbone.0.encoder.encoder.{upstream_key}']
+    assert torch.equal(ours[f'backbone.{our_key}'], expected)
+
+
+@pytest.mark.parametrize(
+    'our_key, upstream_key',
+    [
+        ('fusions.1.bottlenecks.2.0', 'stages.1.0.m.2.cv1'),
+        ('fusions.1.bottlenecks.2.1', 'stages.1.0.m.2.cv2'),
+        ('fusions.0.bottlenecks.0.1', 'stages.0.0.m.0.cv2'),
+        ('resamplers.1.2', 'stages_sampling.1.2.0'),
+    ],
+)
+def test_equal_shapes_of_the_neck_are_not_mixed_up(our_key, upstream_key):
+    upstream = upstream_state_dict(scales='P3+P5')
+    ours, _ = upstream_to_mmdet(upstream)
+    for part, theirs in (('conv.weight', 'conv.weight'),
+                         ('norm.bias', 'bn.bias')):  # fmt: skip
+        expected = upstream[f'backbone.0.projector.{upstream_key}.{theirs}']
+        assert torch.equal(ours[f'neck.{our_key}.{part}'], expected)
+
+
+def test_branches_and_selector_layers_are_not_mixed_up():
+    upstream = upstream_state_dict()
+    ours, _ = upstream_to_mmdet(upstream)
+    for layer in range(3):
+        assert torch.equal(
+            ours[f'bbox_head.reg_branch.layers.{layer}.weight'],
+            upstream[f'bbox_embed.layers.{layer}.weight'],
+        )
+        assert torch.equal(
+            ours[f'bbox_head.query_selector.reg_branch.{layer}.bias'][2],
+            upstream[f'transformer.enc_out_bbox_embed.2.layers.{layer}.bias'],
+        )
+    assert torch.equal(
+        ours['bbox_head.query_selector.norm.weight'][1],
+        upstream['transformer.enc_output_norm.1.weight'],
+    )
+    assert torch.equal(
+        ours['bbox_head.decoder.query_pos_mlp.layers.1.bias'],
+        upstream['transformer.decoder.ref_point_head.layers.1.bias'],
+    )
+
+
 def test_every_number_is_used_once_and_in_its_place():
     upstream = upstream_state_dict(num_groups=3, num_queries=5)
     ours, report = upstream_to_mmdet(upstream, _NAMES)

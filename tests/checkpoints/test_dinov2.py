@@ -64,9 +64,7 @@ def test_metas_weights(num_registers):
     assert report.num_parameters == sum(t.numel() for t in weights.values())
 
 
-@pytest.mark.parametrize(
-    'start', ['classifier.weight', 'classifier.bias']
-)
+@pytest.mark.parametrize('start', ['classifier.weight', 'classifier.bias'])
 def test_a_classifier_is_dropped_with_its_reason(start):
     weights = huggingface_dinov2_state_dict('dinov2.')
     _, report = dinov2_to_backbone({**weights, start: torch.zeros(3)})
@@ -83,7 +81,10 @@ def test_incomplete_and_foreign_keys_are_listed(make):
             dinov2_to_backbone(less)
     with pytest.raises(ValueError, match='1 unknown: blocks.0.mlp.w12.bias'):
         dinov2_to_backbone(
-            {**meta_dinov2_state_dict(), 'blocks.0.mlp.w12.bias': torch.ones(1)}
+            {
+                **meta_dinov2_state_dict(),
+                'blocks.0.mlp.w12.bias': torch.ones(1),
+            }
         )
     with pytest.raises(ValueError, match='not those of DINOv2'):
         dinov2_to_backbone({**make(), 'rope_embed.periods': torch.ones(1)})

@@ -61,7 +61,9 @@ def test_the_table_is_complete_and_free_of_typing_errors():
     assert all(len(md5) == 32 and int(md5, 16) >= 0 for md5 in md5s)
     assert len(set(md5s)) == 18
     assert len({file.remote for file in PUBLISHED_FILES.values()}) == 18
-    licensed = {n for n, f in PUBLISHED_FILES.items() if f.licence != 'Apache-2.0'}
+    licensed = {
+        n for n, f in PUBLISHED_FILES.items() if f.licence != 'Apache-2.0'
+    }
     assert licensed == {'rf-detr-xlarge.pth', 'rf-detr-xxlarge.pth'}
     assert all(name == file.name for name, file in PUBLISHED_FILES.items())
 
@@ -124,7 +126,9 @@ def test_licensed_files_want_a_yes(server, one_file, tmp_path, query):
         resolve_weights(
             f'rfdetr://xl.pth{query}', folder=tmp_path, base_url=server.url
         )
-    assert 'rfdetr://xl.pth?accept_platform_model_license=1' in str(error.value)
+    assert 'rfdetr://xl.pth?accept_platform_model_license=1' in str(
+        error.value
+    )
     assert server.requests == []
     # A file that is already there is under the same licence.
     (tmp_path / 'xl.pth').write_bytes(_CONTENT)

@@ -74,7 +74,9 @@ def test_shared_storage_stays_shared(tmp_path, is_zip):
 )
 def test_upstream_args_come_back(tmp_path, args, is_zip):
     state_dict = collections.OrderedDict(a=torch.zeros(2))
-    path = _save({'model': state_dict, 'args': args}, tmp_path / 'a.pth', is_zip)
+    path = _save(
+        {'model': state_dict, 'args': args}, tmp_path / 'a.pth', is_zip
+    )
     assert read_checkpoint(path)['args'] == args
 
 
@@ -224,7 +226,9 @@ def test_safetensors_written_by_the_library_are_read(tmp_path):
     ],
 )
 def test_broken_safetensors_entries(tmp_path, entry):
-    path = _write_safetensors(tmp_path / 'a.safetensors', {'a': entry}, b'\0' * 8)
+    path = _write_safetensors(
+        tmp_path / 'a.safetensors', {'a': entry}, b'\0' * 8
+    )
     with pytest.raises(ValueError, match='broken .safetensors'):
         read_safetensors(path)
 

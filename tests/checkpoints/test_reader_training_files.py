@@ -41,11 +41,7 @@ def mmengine_file(tmp_path):
             sampler=dict(type='DefaultSampler', shuffle=True),
         ),
         train_cfg=dict(by_epoch=True, max_epochs=2),
-        optim_wrapper=dict(
-            type='AmpOptimWrapper',
-            dtype='bfloat16',
-            optimizer=dict(type='AdamW', lr=0.1),
-        ),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
         param_scheduler=[
             dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=2),
             dict(type='MultiStepLR', milestones=[1, 1], by_epoch=True),

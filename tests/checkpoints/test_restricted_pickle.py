@@ -64,8 +64,10 @@ def test_numpy_comes_back(protocol):
 
 def test_names_of_both_numpy_generations_are_read():
     data = pickle.dumps(numpy.arange(3), 2)
-    for old, new in ((b'numpy.core.', b'numpy._core.'),
-                     (b'numpy._core.', b'numpy.core.')):
+    for old, new in (
+        (b'numpy.core.', b'numpy._core.'),
+        (b'numpy._core.', b'numpy.core.'),
+    ):
         assert _read(data.replace(old, new)).tolist() == [0, 1, 2]
 
 

@@ -204,8 +204,13 @@ def test_web_addresses_of_published_files_go_by_name(published, monkeypatch):
 
 def test_other_schemes_keep_their_loaders():
     schemes = CheckpointLoader._schemes
-    for prefix in (r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'torchvision://',
-                   'openmmlab://', 'mmcls://'):
+    for prefix in (
+        r'(\S+\:)?s3://',
+        r'(\S+\:)?petrel://',
+        'torchvision://',
+        'openmmlab://',
+        'mmcls://',
+    ):
         assert schemes[prefix].__module__ == 'mmengine.runner.checkpoint'
     for prefix in ('', 'http://', 'https://', 'rfdetr://'):
         assert schemes[prefix].__module__ == loaders.__name__

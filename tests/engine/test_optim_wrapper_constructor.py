@@ -66,11 +66,18 @@ class Detector(nn.Module):
         self.bbox_head = Head()
 
 
+class HandWrittenNorm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+
+
 class ResNetLike(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 2, 1)
         self.bn1 = nn.BatchNorm2d(2)
+        self.norm2 = HandWrittenNorm()
 
 
 def build(model, paramwise_cfg=None, **optimizer):
@@ -212,6 +219,7 @@ def test_other_backbone_has_no_layer_decay():
         ('conv1.bias', 0.0),
         ('bn1.weight', 0.0),
         ('bn1.bias', 0.0),
+        ('norm2.weight', 0.0),
     ):
         assert found[f'backbone.{name}'] == pytest.approx(
             (0.735e-4, weight_decay)

@@ -45,14 +45,17 @@ def upstream_settings(pair: Pair) -> dict[str, list[float]]:
             decays[name] = constant(decay, param.shape)
     assert set(lrs) == set(names.values())
     lrs, decays = convert(lrs), convert(decays)
-    return {
-        name: [lrs[name].unique().item(), decays[name].unique().item()]
-        for name in lrs
-    }
+    return {n: [value_of(lrs[n]), value_of(decays[n])] for n in lrs}
 
 
 def constant(value: float, shape: torch.Size) -> torch.Tensor:
     return torch.tensor(value, dtype=torch.float64).expand(shape)
+
+
+def value_of(tensor: torch.Tensor) -> float:
+    smallest, largest = tensor.aminmax()
+    assert smallest == largest
+    return smallest.item()
 
 
 def our_settings(pair: Pair, **paramwise_cfg) -> dict[str, list[float]]:
@@ -80,6 +83,12 @@ def assert_parity(found: dict, expected: dict) -> None:
     values = torch.tensor(list(found.values()), dtype=torch.float64)
     targets = torch.tensor([expected[n] for n in found], dtype=torch.float64)
     torch.testing.assert_close(values, targets, rtol=1e-12, atol=0.0)
+
+
+@pytest.fixture(scope='module')
+def nano():
+    pair = build_pair('nano')
+    return pair, upstream_settings(pair)
 
 
 @pytest.mark.parametrize('variant', VARIANTS)
@@ -110,23 +119,15 @@ def test_settings(variant):
     ],
     ids=lambda cfg: next(iter(cfg)),
 )
-def test_negative_control(paramwise_cfg):
-    pair = build_pair('nano')
+def test_negative_control(nano, paramwise_cfg):
+    pair, expected = nano
     with pytest.raises(AssertionError):
-        assert_parity(
-            our_settings(pair, **paramwise_cfg), upstream_settings(pair)
-        )
+        assert_parity(our_settings(pair, **paramwise_cfg), expected)
 
 
-def test_negative_control_number_of_layers():
+def test_negative_control_number_of_layers(nano, monkeypatch):
     """Upstream counts one layer more than the last tapped block."""
-    pair = build_pair('nano')
-    backbone = pair.ours.backbone
-    out_indices = backbone.out_indices
-    backbone.out_indices = (2, 5, 8, 10)
-    try:
-        found = our_settings(pair)
-    finally:
-        backbone.out_indices = out_indices
+    pair, expected = nano
+    monkeypatch.setattr(pair.ours.backbone, 'out_indices', (2, 5, 8, 10))
     with pytest.raises(AssertionError):
-        assert_parity(found, upstream_settings(pair))
+        assert_parity(our_settings(pair), expected)

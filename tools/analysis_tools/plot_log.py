@@ -113,6 +113,7 @@ def plot(train: Records, val: Records, title: str) -> plt.Figure:
             xlabel='epoch', ylabel='average precision in points (0 to 100)'
         )
         ap_axis.set_ylim(bottom=0)
+        ap_axis.xaxis.get_major_locator().set_params(integer=True)
         ap_axis.legend()
     for axis in axes.flat:
         axis.grid(alpha=0.3)

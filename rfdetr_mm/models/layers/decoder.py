@@ -67,8 +67,8 @@ class RFDETRDecoderLayer(nn.Module):
             Same shape as ``query``.
         """
         # Groups become rows of the batch: (bs * num_groups, q, C)
-        value = query.view(len(query) * num_groups, -1, query.shape[2])
-        key = value + query_pos.view_as(value)
+        value = query.reshape(len(query) * num_groups, -1, query.shape[2])
+        key = value + query_pos.reshape(value.shape)
         attended = self.self_attn(key, key, value, need_weights=False)[0]
         query = self.norms[0](query + attended.reshape(query.shape))
         attended = self.cross_attn(query + query_pos, reference_boxes, memory)

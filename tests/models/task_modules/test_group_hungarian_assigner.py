@@ -179,6 +179,7 @@ def test_inputs_get_no_gradient_and_half_precision_is_lifted():
         result = assigner.assign(preds, gts, IMG_META)
         cost = assigner._cost_matrix(preds, gts, IMG_META)
     assert_same(result, assigner.assign(lifted, gts, IMG_META))
+    assert torch.equal(cost, assigner._cost_matrix(lifted, gts, IMG_META))
     assert cost.dtype is torch.float32 and not cost.requires_grad
     assert preds.scores.dtype is torch.bfloat16
 

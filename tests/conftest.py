@@ -1,0 +1,17 @@
+"""What every test needs: mmdet's scope, one seed, few threads."""
+
+import pytest
+import torch
+from mmdet.utils import register_all_modules
+
+import rfdetr_mm  # noqa: F401  (registers)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def mmdet_scope():
+    register_all_modules(init_default_scope=True)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)

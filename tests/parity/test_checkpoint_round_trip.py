@@ -1,0 +1,195 @@
+"""Files for rfdetr 1.11.2 and from it, and models that rfdetr builds."""
+
+import copy
+import importlib.util
+import os
+from pathlib import Path
+
+os.environ['HF_HUB_OFFLINE'] = '1'
+
+import pytest
+import torch
+from mmengine.config import Config
+
+rfdetr = pytest.importorskip('rfdetr')
+
+from rfdetr.assets import coco_classes, model_weights  # noqa: E402
+from rfdetr.config import (  # noqa: E402
+    RFDETRBaseConfig,
+    RFDETRKeypointPreviewConfig,
+    RFDETRLargeDeprecatedConfig,
+    RFDETRNanoConfig,
+    RFDETRSegNanoConfig,
+)
+from rfdetr.models import build_model_from_config  # noqa: E402
+from rfdetr.models.weights import (  # noqa: E402
+    interpolate_position_embeddings,
+)
+
+from rfdetr_mm.checkpoints import (  # noqa: E402
+    COCO_CATEGORY_IDS,
+    COCO_CLASSES,
+    PUBLISHED_FILES,
+    mmdet_to_upstream,
+    read_checkpoint,
+    resize_class_rows,
+    resize_position_table,
+    to_mmdet_checkpoint,
+    upstream_to_mmdet,
+)
+
+pytestmark = pytest.mark.parity
+
+_ROOT = Path(__file__).parents[2]
+
+# The count of a model's numbers at 80 classes (design, "counts").
+_MODELS = {
+    'nano': (RFDETRNanoConfig, None, 30_427_720),
+    'base': (RFDETRBaseConfig, '/nonexistent/x.pth', 32_134_952),
+    'large-deprecated': (
+        RFDETRLargeDeprecatedConfig, '/nonexistent/x.pth', 135_578_184
+    ),
+}  # fmt: skip
+
+
+def _build(config_class, pretrain_weights=None, **kwargs):
+    config = config_class(
+        pretrain_weights=pretrain_weights, device='cpu', **kwargs
+    )
+    torch.manual_seed(0)
+    model = build_model_from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize('name', _MODELS)
+def test_round_trips_of_coco_models_are_exact(name):
+    config_class, switch, count = _MODELS[name]
+    upstream = _build(config_class, switch).state_dict()
+    ours, report = upstream_to_mmdet(upstream)
+    assert report.num_parameters == count
+    assert (report.num_groups, report.num_queries) == (13, 300)
+    back, _ = mmdet_to_upstream(ours, report.class_names)
+    assert back.keys() == upstream.keys()
+    spare = sorted(set(range(91)) - set(COCO_CATEGORY_IDS))
+    for key, tensor in upstream.items():
+        if 'class_embed' not in key:
+            assert torch.equal(back[key], tensor), key
+            continue
+        kept = list(COCO_CATEGORY_IDS)
+        assert torch.equal(back[key][kept], tensor[kept]), key
+        fill = -20.0 if key.endswith('bias') else 0.0
+        assert (back[key][spare] == fill).all(), key
+    again, _ = upstream_to_mmdet(back, report.class_names)
+    assert again.keys() == ours.keys()
+    assert all(torch.equal(again[key], ours[key]) for key in ours)
+    # Negative control: one changed number is seen.
+    back['transformer.enc_output.7.weight'][3, 2] += 1e-6
+    changed, _ = upstream_to_mmdet(back)
+    key = 'bbox_head.query_selector.proj.weight'
+    differs = (changed[key] != ours[key]).nonzero().tolist()
+    assert differs == [[7, 3, 2]]
+
+
+@pytest.fixture(scope='module')
+def small_nano():
+    """A Nano of 90 classes and few queries, as rfdetr builds it."""
+    return _build(RFDETRNanoConfig, num_classes=90, num_queries=2)
+
+
+@pytest.fixture(scope='module')
+def nano_file(tmp_path_factory, small_nano):
+    """A fine-tuned Nano, converted by our tool for our config."""
+    upstream, names = small_nano.state_dict(), [f'{i}th' for i in range(90)]
+    ours, _ = to_mmdet_checkpoint(
+        {'model': upstream, 'args': {'class_names': names}}
+    )
+    folder = tmp_path_factory.mktemp('rfdetr')
+    torch.save(ours, folder / 'ours.pth')
+    config = Config.fromfile(_ROOT / 'configs/rfdetr/rfdetr_nano_coco.py')
+    config.model.bbox_head.num_classes = 90
+    config.model.bbox_head.num_queries = 2
+    config.model.test_cfg.max_per_img = 2
+    path = _ROOT / 'tools/model_converters/mmdet_to_rfdetr.py'
+    spec = importlib.util.spec_from_file_location('mmdet_to_rfdetr', path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    content, _ = tool.convert(folder / 'ours.pth', config)
+    torch.save(content, folder / 'fine-tuned.pth')
+    return folder / 'fine-tuned.pth'
+
+
+def _check_loaded(facade, path):
+    assert facade.class_names == [f'{i}th' for i in range(90)]
+    loaded = facade.model.model.state_dict()
+    stored = read_checkpoint(path)['model']
+    assert loaded.keys() == stored.keys()
+    for key, tensor in stored.items():
+        assert torch.equal(loaded[key].cpu(), tensor), key
+
+
+def test_rfdetr_loads_what_we_write(nano_file):
+    facade = rfdetr.RFDETRNano(
+        pretrain_weights=str(nano_file),
+        num_classes=90,
+        num_queries=2,
+        num_select=2,
+        device='cpu',
+    )
+    _check_loaded(facade, nano_file)
+
+
+def test_rfdetr_finds_its_class_for_what_we_write(nano_file):
+    facade = rfdetr.RFDETR.from_checkpoint(str(nano_file), device='cpu')
+    assert type(facade) is rfdetr.RFDETRNano
+    _check_loaded(facade, nano_file)
+
+
+@pytest.mark.parametrize(
+    'config_class, message',
+    [
+        (RFDETRSegNanoConfig, 'a segmentation model'),
+        (RFDETRKeypointPreviewConfig, 'a keypoint model'),
+    ],
+)
+def test_other_models_are_refused_by_name(config_class, message):
+    with pytest.raises(ValueError, match=message):
+        upstream_to_mmdet(_build(config_class).state_dict())
+
+
+@pytest.mark.parametrize('grid_size', [12, 24, 37])
+def test_the_position_table_is_resized_as_upstream_does(grid_size):
+    table = torch.randn(1, 1 + 24**2, 16)
+    theirs = {'backbone.0.encoder.embeddings.position_embeddings': table}
+    interpolate_position_embeddings(theirs, grid_size)
+    (expected,) = theirs.values()
+    assert torch.equal(resize_position_table(table, grid_size), expected)
+
+
+@pytest.mark.parametrize('num_classes', [2, 90, 91, 200])
+def test_class_rows_are_resized_as_upstream_does(num_classes, small_nano):
+    model = copy.deepcopy(small_nano)
+    names = [f'thing {i}' for i in range(91)]  # No spare row: 91 of 91.
+    ours, _ = upstream_to_mmdet(model.state_dict(), names)
+    model.reinitialize_detection_head(num_classes)
+    expected, _ = upstream_to_mmdet(
+        model.state_dict(), [f'thing {i}' for i in range(num_classes)]
+    )
+    resized = resize_class_rows(ours, num_classes)
+    assert resized.keys() == expected.keys()
+    for key, tensor in expected.items():
+        assert torch.equal(resized[key], tensor), key
+
+
+def test_our_copies_of_upstreams_tables():
+    assert tuple(coco_classes.COCO_CLASSES) == COCO_CATEGORY_IDS
+    assert tuple(coco_classes.COCO_CLASSES.values()) == COCO_CLASSES
+    assert tuple(coco_classes.COCO_CLASS_NAMES) == COCO_CLASSES
+    apache = {n: f for n, f in PUBLISHED_FILES.items() if f.licence[0] == 'A'}
+    assets = {asset.filename: asset for asset in model_weights.ModelWeights}
+    assert apache.keys() == assets.keys()
+    for name, asset in assets.items():
+        assert asset.md5_hash == apache[name].md5, name
+        assert asset.url.endswith('/rfdetr/' + apache[name].remote), name
