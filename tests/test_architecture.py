@@ -25,8 +25,15 @@ FORBIDDEN = {
     'datasets': {'models', 'deploy', 'apis', 'engine', 'checkpoints'},
 }
 OPTIONAL = {
-    'mmdeploy', 'onnx', 'rfdetr', 'transformers', 'supervision', 'timm',
-    'tensorflow', 'litert_torch', 'pytorch_lightning',
+    'mmdeploy',
+    'onnx',
+    'rfdetr',
+    'transformers',
+    'supervision',
+    'timm',
+    'tensorflow',
+    'litert_torch',
+    'pytorch_lightning',
 }
 
 
@@ -44,9 +51,7 @@ def absolute_imports(path):
             if node.module or node.level:
                 yield '.'.join(parts)
                 if node.level and not node.module:
-                    yield from (
-                        '.'.join([*parts, a.name]) for a in node.names
-                    )
+                    yield from ('.'.join([*parts, a.name]) for a in node.names)
 
 
 def test_the_clone_at_hand_is_tested():
@@ -107,7 +112,7 @@ def test_tests_mirror_the_package():
         if len(parts) == 1 or parts[0] in free:
             continue
         assert parts[0] in rooms, path
-        module = PACKAGE.joinpath(*parts[:-1], parts[-1][len('test_'):])
+        module = PACKAGE.joinpath(*parts[:-1], parts[-1][len('test_') :])
         assert module.exists(), f'{path} tests no {module}'
 
 
@@ -118,8 +123,11 @@ def loaded_by(module):
         f'print([n for n in {sorted(OPTIONAL)!r} if n in sys.modules])'
     )
     done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)}, check=True,
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        check=True,
     )
     return done.stdout.strip().splitlines()[-1]
 

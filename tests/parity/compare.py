@@ -1,8 +1,12 @@
 """How parity is judged: the tolerances of the design, and sets of rows."""
 
 import torch
-from rfdetr_mm.models.layers.query_selector import SelectedProposals
+from mmdet.structures import OptSampleList
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from rfdetr_mm.models.dense_heads.rfdetr_head import HeadOutputs, RFDETRHead
+from rfdetr_mm.models.layers.query_selector import SelectedProposals
 
 STAGE = dict(atol=1e-5, rtol=1e-5)
 END_TO_END = dict(atol=2e-4, rtol=2e-4)
@@ -14,33 +18,85 @@ def assert_stage(actual: Tensor, expected: Tensor, **tolerance) -> None:
     torch.testing.assert_close(actual, expected, **(tolerance or STAGE))
 
 
-def same_rows(
-    ours: SelectedProposals,
-    their_scores: Tensor,
-    their_boxes: Tensor,
-    num_groups: int,
-) -> int:
-    """Assert that both selected the same proposals; count swaps.
+def place_of_rows(
+    ours: SelectedProposals, theirs: dict, num_groups: int, **tolerance
+) -> Tensor:
+    """Assert that both selected the same proposals; say where ours are.
 
     Within an image and group every row of upstream has one row of ours;
     where they stand at different places, their scores tie.
+
+    Args:
+        ours: Our proposals.
+        theirs: Upstream's ``enc_outputs``, the spare class included.
+        num_groups: Groups among the rows.
+        **tolerance: Of the compared values; the stage's by default.
+
+    Returns:
+        Our row for each of upstream's, shape (bs, rows).
     """
-    swaps = 0
     our_rows = torch.cat([ours.cls_scores, ours.bboxes_cxcywh_norm], dim=-1)
-    their_rows = torch.cat([their_scores, their_boxes], dim=-1)
-    for ours_b, theirs_b in zip(our_rows, their_rows):
-        groups = zip(ours_b.chunk(num_groups), theirs_b.chunk(num_groups))
-        for our_group, their_group in groups:
+    their_rows = torch.cat(
+        [theirs['pred_logits'][..., :-1], theirs['pred_boxes']], dim=-1
+    )
+    places = []
+    for our_image, their_image in zip(our_rows, their_rows):
+        groups = zip(
+            our_image.chunk(num_groups), their_image.chunk(num_groups)
+        )
+        for i, (our_group, their_group) in enumerate(groups):
             distance = torch.cdist(their_group, our_group, p=float('inf'))
-            place = distance.argmin(dim=1)
-            assert len(place.unique()) == len(place), 'rows are not a set'
-            assert_stage(our_group[place], their_group)
+            # one to one: rows in padding are equal to each other
+            place = torch.from_numpy(
+                linear_sum_assignment(distance.detach().numpy())[1]
+            )
+            assert_stage(our_group[place], their_group, **tolerance)
             moved = place != torch.arange(len(place))
             best = their_group[:, :-4].amax(dim=1)
-            tie = (best - best[place]).abs()[moved]
-            assert (tie < TIE).all(), f'{tie} apart is no tie'
-            swaps += int(moved.sum())
-    return swaps
+            apart = (best - best[place]).abs()[moved]
+            assert (apart < TIE).all(), f'{apart} apart is no tie'
+            places.append(place + i * len(place))
+    return torch.cat(places).view(len(our_rows), -1)
+
+
+def decode_upstreams_rows(
+    head: RFDETRHead,
+    feats: tuple[Tensor, ...],
+    samples: OptSampleList,
+    num_groups: int,
+    theirs: dict,
+) -> HeadOutputs:
+    """Run the head; tied proposals are decoded in upstream's order.
+
+    Args:
+        head: Our head.
+        feats: Its maps.
+        samples: Its samples.
+        num_groups: Groups to run.
+        theirs: Upstream's ``enc_outputs``.
+
+    Returns:
+        Our outputs, queries in upstream's order.
+    """
+
+    def reorder(module, args, ours):
+        place = place_of_rows(ours, theirs, num_groups, **END_TO_END)
+        return SelectedProposals(
+            *(
+                x.gather(1, place.unsqueeze(-1).expand_as(x))
+                for x in (
+                    ours.cls_scores,
+                    ours.bboxes_cxcywh_norm,
+                    ours.embeddings,
+                )
+            )
+        )
+
+    handle = head.query_selector.register_forward_hook(reorder)
+    try:
+        return head._decode(feats, samples, num_groups)
+    finally:
+        handle.remove()
 
 
 def gradient_errors(

@@ -64,15 +64,21 @@ VARIANTS = {
         'xlarge',
         'ModelConfig',
         (80, 100),
-        (('num_windows', 1), ('resolution', 700),
-         ('positional_encoding_size', 35)),
+        (
+            ('num_windows', 1),
+            ('resolution', 700),
+            ('positional_encoding_size', 35),
+        ),
     ),
     '2xlarge': Variant(
         '2xlarge',
         'ModelConfig',
         (80, 120),
-        (('num_windows', 2), ('resolution', 880),
-         ('positional_encoding_size', 44)),
+        (
+            ('num_windows', 2),
+            ('resolution', 880),
+            ('positional_encoding_size', 44),
+        ),
     ),
 }
 
@@ -113,8 +119,9 @@ def upstream_config(
         device='cpu',
         # The value is only a switch: None would load DINOv2 from the hub
         # for patch 14; nothing is ever read from this path.
-        pretrain_weights='/nonexistent/x.pth' if '14' in variant or
-        spec.input_hw == _B14 else None,
+        pretrain_weights='/nonexistent/x.pth'
+        if '14' in variant or spec.input_hw == _B14
+        else None,
     )
     if spec.upstream == 'ModelConfig':
         given.update(XL_FAMILY)

@@ -41,17 +41,21 @@ def upstream_numbers(variant: str) -> dict[str, np.ndarray]:
         criterion, _ = build_criterion_from_config(
             config, TrainConfig(dataset_dir='.')
         )
-        losses = criterion.train()(model.train()(batch), [
-            dict(t, orig_size=torch.tensor(INPUTS[variant]))
-            for t in seeded_targets(variant)
-        ])
+        losses = criterion.train()(
+            model.train()(batch),
+            [
+                dict(t, orig_size=torch.tensor(INPUTS[variant]))
+                for t in seeded_targets(variant)
+            ],
+        )
     weights = criterion.weight_dict
     numbers = {
         'cls_scores': outputs['pred_logits'][..., :-1],
         'bbox_preds': outputs['pred_boxes'],
         'last_map_corner': maps[-1][:, :8, :2, :3],
-        'total_loss': sum(losses[k] * w for k, w in weights.items()
-                          if k in losses),
+        'total_loss': sum(
+            losses[k] * w for k, w in weights.items() if k in losses
+        ),
     }
     return {k: v.numpy() for k, v in numbers.items()}
 

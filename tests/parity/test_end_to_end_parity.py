@@ -5,45 +5,40 @@ import torch
 
 pytest.importorskip('rfdetr', reason='the parity oracle is not installed')
 
+from compare import END_TO_END, assert_stage, decode_upstreams_rows
 from mmdet.structures import DetDataSample
-from oracle import VARIANTS, build_pair, nested
-
-from compare import END_TO_END, assert_stage, same_rows
+from oracle import nested
 
 pytestmark = pytest.mark.parity
-
-
-@pytest.fixture(scope='module', params=list(VARIANTS))
-def pair(request):
-    return build_pair(request.param).train(False)
 
 
 def samples_for(images, sizes, original_sizes=None):
     """Meta data of a batch: sizes and original sizes are (h, w) pixels."""
     original_sizes = original_sizes or sizes
     return [
-        DetDataSample(metainfo=dict(
-            batch_input_shape=tuple(images.shape[-2:]),
-            img_shape=size,
-            ori_shape=original,
-            scale_factor=(size[1] / original[1], size[0] / original[0]),
-        ))
+        DetDataSample(
+            metainfo=dict(
+                batch_input_shape=tuple(images.shape[-2:]),
+                img_shape=size,
+                ori_shape=original,
+                scale_factor=(size[1] / original[1], size[0] / original[0]),
+            )
+        )
         for size, original in zip(sizes, original_sizes)
     ]
 
 
 @torch.no_grad()
 def compare_tensors(pair, images, batch, sizes):
-    """Both models' raw outputs; swapped ties are fed upstream's choice."""
+    """Both models' raw outputs, queries in upstream's order."""
     theirs = pair.upstream(batch)
     samples = samples_for(images, sizes)
-    head = pair.ours.bbox_head
-    feats = pair.ours.extract_feat(images)
-    outs = head._decode(feats, samples, num_groups=1)
-    expected = theirs['enc_outputs']
-    assert_stage(
-        outs.proposals.cls_scores.amax(-1),
-        expected['pred_logits'][..., :-1].amax(-1), **END_TO_END,
+    outs = decode_upstreams_rows(
+        pair.ours.bbox_head,
+        pair.ours.extract_feat(images),
+        samples,
+        num_groups=1,
+        theirs=theirs['enc_outputs'],
     )
     layers = [*theirs['aux_outputs'], theirs]
     for i, layer in enumerate(layers):
@@ -93,9 +88,7 @@ def test_post_processing_with_rescale(pair):
 
     images = pair.images(seed=7)
     originals = [(48, 100), (300, 111)]
-    samples = samples_for(
-        images, [tuple(images.shape[-2:])] * 2, originals
-    )
+    samples = samples_for(images, [tuple(images.shape[-2:])] * 2, originals)
     max_per_img = 20  # more than queries: several classes of one query
     theirs = pair.upstream(nested(images))
     expected = PostProcess(num_select=max_per_img)(
@@ -104,7 +97,8 @@ def test_post_processing_with_rescale(pair):
     head = pair.ours.bbox_head
     head.test_cfg['max_per_img'] = max_per_img
     logits, boxes = (
-        theirs['pred_logits'][None, ..., :-1], theirs['pred_boxes'][None],
+        theirs['pred_logits'][None, ..., :-1],
+        theirs['pred_boxes'][None],
     )
     results = head.predict_by_feat(
         logits, boxes, [s.metainfo for s in samples], rescale=True
@@ -129,9 +123,7 @@ def test_detections_from_images(pair):
 
     images = pair.images(seed=9)
     originals = [(48, 100), (300, 111)]
-    samples = samples_for(
-        images, [tuple(images.shape[-2:])] * 2, originals
-    )
+    samples = samples_for(images, [tuple(images.shape[-2:])] * 2, originals)
     head = pair.ours.bbox_head
     head.test_cfg['max_per_img'] = head.num_queries
     expected = PostProcess(num_select=head.num_queries)(
@@ -142,6 +134,4 @@ def test_detections_from_images(pair):
         ours = ours.pred_instances
         assert_stage(ours.scores, upstream['scores'], **END_TO_END)
         order = torch.cdist(upstream['boxes'], ours.bboxes).argmin(dim=1)
-        assert_stage(
-            ours.bboxes[order], upstream['boxes'], atol=0.05, rtol=0
-        )
+        assert_stage(ours.bboxes[order], upstream['boxes'], atol=0.05, rtol=0)

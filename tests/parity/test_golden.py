@@ -55,9 +55,11 @@ def test_total_loss(case):
     height, width = INPUTS[variant]
     samples = []
     for target in seeded_targets(variant):
-        sample = DetDataSample(metainfo=dict(
-            img_shape=(height, width), batch_input_shape=(height, width)
-        ))
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=(height, width), batch_input_shape=(height, width)
+            )
+        )
         centers, sizes = target['boxes'].split(2, dim=1)
         xyxy = torch.cat([centers - sizes / 2, centers + sizes / 2], dim=1)
         sample.gt_instances = InstanceData(

@@ -84,9 +84,7 @@ def test_activation_checkpointing_changes_nothing():
         )
         feats = backbone(images)
         sum(f.square().mean() for f in feats).backward()
-        grads = [
-            p.grad for p in backbone.parameters() if p.grad is not None
-        ]
+        grads = [p.grad for p in backbone.parameters() if p.grad is not None]
         results.append((feats, grads))
     (feats, grads), (cp_feats, cp_grads) = results
     assert len(grads) == len(cp_grads) > 200
@@ -137,7 +135,8 @@ def test_every_trainable_parameter_gets_a_gradient():
     backbone = build(out_indices=(1, 4, 7, 10), num_registers=4)
     sum(f.sum() for f in backbone(torch.randn(1, 3, 64, 96))).backward()
     without = [
-        n for n, p in backbone.named_parameters()
+        n
+        for n, p in backbone.named_parameters()
         if p.requires_grad and p.grad is None
     ]
     assert without == []
@@ -181,8 +180,11 @@ def test_position_table_of_another_resolution_is_resized_on_loading():
     'kwargs, input_hw, words',
     [
         (dict(), (64, 80), ['16 * 2 = 32', '64 x 80', '64 x 64']),
-        (dict(patch_size=14, num_windows=4), (60, 56),
-         ['14 * 4 = 56', '60 x 56', 'pad_size_divisor=56']),
+        (
+            dict(patch_size=14, num_windows=4),
+            (60, 56),
+            ['14 * 4 = 56', '60 x 56', 'pad_size_divisor=56'],
+        ),
     ],
 )
 def test_indivisible_input(kwargs, input_hw, words):

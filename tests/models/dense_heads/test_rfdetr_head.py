@@ -21,8 +21,12 @@ def build(num_levels=1, **kwargs):
         num_queries=QUERIES,
         num_groups=GROUPS,
         decoder=dict(
-            num_layers=2, num_levels=num_levels, self_attn_num_heads=2,
-            cross_attn_num_heads=4, num_points=2, feedforward_channels=48,
+            num_layers=2,
+            num_levels=num_levels,
+            self_attn_num_heads=2,
+            cross_attn_num_heads=4,
+            num_points=2,
+            feedforward_channels=48,
         ),
         train_cfg=dict(
             assigner=dict(type='GroupHungarianAssigner', match_costs=COSTS)
@@ -48,11 +52,14 @@ def samples(counts=(3, 0), input_hw=(64, 96), originals=None):
     out = []
     for i, count in enumerate(counts):
         original = (originals or [input_hw] * len(counts))[i]
-        sample = DetDataSample(metainfo=dict(
-            batch_input_shape=input_hw, img_shape=input_hw,
-            ori_shape=original,
-            scale_factor=(width / original[1], height / original[0]),
-        ))
+        sample = DetDataSample(
+            metainfo=dict(
+                batch_input_shape=input_hw,
+                img_shape=input_hw,
+                ori_shape=original,
+                scale_factor=(width / original[1], height / original[0]),
+            )
+        )
         corners = torch.rand(count, 2, generator=generator) * 0.5
         sizes = torch.rand(count, 2, generator=generator) * 0.4 + 0.05
         boxes = torch.cat([corners, corners + sizes], dim=1)
@@ -124,8 +131,10 @@ def test_divisor_counts_objects_and_groups_not_matches():
     outs = head._decode(feats(), samples(), GROUPS)
     targets = samples((9, 0))
     args = (
-        outs.cls_scores[-1], outs.bbox_preds[-1],
-        [s.gt_instances for s in targets], [s.metainfo for s in targets],
+        outs.cls_scores[-1],
+        outs.bbox_preds[-1],
+        [s.gt_instances for s in targets],
+        [s.metainfo for s in targets],
         GROUPS,
     )
     losses = head.loss_by_feat(outs, args[2], args[3])
@@ -141,7 +150,8 @@ def test_loss_in_evaluation_mode_uses_one_group():
     outs = head._decode(feats(), samples(), num_groups=1)
     targets = samples()
     expected = head.loss_by_feat(
-        outs, [s.gt_instances for s in targets],
+        outs,
+        [s.gt_instances for s in targets],
         [s.metainfo for s in targets],
     )
     assert losses == expected
@@ -154,13 +164,19 @@ def test_logged_errors_by_hand():
     scores[0, 0, 0] = scores[0, 1, 1] = 5.0  # two confident queries
     labels = torch.tensor([0, 0, 2, 2, 2, 2])
     errors = match_errors(
-        scores, torch.tensor([0, 1]), labels,
+        scores,
+        torch.tensor([0, 1]),
+        labels,
         [InstanceData(labels=torch.zeros(2)), InstanceData()],
     )
     assert errors['class_error'] == 50.0  # the second one is of class 1
     assert errors['cardinality_error'] == 0.0
-    none = match_errors(scores, torch.empty(0).long(), labels, [
-        InstanceData(), InstanceData(labels=torch.zeros(5))])
+    none = match_errors(
+        scores,
+        torch.empty(0).long(),
+        labels,
+        [InstanceData(), InstanceData(labels=torch.zeros(5))],
+    )
     assert none['class_error'] == 100.0
     assert none['cardinality_error'] == (2 + 5) / 2
 
@@ -171,20 +187,22 @@ def test_detections_by_hand():
     logits = torch.tensor([[[[0.0, 3.0], [2.0, 1.0]]]])
     boxes = torch.tensor([[[[0.5, 0.5, 0.5, 0.25], [0.9, 0.5, 0.4, 1.2]]]])
     meta = dict(img_shape=(100, 200), scale_factor=(2.0, 0.5))
-    result, = head.predict_by_feat(logits, boxes, [meta], rescale=True)
+    (result,) = head.predict_by_feat(logits, boxes, [meta], rescale=True)
     assert result.labels.tolist() == [1, 0, 1]
     torch.testing.assert_close(
         result.scores, torch.tensor([3.0, 2.0, 1.0]).sigmoid()
     )
     torch.testing.assert_close(
         result.bboxes,
-        torch.tensor([
-            [50 / 2, 37.5 / 0.5, 150 / 2, 62.5 / 0.5],
-            [140 / 2, 0, 200 / 2, 100 / 0.5],
-            [140 / 2, 0, 200 / 2, 100 / 0.5],
-        ]),
+        torch.tensor(
+            [
+                [50 / 2, 37.5 / 0.5, 150 / 2, 62.5 / 0.5],
+                [140 / 2, 0, 200 / 2, 100 / 0.5],
+                [140 / 2, 0, 200 / 2, 100 / 0.5],
+            ]
+        ),
     )
-    in_input, = head.predict_by_feat(logits, boxes, [meta], rescale=False)
+    (in_input,) = head.predict_by_feat(logits, boxes, [meta], rescale=False)
     assert in_input.bboxes[0].tolist() == [50, 37.5, 150, 62.5]
 
 
@@ -192,7 +210,7 @@ def test_equal_scores_keep_the_order_of_queries():
     head = build(num_classes=2, test_cfg=dict(max_per_img=4))
     boxes = torch.rand(1, 1, 3, 4)
     meta = dict(img_shape=(10, 10), scale_factor=(1.0, 1.0))
-    result, = head.predict_by_feat(torch.zeros(1, 1, 3, 2), boxes, [meta])
+    (result,) = head.predict_by_feat(torch.zeros(1, 1, 3, 2), boxes, [meta])
     assert result.labels.tolist() == [0, 1, 0, 1]
 
 
@@ -217,9 +235,7 @@ def test_groups_and_queries_of_a_larger_checkpoint_are_cut():
     large, small = build(), build(num_groups=2, num_queries=4)
     small.load_state_dict(large.state_dict())
     for name in ('query_embedding', 'query_box_deltas'):
-        assert torch.equal(
-            getattr(small, name), getattr(large, name)[:2, :4]
-        )
+        assert torch.equal(getattr(small, name), getattr(large, name)[:2, :4])
     assert torch.equal(
         small.query_selector.proj.weight, large.query_selector.proj.weight[:2]
     )
@@ -261,25 +277,33 @@ def test_works_under_a_stock_single_stage_detector():
     As many queries as cells: else the choice of cells jumps about.
     """
     cells = 3 * 5
-    detector = MODELS.build(dict(
-        type='SingleStageDetector',
-        backbone=dict(type='ResNet', depth=18, out_indices=(3,)),
-        neck=dict(
-            type='ChannelMapper', in_channels=[512], out_channels=DIMS,
-            kernel_size=1, num_outs=1,
-        ),
-        bbox_head=dict(
-            type='RFDETRHead', num_classes=CLASSES, embed_dims=DIMS,
-            num_queries=cells, num_groups=GROUPS,
-            decoder=dict(
-                num_layers=2, self_attn_num_heads=2, cross_attn_num_heads=4
+    detector = MODELS.build(
+        dict(
+            type='SingleStageDetector',
+            backbone=dict(type='ResNet', depth=18, out_indices=(3,)),
+            neck=dict(
+                type='ChannelMapper',
+                in_channels=[512],
+                out_channels=DIMS,
+                kernel_size=1,
+                num_outs=1,
             ),
-        ),
-        train_cfg=dict(
-            assigner=dict(type='GroupHungarianAssigner', match_costs=COSTS)
-        ),
-        test_cfg=dict(max_per_img=5),
-    ))
+            bbox_head=dict(
+                type='RFDETRHead',
+                num_classes=CLASSES,
+                embed_dims=DIMS,
+                num_queries=cells,
+                num_groups=GROUPS,
+                decoder=dict(
+                    num_layers=2, self_attn_num_heads=2, cross_attn_num_heads=4
+                ),
+            ),
+            train_cfg=dict(
+                assigner=dict(type='GroupHungarianAssigner', match_costs=COSTS)
+            ),
+            test_cfg=dict(max_per_img=5),
+        )
+    )
     detector.train()
     optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-3)
     images = torch.randn(2, 3, 96, 160)
@@ -298,5 +322,6 @@ def test_works_under_a_stock_single_stage_detector():
     assert len(result) == 5
     raw = detector(images, mode='tensor')
     assert [tuple(x.shape) for x in raw] == [
-        (2, 2, cells, CLASSES), (2, 2, cells, 4)
+        (2, 2, cells, CLASSES),
+        (2, 2, cells, 4),
     ]

@@ -10,9 +10,7 @@ CONFIG = 'configs/rfdetr/rfdetr_nano_coco.py'
 def build(request, **head):
     config = Config.fromfile(request.config.rootpath / CONFIG).model
     config.backbone.img_size = 64
-    config.bbox_head.update(
-        num_classes=3, num_queries=5, num_groups=2, **head
-    )
+    config.bbox_head.update(num_classes=3, num_queries=5, num_groups=2, **head)
     torch.manual_seed(0)
     return MODELS.build(config)
 
@@ -37,9 +35,13 @@ def test_modes_of_mmdet(model):
     from mmengine.structures import InstanceData
 
     for _ in range(2):
-        sample = DetDataSample(metainfo=dict(
-            img_shape=(64, 96), ori_shape=(128, 192), scale_factor=(0.5, 0.5)
-        ))
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=(64, 96),
+                ori_shape=(128, 192),
+                scale_factor=(0.5, 0.5),
+            )
+        )
         sample.gt_instances = InstanceData(
             bboxes=torch.tensor([[10.0, 5, 40, 60]]), labels=torch.tensor([1])
         )
@@ -60,18 +62,32 @@ def test_modes_of_mmdet(model):
 @pytest.mark.parametrize(
     'change, words',
     [
-        (lambda s: s.pop('neck.norms.0.weight'),
-         ['missing from the checkpoint: neck.norms.0.weight']),
-        (lambda s: s.update({'bbox_head.mask_branch.weight': torch.ones(2)}),
-         ['unknown to the model: bbox_head.mask_branch.weight']),
-        (lambda s: s.update({'neck.norms.0.bias': torch.ones(3)}),
-         ['other shape: neck.norms.0.bias is (3,)', '(256,) in the model']),
-        (lambda s: s.update(
-            {'backbone.patch_embed.weight': torch.ones(384, 3, 14, 14)}),
-         ['patches of 14 px', 'patch_size=16', '14 * 2 = 28']),
-        (lambda s: s.update(
-            {'bbox_head.cls_branch.weight': torch.ones(91, 256)}),
-         ['91 classes', 'num_classes=3', 'ClassRowsHook']),
+        (
+            lambda s: s.pop('neck.norms.0.weight'),
+            ['missing from the checkpoint: neck.norms.0.weight'],
+        ),
+        (
+            lambda s: s.update(
+                {'bbox_head.mask_branch.weight': torch.ones(2)}
+            ),
+            ['unknown to the model: bbox_head.mask_branch.weight'],
+        ),
+        (
+            lambda s: s.update({'neck.norms.0.bias': torch.ones(3)}),
+            ['other shape: neck.norms.0.bias is (3,)', '(256,) in the model'],
+        ),
+        (
+            lambda s: s.update(
+                {'backbone.patch_embed.weight': torch.ones(384, 3, 14, 14)}
+            ),
+            ['patches of 14 px', 'patch_size=16', '14 * 2 = 28'],
+        ),
+        (
+            lambda s: s.update(
+                {'bbox_head.cls_branch.weight': torch.ones(91, 256)}
+            ),
+            ['91 classes', 'num_classes=3', 'ClassRowsHook'],
+        ),
     ],
 )
 def test_misfit_is_refused_before_anything_is_loaded(
@@ -92,10 +108,17 @@ def test_misfit_is_refused_before_anything_is_loaded(
 
 
 def test_other_depth_is_refused(request, model):
-    deeper = build(request, decoder=dict(
-        num_layers=3, num_levels=1, self_attn_num_heads=8,
-        cross_attn_num_heads=16, num_points=2, feedforward_channels=2048,
-    ))
+    deeper = build(
+        request,
+        decoder=dict(
+            num_layers=3,
+            num_levels=1,
+            self_attn_num_heads=8,
+            cross_attn_num_heads=16,
+            num_points=2,
+            feedforward_channels=2048,
+        ),
+    )
     with pytest.raises(ValueError, match='unknown to the model.*layers.2'):
         model.load_state_dict(deeper.state_dict())
 

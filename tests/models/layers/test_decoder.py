@@ -7,8 +7,12 @@ from rfdetr_mm.models.layers.decoder_memory import build_memory
 def build(num_layers=2):
     torch.manual_seed(0)
     decoder = RFDETRDecoder(
-        num_layers, 16, self_attn_num_heads=2, cross_attn_num_heads=4,
-        num_points=2, feedforward_channels=32,
+        num_layers,
+        16,
+        self_attn_num_heads=2,
+        cross_attn_num_heads=4,
+        num_points=2,
+        feedforward_channels=32,
     )
     with torch.no_grad():
         for parameter in decoder.parameters():

@@ -34,7 +34,9 @@ def test_equals_mmcvs_module_without_its_residual(shapes, padded):
     references = torch.rand(2, 7, levels, 4)
     starts = [0, shapes[0][0] * shapes[0][1]][:levels]
     expected = theirs(
-        query, value=memory.tokens, reference_points=references,
+        query,
+        value=memory.tokens,
+        reference_points=references,
         identity=torch.zeros_like(query),
         key_padding_mask=memory.padding_mask,
         spatial_shapes=torch.tensor(shapes),

@@ -41,9 +41,7 @@ def test_equal_count_but_other_sides_is_resized():
 def test_kernel_is_antialiased_bicubic():
     table = torch.randn(1, 1 + 36, 2)
     grid = table[:, 1:].view(1, 6, 6, 2).permute(0, 3, 1, 2)
-    expected = F.interpolate(
-        grid, size=(3, 4), mode='bicubic', antialias=True
-    )
+    expected = F.interpolate(grid, size=(3, 4), mode='bicubic', antialias=True)
     plain = F.interpolate(grid, size=(3, 4), mode='bicubic')
     actual = resize_position_table(table, 3, 4)[:, 1:]
     actual = actual.view(1, 3, 4, 2).permute(0, 3, 1, 2)

@@ -15,12 +15,14 @@ def test_proposals_by_hand():
     assert not invalid.any()
     torch.testing.assert_close(
         proposals[0, [0, 7, 8, 9]],
-        torch.tensor([
-            [0.125, 0.25, 0.05, 0.05],
-            [0.875, 0.75, 0.05, 0.05],
-            [0.25, 0.5, 0.1, 0.1],  # doubled on the second level
-            [0.75, 0.5, 0.1, 0.1],
-        ]),
+        torch.tensor(
+            [
+                [0.125, 0.25, 0.05, 0.05],
+                [0.875, 0.75, 0.05, 0.05],
+                [0.25, 0.5, 0.1, 0.1],  # doubled on the second level
+                [0.75, 0.5, 0.1, 0.1],
+            ]
+        ),
     )
 
 
@@ -42,9 +44,7 @@ def test_each_group_keeps_its_own_best_positions():
     with torch.no_grad():
         out = selector(memory, num_queries=6, num_groups=3)
         for group in range(3):
-            tokens = selector.proj(
-                memory.tokens.reshape(1, -1, 8), 3
-            )
+            tokens = selector.proj(memory.tokens.reshape(1, -1, 8), 3)
             scores = selector.cls_branch(selector.norm(tokens), 3)[group]
             best = scores.view(2, 15, 4).amax(-1).sort(descending=True)
             rows = slice(6 * group, 6 * group + 6)
@@ -75,9 +75,11 @@ def test_no_proposal_looks_into_the_padding():
     """Changing padded pixels changes nothing."""
     torch.manual_seed(0)
     selector = QuerySelector(num_groups=1, embed_dims=8, num_classes=4)
-    samples = [DetDataSample(
-        metainfo=dict(batch_input_shape=(4, 6), img_shape=(2, 3))
-    )]
+    samples = [
+        DetDataSample(
+            metainfo=dict(batch_input_shape=(4, 6), img_shape=(2, 3))
+        )
+    ]
     feats = torch.randn(1, 8, 4, 6)
     changed = feats.clone()
     changed[:, :, 2:] += 5
