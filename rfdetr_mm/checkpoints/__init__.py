@@ -11,7 +11,6 @@ from .class_rows import (
 )
 from .convert import ConversionReport, mmdet_to_upstream, upstream_to_mmdet
 from .dinov2 import dinov2_to_backbone, is_dinov2
-from .fit import fit_to_shapes, resize_position_table
 from .layouts import (
     UpstreamFile,
     read_upstream_layout,
@@ -45,7 +44,6 @@ __all__ = [
     'dinov2_to_backbone',
     'download',
     'file_md5',
-    'fit_to_shapes',
     'is_dinov2',
     'mmdet_to_upstream',
     'published_address',
@@ -53,7 +51,6 @@ __all__ = [
     'read_safetensors',
     'read_upstream_layout',
     'resize_class_rows',
-    'resize_position_table',
     'resolve_weights',
     'summarise',
     'to_mmdet_checkpoint',

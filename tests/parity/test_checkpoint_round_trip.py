@@ -13,30 +13,30 @@ from mmengine.config import Config
 
 rfdetr = pytest.importorskip('rfdetr')
 
-from rfdetr.assets import coco_classes, model_weights  # noqa: E402
-from rfdetr.config import (  # noqa: E402
+from rfdetr.assets import coco_classes, model_weights
+from rfdetr.config import (
     RFDETRBaseConfig,
     RFDETRKeypointPreviewConfig,
     RFDETRLargeDeprecatedConfig,
     RFDETRNanoConfig,
     RFDETRSegNanoConfig,
 )
-from rfdetr.models import build_model_from_config  # noqa: E402
-from rfdetr.models.weights import (  # noqa: E402
+from rfdetr.models import build_model_from_config
+from rfdetr.models.weights import (
     interpolate_position_embeddings,
 )
 
-from rfdetr_mm.checkpoints import (  # noqa: E402
+from rfdetr_mm.checkpoints import (
     COCO_CATEGORY_IDS,
     COCO_CLASSES,
     PUBLISHED_FILES,
     mmdet_to_upstream,
     read_checkpoint,
     resize_class_rows,
-    resize_position_table,
     to_mmdet_checkpoint,
     upstream_to_mmdet,
 )
+from rfdetr_mm.models.layers.position_table import resize_position_table
 
 pytestmark = pytest.mark.parity
 
@@ -165,7 +165,8 @@ def test_the_position_table_is_resized_as_upstream_does(grid_size):
     theirs = {'backbone.0.encoder.embeddings.position_embeddings': table}
     interpolate_position_embeddings(theirs, grid_size)
     (expected,) = theirs.values()
-    assert torch.equal(resize_position_table(table, grid_size), expected)
+    resized = resize_position_table(table, grid_size, grid_size)
+    assert torch.equal(resized, expected)
 
 
 @pytest.mark.parametrize('num_classes', [2, 90, 91, 200])

@@ -25,7 +25,9 @@ _NAMES = ('cat', 'dog', 'cow')
 def _tool(name):
     spec = importlib.util.spec_from_file_location(name, _TOOLS / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(_TOOLS)  # as for a script
+        spec.loader.exec_module(module)
     return module
 
 
@@ -160,10 +162,33 @@ def test_sizes_are_fitted_to_the_config(folder, upstream_file, capsys):
         _run('rfdetr_to_mmdet', upstream_file, path, '--config', config) == 0
     )
     out = capsys.readouterr().out
-    assert 'position table: 4x4 resized to 6x6' in out
-    assert 'queries: 3 groups of 6 cut to 2 groups of 4' in out
+    assert 'backbone.pos_embed: [1, 17, 24] became [1, 37, 24]' in out
+    assert 'query_embedding: [3, 6, 256] became [2, 4, 256]' in out
     model = MODELS.build(Config.fromfile(config).model)
-    model.load_state_dict(torch.load(path)['state_dict'], strict=True)
+    fitted = torch.load(path)['state_dict']
+    assert {k: v.shape for k, v in fitted.items()} == {
+        k: v.shape for k, v in model.state_dict().items()
+    }
+    for tensor in fitted.values():
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes
+
+
+@pytest.mark.parametrize(
+    'changed, message',
+    [
+        (dict(groups=4), 'other shape: bbox_head.query'),
+        (dict(num_queries=7), 'A converter adds no queries'),
+    ],
+)
+def test_missing_rows_are_an_error(
+    folder, upstream_file, changed, message, capsys
+):
+    config = _write_config(folder / 'more.py', **changed)
+    path = folder / 'never.pth'
+    args = (upstream_file, path, '--config', config)
+    assert _run('rfdetr_to_mmdet', *args) == 1
+    assert message in capsys.readouterr().err
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(
@@ -176,7 +201,7 @@ def test_other_class_rows_are_an_error(
     src = upstream_file if source == 'up' else converted
     path = folder / 'never.pth'
     assert _run(tool, src, path, '--config', config) == 1
-    assert 'have 3 class rows' in capsys.readouterr().err
+    assert 'has 3 classes' in capsys.readouterr().err
     assert not path.exists()
 
 

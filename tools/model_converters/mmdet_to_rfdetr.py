@@ -15,16 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmdet.registry import MODELS
+from fit_to_config import fit_to_config
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 import rfdetr_mm  # noqa: F401  (registers the model)
 from rfdetr_mm.checkpoints import (
     ConversionReport,
     check_target,
-    fit_to_shapes,
     read_checkpoint,
     read_upstream_layout,
     summarise,
@@ -108,22 +105,13 @@ def model_name(config: Config, architecture: Mapping[str, Any]) -> str | None:
     return 'RFDETRLarge' if name == 'RFDETRMedium' and is_large else name
 
 
-def model_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Key to shape of every weight of the config's model."""
-    init_default_scope('mmdet')
-    with torch.device('meta'):  # Shapes alone: no memory, no initialisation.
-        model = MODELS.build(config.model)
-    return {key: tuple(t.shape) for key, t in model.state_dict().items()}
-
-
 def convert(src: Path, config: Config) -> tuple[dict, ConversionReport]:
     """Read a file, check it against the config's model and convert it."""
     content = read_checkpoint(src)
     if read_upstream_layout(content) is not None:
         raise ValueError(f'{src} is an rfdetr file already.')
     weights = content.get('state_dict', content)
-    shapes = model_shapes(config)
-    weights, notes = fit_to_shapes(weights, shapes)
+    weights, notes = fit_to_config(weights, config)
     architecture = upstream_architecture(config)
     checkpoint, report = to_upstream_checkpoint(
         dict(state_dict=weights, meta=content.get('meta', {})), **architecture

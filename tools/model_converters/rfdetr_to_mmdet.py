@@ -11,17 +11,14 @@ import dataclasses
 import sys
 from pathlib import Path
 
-import torch
-from mmdet.registry import MODELS
+from fit_to_config import fit_to_config
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 import rfdetr_mm  # noqa: F401  (registers the model)
 from rfdetr_mm.checkpoints import (
     ConversionReport,
     check_target,
     file_md5,
-    fit_to_shapes,
     read_checkpoint,
     read_upstream_layout,
     resolve_weights,
@@ -52,14 +49,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def model_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Key to shape of every weight of the config's model."""
-    init_default_scope('mmdet')
-    with torch.device('meta'):  # Shapes alone: no memory, no initialisation.
-        model = MODELS.build(config.model)
-    return {key: tuple(t.shape) for key, t in model.state_dict().items()}
-
-
 def convert(
     src: Path, config: Config, use_ema: bool
 ) -> tuple[dict, ConversionReport]:
@@ -72,8 +61,7 @@ def convert(
             f"'backbone.0.encoder.…'. Its first keys are {list(content)[:5]}."
         )
     checkpoint, report = to_mmdet_checkpoint(content, use_ema=use_ema)
-    shapes = model_shapes(config)
-    weights, notes = fit_to_shapes(checkpoint['state_dict'], shapes)
+    weights, notes = fit_to_config(checkpoint['state_dict'], config)
     names = config_class_names(config)
     if upstream.class_names is None and len(names) == len(report.class_names):
         report.class_names = names

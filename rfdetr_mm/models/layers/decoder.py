@@ -67,7 +67,8 @@ class RFDETRDecoderLayer(nn.Module):
             Same shape as ``query``.
         """
         # Groups become rows of the batch: (bs * num_groups, q, C)
-        value = query.reshape(len(query) * num_groups, -1, query.shape[2])
+        bs, _, embed_dims = query.shape
+        value = query.reshape(bs * num_groups, -1, embed_dims)
         key = value + query_pos.reshape(value.shape)
         attended = self.self_attn(key, key, value, need_weights=False)[0]
         query = self.norms[0](query + attended.reshape(query.shape))
