@@ -155,9 +155,11 @@ def class_layers(upstream: nn.Module) -> list[nn.Linear]:
     ]
 
 
-def convert(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+def convert(
+    state_dict: dict[str, Tensor], class_names: list[str] | None = None
+) -> dict[str, Tensor]:
     """Upstream's tensors under our names (weights or gradients)."""
-    return upstream_to_mmdet(state_dict)[0]
+    return upstream_to_mmdet(state_dict, class_names)[0]
 
 
 def our_config(

@@ -49,7 +49,8 @@ class WindowedDINOv2(BaseModule):
             checkpoint='dinov2_vits14_pretrain.pth')`` loads DINOv2 weights.
 
     Raises:
-        ValueError: For an unknown ``arch`` or block indices out of range.
+        ValueError: For an unknown ``arch``, block indices out of range or
+            an ``img_size`` that the patches do not fill.
 
     Source: "RF-DETR: Neural Architecture Search for Real-Time Detection
         Transformers" (arXiv 2511.09554); rfdetr 1.11.2, DinoV2.
@@ -77,6 +78,14 @@ class WindowedDINOv2(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self._check_arguments(arch, out_indices, global_attn_indices)
+        if img_size % patch_size:
+            raise ValueError(
+                'img_size must be divisible by patch_size, the position '
+                f'table has whole cells: {img_size} / {patch_size} leaves '
+                f'{img_size % patch_size}; set img_size='
+                f'{img_size // patch_size * patch_size} or '
+                f'{(img_size // patch_size + 1) * patch_size}'
+            )
         embed_dims = self.arch_settings[arch]['embed_dims']
         self.embed_dims = embed_dims
         self.in_channels = in_channels

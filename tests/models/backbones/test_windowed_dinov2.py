@@ -202,6 +202,7 @@ def test_indivisible_input(kwargs, input_hw, words):
         (dict(global_attn_indices=(-1,)), 'between 0 and 11'),
         (dict(out_indices=(5, 2)), 'ascending'),
         (dict(out_indices=()), 'not empty'),
+        (dict(img_size=70), '70 / 16 leaves 6; set img_size=64 or 80'),
     ],
 )
 def test_bad_arguments(kwargs, match):
