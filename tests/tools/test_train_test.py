@@ -227,6 +227,13 @@ def test_bad_testing_input_is_one_line(in_folder, tools, arguments, message):
     assert '\n' not in str(stopped.value)
 
 
+def test_resuming_from_mere_weights_is_one_line(in_folder, tools):
+    train, _ = tools
+    torch.save({'state_dict': {}, 'meta': {}}, 'weights.pth')
+    with pytest.raises(SystemExit, match='--resume.*load_from=weights.pth'):
+        train.main(['tiny.py', '--resume', 'weights.pth'])
+
+
 def test_tta_without_its_model_is_one_line(in_folder, tools):
     _, test = tools
     Path('plain.py').write_text("_base_ = 'tiny.py'\ntta_model = None\n")
