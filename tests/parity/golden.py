@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from torch import Tensor, nn
+
+import rfdetr_mm  # noqa: F401  registers the modules
 
 ROOT = Path(__file__).parents[2]
 FILES = Path(__file__).parent / 'golden'
@@ -25,6 +28,7 @@ INPUTS = {'nano': (64, 96), 'base': (56, 112), 'large-deprecated': (56, 112)}
 
 def seeded_model(variant: str) -> nn.Module:
     """Our model of a variant with reproducible weights."""
+    init_default_scope('mmdet')
     path = ROOT / 'configs' / 'rfdetr' / f'rfdetr_{variant}_coco.py'
     config = Config.fromfile(path).model
     config.bbox_head.num_classes = NUM_CLASSES

@@ -91,7 +91,7 @@ def plot(train: Records, val: Records, title: str) -> plt.Figure:
     loss_axis = axes[0, 0]
     steps = [record['step'] for record in train]
     losses = [record['loss'] for record in train]
-    width = max(1, len(losses) // 20)
+    width = max(2, len(losses) // 20)
     loss_axis.plot(steps, losses, alpha=0.35, label='as logged')
     loss_axis.plot(
         steps, running_mean(losses, width), label=f'mean of the last {width}'
