@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmdet.utils import register_all_modules
+from mmengine.registry import init_default_scope
 
 import rfdetr_mm  # noqa: F401  (registers)
 
@@ -13,5 +14,8 @@ def mmdet_scope():
 
 
 @pytest.fixture(autouse=True)
-def seed():
+def seed_and_scope():
     torch.manual_seed(0)
+    yield
+    # A Runner in a test leaves its own scope behind.
+    init_default_scope('mmdet')

@@ -115,7 +115,9 @@ def nano_file(tmp_path_factory, small_nano):
     path = _ROOT / 'tools/model_converters/mmdet_to_rfdetr.py'
     spec = importlib.util.spec_from_file_location('mmdet_to_rfdetr', path)
     tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)  # as for a script
+        spec.loader.exec_module(tool)
     content, _ = tool.convert(folder / 'ours.pth', config)
     torch.save(content, folder / 'fine-tuned.pth')
     return folder / 'fine-tuned.pth'

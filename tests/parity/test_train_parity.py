@@ -15,6 +15,7 @@ from compare import (
     gradient_errors,
 )
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmengine.structures import InstanceData
 from oracle import NUM_CLASSES, convert, nested
 
@@ -39,7 +40,7 @@ def targets_for(images, counts, seed=0):
         labels = torch.randint(NUM_CLASSES, (count,), generator=generator)
         centers = torch.rand(count, 2, generator=generator) * 0.6 + 0.2
         sizes = torch.rand(count, 2, generator=generator) * 0.3 + 0.05
-        boxes = torch.cat([centers, sizes], dim=1)
+        boxes = torch.cat([centers, sizes], dim=1).to(images.dtype)
         theirs.append(
             dict(
                 labels=labels,
@@ -48,7 +49,7 @@ def targets_for(images, counts, seed=0):
             )
         )
         scale = torch.tensor([width, height] * 2)
-        xyxy = torch.cat([centers - sizes / 2, centers + sizes / 2], dim=1)
+        xyxy = bbox_cxcywh_to_xyxy(boxes)
         sample = DetDataSample(
             metainfo=dict(
                 batch_input_shape=(height, width),
@@ -104,12 +105,11 @@ def outputs_of(pair, outs):
     return dict(layers[-2], aux_outputs=layers[:-2], enc_outputs=layers[-1])
 
 
-@pytest.fixture(scope='session')
-def step(any_pair):
+def run_step(pair, dtype):
     """One forward and backward of both models on the same batch."""
-    pair = any_pair.train(True)
-    images = pair.images(seed=11, bs=3)
-    theirs, ours = targets_for(images, counts=(3, 0, 5))
+    pair.train(True)
+    images = pair.images(seed=11, bs=3).to(dtype)
+    theirs, samples = targets_for(images, counts=(3, 0, 5))
     head = pair.ours.bbox_head
 
     pair.upstream.zero_grad()
@@ -122,10 +122,12 @@ def step(any_pair):
     }
 
     pair.ours.zero_grad()
-    samples = ours
-    feats = pair.ours.extract_feat(images)
     outs = decode_upstreams_rows(
-        head, feats, samples, head.num_groups, outputs['enc_outputs']
+        head,
+        pair.ours.extract_feat(images),
+        samples,
+        head.num_groups,
+        outputs['enc_outputs'],
     )
     losses = head.loss_by_feat(
         outs,
@@ -133,7 +135,7 @@ def step(any_pair):
         [s.metainfo for s in samples],
     )
     sum(v for k, v in losses.items() if 'loss' in k).backward()
-    yield dict(
+    result = dict(
         pair=pair,
         outputs=outputs,
         terms=terms,
@@ -141,13 +143,30 @@ def step(any_pair):
         their_grads=convert({**pair.upstream.state_dict(), **grads}),
         outs=outs,
         losses=losses,
-        images=images,
-        samples=ours,
         our_grads={n: p.grad for n, p in pair.ours.named_parameters()},
         targets=theirs,
     )
     pair.upstream.zero_grad()
     pair.ours.zero_grad()
+    return result
+
+
+@pytest.fixture(scope='session')
+def step(any_pair):
+    return run_step(any_pair, torch.float32)
+
+
+@pytest.fixture(scope='session')
+def exact_step(any_pair):
+    """The step in float64.
+
+    In float32 both sides differ by their rounding alone where a sampling
+    point crosses into the next cell or a ReLU flips: single gradients then
+    jump by up to 3e-3 of their norm, with the number of threads.
+    """
+    any_pair.upstream.double(), any_pair.ours.double()
+    yield run_step(any_pair, torch.float64)
+    any_pair.upstream.float(), any_pair.ours.float()
 
 
 def test_outputs_of_all_groups(step):
@@ -199,33 +218,33 @@ def test_total_is_upstreams_weighted_total(step):
     torch.testing.assert_close(ours, theirs, rtol=2e-5, atol=0.0)
 
 
-def test_gradients_of_every_parameter(step):
+def test_gradients_of_every_parameter(exact_step):
     errors = gradient_errors(
         {
-            name: torch.zeros_like(step['their_grads'][name])
+            name: torch.zeros_like(exact_step['their_grads'][name])
             if grad is None
             else grad
-            for name, grad in step['our_grads'].items()
+            for name, grad in exact_step['our_grads'].items()
         },
-        step['their_grads'],
+        exact_step['their_grads'],
     )
     frozen = {
         name
-        for name, p in step['pair'].ours.named_parameters()
+        for name, p in exact_step['pair'].ours.named_parameters()
         if not p.requires_grad
     }
-    assert all(step['their_grads'][name].norm() == 0 for name in frozen)
-    assert set(errors) == set(step['our_grads'])
+    assert all(exact_step['their_grads'][name].norm() == 0 for name in frozen)
+    assert set(errors) == set(exact_step['our_grads'])
     worst = max(errors, key=errors.get)
     assert errors[worst] <= GRADIENT_TOLERANCE, (worst, errors[worst])
 
 
-def test_gradients_notice_one_weight(step):
+def test_gradients_notice_one_weight(exact_step):
     """The negative control of the gradient comparison."""
     name = 'neck.fusions.0.expand.conv.weight'
-    wrong = {name: step['our_grads'][name].clone()}
+    wrong = {name: exact_step['our_grads'][name].clone()}
     wrong[name].view(-1)[0] += 0.01 * wrong[name].norm()
-    errors = gradient_errors(wrong, {name: step['their_grads'][name]})
+    errors = gradient_errors(wrong, {name: exact_step['their_grads'][name]})
     assert errors[name] > GRADIENT_TOLERANCE
 
 

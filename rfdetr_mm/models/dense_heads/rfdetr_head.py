@@ -281,8 +281,8 @@ class RFDETRHead(BaseDenseHead):
         losses: dict[str, Tensor] = {}
         for prefix, (cls_scores, bbox_preds) in layers.items():
             terms = self.loss_by_feat_single(
-                cls_scores.float(),
-                bbox_preds.float(),
+                cls_scores,
+                bbox_preds,
                 batch_gt_instances,
                 batch_img_metas,
                 outs.num_groups,
@@ -342,7 +342,7 @@ class RFDETRHead(BaseDenseHead):
         preds = bbox_preds.flatten(0, 1)[matched]
         preds_xyxy = bbox_cxcywh_to_xyxy(preds)
         targets_xyxy = bbox_cxcywh_to_xyxy(targets)
-        ious = cls_scores.new_zeros(labels.numel())
+        ious = bbox_preds.new_zeros(labels.numel())
         ious[matched] = bbox_overlaps(
             preds_xyxy.detach(), targets_xyxy, is_aligned=True, eps=BOX_EPS
         )

@@ -10,7 +10,8 @@ from rfdetr_mm.models.backbones.windowed_dinov2 import (
 
 def build(**kwargs):
     torch.manual_seed(0)
-    args = dict(img_size=64, patch_size=16, num_windows=2)
+    patch_size = kwargs.get('patch_size', 16)
+    args = dict(img_size=4 * patch_size, patch_size=16, num_windows=2)
     return WindowedDINOv2(**{**args, **kwargs})
 
 
