@@ -130,14 +130,16 @@ def upstream_config(
     return getattr(rfdetr.config, spec.upstream)(**given)
 
 
-def build_upstream(config: object, seed: int = 0) -> nn.Module:
+def build_upstream(
+    config: object, seed: int = 0, train_config: object = None
+) -> nn.Module:
     """A perturbed random model whose spare class row is dead."""
     from rfdetr.models import build_model_from_config
 
     # rfdetr sets TF32 on import.
     torch.set_float32_matmul_precision('highest')
     torch.manual_seed(seed)
-    model = build_model_from_config(config)
+    model = build_model_from_config(config, train_config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
