@@ -56,7 +56,6 @@ setup(
         'dev': [*TEST, 'ruff>=0.14', 'interrogate>=1.7'],
     },
     classifiers=[
-        'License :: OSI Approved :: Apache Software License',
         'Programming Language :: Python :: 3',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],

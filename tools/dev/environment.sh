@@ -65,7 +65,7 @@ free_gib=$(($(df -Pk "$cache" | awk 'NR==2 {print $4}') / 1048576))
 [ "$free_gib" -ge 14 ] || die "the environment needs 14 GiB free in $cache, there are $free_gib; free some or set RFDETR_MM_CACHE"
 
 pip() { "$env/bin/python" -m pip --disable-pip-version-check "$@" >&2; }
-echo "making the environment in $env (about 20 minutes the first time, 5 when mmcv's wheel is there)" >&2
+echo "making the environment in $env (20 to 30 minutes the first time, 5 when mmcv's wheel is there)" >&2
 step 1 "virtual environment and build tools"
 rm -rf "$env"
 "$python" -m venv "$env"
