@@ -40,7 +40,7 @@ setup(
     packages=find_packages(include=['rfdetr_mm', 'rfdetr_mm.*']),
     install_requires=[
         'torch>=2.1',
-        'torchvision>=0.16',
+        'numpy',
         'scipy',  # the Hungarian algorithm; mmdet needs it too
         'pillow',  # resizing to the pixel as upstream; mmcv needs it too
     ],

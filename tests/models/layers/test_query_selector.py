@@ -88,3 +88,20 @@ def test_no_proposal_looks_into_the_padding():
         selector(build_memory([x], samples), 6, 1) for x in (feats, changed)
     )
     assert torch.equal(first.cls_scores, second.cls_scores)
+
+
+def test_padded_cells_compete_with_the_scores_of_zeros():
+    torch.manual_seed(0)
+    selector = QuerySelector(num_groups=1, embed_dims=8, num_classes=4)
+    samples = [
+        DetDataSample(
+            metainfo=dict(batch_input_shape=(4, 6), img_shape=(2, 3))
+        )
+    ]
+    memory = build_memory([torch.randn(1, 8, 4, 6)], samples)
+    out = selector(memory, num_queries=24, num_groups=1)
+    zeros = selector.norm(selector.proj(torch.zeros(1, 1, 8), 1))
+    expected = selector.cls_branch(zeros, 1)[0]
+    same = torch.isclose(out.cls_scores[0], expected, atol=1e-6).all(dim=1)
+    assert int(same.sum()) == 24 - 2 * 3
+    assert (out.bboxes_cxcywh_norm[0][same] == 0).all()
