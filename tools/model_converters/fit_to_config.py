@@ -34,7 +34,7 @@ def fit_to_config(
         model = MODELS.build(config.model)
     with warnings.catch_warnings():
         # A converter does not write rows that nobody has trained.
-        warnings.simplefilter('error')
+        warnings.filterwarnings('error', '.*queries in each group')
         try:
             model.load_state_dict(dict(weights), strict=True, assign=True)
         except UserWarning as warning:

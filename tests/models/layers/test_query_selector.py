@@ -8,6 +8,11 @@ from rfdetr_mm.models.layers.query_selector import (
     grid_proposals,
 )
 
+# One image of 2 x 3 cells, padded to 4 x 6.
+PADDED = [
+    DetDataSample(metainfo=dict(batch_input_shape=(4, 6), img_shape=(2, 3)))
+]
+
 
 def test_proposals_by_hand():
     memory = build_memory([torch.zeros(1, 2, 2, 4), torch.zeros(1, 2, 1, 2)])
@@ -75,17 +80,12 @@ def test_no_proposal_looks_into_the_padding():
     """Changing padded pixels changes nothing."""
     torch.manual_seed(0)
     selector = QuerySelector(num_groups=1, embed_dims=8, num_classes=4)
-    samples = [
-        DetDataSample(
-            metainfo=dict(batch_input_shape=(4, 6), img_shape=(2, 3))
-        )
-    ]
     feats = torch.randn(1, 8, 4, 6)
     changed = feats.clone()
     changed[:, :, 2:] += 5
     changed[:, :, :, 3:] -= 5
     first, second = (
-        selector(build_memory([x], samples), 6, 1) for x in (feats, changed)
+        selector(build_memory([x], PADDED), 6, 1) for x in (feats, changed)
     )
     assert torch.equal(first.cls_scores, second.cls_scores)
 
@@ -93,12 +93,7 @@ def test_no_proposal_looks_into_the_padding():
 def test_padded_cells_compete_with_the_scores_of_zeros():
     torch.manual_seed(0)
     selector = QuerySelector(num_groups=1, embed_dims=8, num_classes=4)
-    samples = [
-        DetDataSample(
-            metainfo=dict(batch_input_shape=(4, 6), img_shape=(2, 3))
-        )
-    ]
-    memory = build_memory([torch.randn(1, 8, 4, 6)], samples)
+    memory = build_memory([torch.randn(1, 8, 4, 6)], PADDED)
     out = selector(memory, num_queries=24, num_groups=1)
     zeros = selector.norm(selector.proj(torch.zeros(1, 1, 8), 1))
     expected = selector.cls_branch(zeros, 1)[0]
