@@ -92,8 +92,9 @@ else
   fi
   pip install -q "${lock[@]}" "$wheels"/onedl_mmcv-*.whl
 fi
-step 5 "mmengine and mmdet"
+step 5 "mmengine, mmdet and mim"
 pip install -q "${lock[@]}" --no-build-isolation -r "$root/requirements/mm.txt" -r "$root/requirements/torch.txt"
+pip install -q --no-build-isolation --no-deps -r "$root/requirements/no_deps.txt"
 step 6 "import check"
 "$env/bin/python" -c "$check_imports" >&2 || die "the finished environment does not import; delete $env and try again"
 touch "$env/.complete"
