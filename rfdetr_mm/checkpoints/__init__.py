@@ -8,9 +8,11 @@ from .class_rows import (
     COCO_CATEGORY_IDS,
     COCO_CLASSES,
     resize_class_rows,
+    take_class_rows,
 )
 from .convert import ConversionReport, mmdet_to_upstream, upstream_to_mmdet
 from .dinov2 import dinov2_to_backbone, is_dinov2
+from .files import atomic_file, file_md5
 from .layouts import (
     UpstreamFile,
     read_upstream_layout,
@@ -20,14 +22,13 @@ from .layouts import (
 from .published import (
     PUBLISHED_FILES,
     PublishedFile,
-    atomic_file,
     cache_dir,
-    download,
-    file_md5,
+    hint_for_missing,
     published_address,
     resolve_weights,
 )
 from .reader import read_checkpoint, read_safetensors
+from .transfer import download
 from .writer import check_target, summarise, write_checkpoint
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     'dinov2_to_backbone',
     'download',
     'file_md5',
+    'hint_for_missing',
     'is_dinov2',
     'mmdet_to_upstream',
     'published_address',
@@ -53,6 +55,7 @@ __all__ = [
     'resize_class_rows',
     'resolve_weights',
     'summarise',
+    'take_class_rows',
     'to_mmdet_checkpoint',
     'to_upstream_checkpoint',
     'upstream_to_mmdet',

@@ -71,7 +71,7 @@ def choose_upstream_rows(
 
     Source: rfdetr 1.11.2, detr.py RFDETR.predict (how a logit gets its name).
     """
-    names = tuple(class_names or ())
+    names = _as_names(class_names)
     if num_rows == COCO_NUM_ROWS and names in ((), COCO_CLASSES):
         return list(COCO_CATEGORY_IDS), COCO_CLASSES
     if not names:
@@ -83,6 +83,13 @@ def choose_upstream_rows(
             'its rows.'
         )
     return list(range(len(names))), names
+
+
+def _as_names(class_names: Sequence[str] | None) -> tuple[str, ...]:
+    """Take one name for a list of one, as in ``metainfo.classes='cell'``."""
+    if isinstance(class_names, str):
+        return (class_names,)
+    return tuple(class_names or ())
 
 
 def generic_class_names(num_classes: int) -> tuple[str, ...]:
@@ -109,7 +116,7 @@ def choose_our_rows(
         ValueError: If the number of names differs from that of the rows, or
             if 90 unnamed classes would be taken for COCO's ids when read.
     """
-    names = tuple(class_names or ())
+    names = _as_names(class_names)
     if names and len(names) != num_classes:
         raise ValueError(
             f'{len(names)} class names were given for {num_classes} class '
@@ -126,7 +133,7 @@ def choose_our_rows(
     return list(range(num_classes)), num_classes + 1, names
 
 
-def take_rows(tensor: Tensor, rows: list[int], dim: int) -> Tensor:
+def take_rows(tensor: Tensor, rows: Sequence[int], dim: int) -> Tensor:
     """Return a copy of the given rows of ``tensor`` along ``dim``."""
     index = torch.tensor(rows, dtype=torch.long, device=tensor.device)
     return tensor.index_select(dim, index)
@@ -143,6 +150,38 @@ def scatter_rows(
     shape[dim] = num_rows
     index = torch.tensor(rows, dtype=torch.long, device=tensor.device)
     return tensor.new_full(shape, fill).index_copy(dim, index, tensor)
+
+
+def take_class_rows(
+    state_dict: Mapping[str, Tensor], rows: Sequence[int], prefix: str = ''
+) -> dict[str, Tensor]:
+    """Build the class rows of our weights anew from the old ones.
+
+    Args:
+        state_dict: Our weights, complete; class rows of any number.
+        rows: The old row of each new one; a row may be taken several times.
+        prefix: What stands before our keys, e.g. ``'module.'``.
+
+    Returns:
+        A new state dict; the other weights are the same objects.
+
+    Raises:
+        ValueError: If a weight is missing.
+    """
+    taken = dict(state_dict)
+    for name, dim in CLASS_ROW_WEIGHTS:
+        key = prefix + name
+        taken[key] = take_rows(_weight(taken, key), rows, dim)
+    return taken
+
+
+def _weight(state_dict: Mapping[str, Tensor], key: str) -> Tensor:
+    if key not in state_dict:
+        raise ValueError(
+            f'The weights have no {key!r}; is this a converted RF-DETR '
+            'file? See tools/model_converters/rfdetr_to_mmdet.py.'
+        )
+    return state_dict[key]
 
 
 def resize_class_rows(
@@ -169,15 +208,6 @@ def resize_class_rows(
     """
     if num_classes < 1:
         raise ValueError(f'num_classes must be at least 1, got {num_classes}.')
-    resized = dict(state_dict)
-    for name, dim in CLASS_ROW_WEIGHTS:
-        key = prefix + name
-        if key not in resized:
-            raise ValueError(
-                f'The weights have no {key!r}; is this a converted RF-DETR '
-                'file? See tools/model_converters/rfdetr_to_mmdet.py.'
-            )
-        old = resized[key].shape[dim]
-        rows = [i % old for i in range(num_classes)]
-        resized[key] = take_rows(resized[key], rows, dim)
-    return resized
+    num_old = len(_weight(state_dict, prefix + CLASS_ROW_WEIGHTS[0][0]))
+    rows = [i % num_old for i in range(num_classes)]
+    return take_class_rows(state_dict, rows, prefix)

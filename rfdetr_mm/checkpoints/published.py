@@ -1,17 +1,13 @@
 """The files that Roboflow publishes: where they are and how to get one."""
 
-import contextlib
 import dataclasses
 import difflib
-import hashlib
 import os
-import shutil
-import time
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+
+from .files import file_md5
+from .transfer import download
 
 BASE_URL = 'https://storage.googleapis.com/rfdetr/'
 
@@ -20,8 +16,6 @@ SCHEME = 'rfdetr://'
 LICENCE_QUERY = 'accept_platform_model_license'
 
 _DEFAULT_CACHE_DIR = '~/.roboflow/models'
-_TIMEOUT_S = 60
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +173,9 @@ def resolve_weights(
     Raises:
         ValueError: If the name is not a published one, the licence is not
             accepted, or a cached or downloaded file has another MD5.
-        ConnectionError: If the download fails; no partial file is left.
+        ConnectionError: If the download fails. What has arrived is kept
+            beside the file's place, and the next try goes on from there.
+        OSError: If the folder cannot be written or the disk is full.
     """
     if name.startswith(SCHEME):
         name, accepted = _parse_address(name)
@@ -189,12 +185,18 @@ def resolve_weights(
         raise ValueError(
             f'{name} is under the licence {file.licence} (Platform Model '
             'License, shipped with the package rfdetr_plus), not Apache-2.0. '
-            f'If you accept it, write {SCHEME}{name}?{LICENCE_QUERY}=1 or '
-            f'pass {LICENCE_QUERY}=True.'
+            f"If you accept it, write '{SCHEME}{name}?{LICENCE_QUERY}=1', in "
+            f'quotes in a shell, or pass {LICENCE_QUERY}=True.'
         )
     path = Path(folder or cache_dir()) / name
     if not path.exists():
-        download(base_url + file.remote, path, file.md5)
+        way_out = 'give' if folder else 'set RF_HOME to'
+        download(
+            base_url + file.remote,
+            path,
+            file.md5,
+            way_out=f'{way_out} another folder',
+        )
     elif file_md5(path) != file.md5:
         raise ValueError(
             f'{path} has the MD5 {file_md5(path)}, the published {name} has '
@@ -223,6 +225,23 @@ def published_address(url: str) -> str | None:
     return None
 
 
+def hint_for_missing(path: str | os.PathLike[str]) -> str:
+    """Return the end of an error message on a file that does not exist.
+
+    rfdetr takes the bare names of published files; here a name without a
+    scheme is a path.
+
+    Args:
+        path: The path that was given.
+
+    Returns:
+        ``' Did you mean rfdetr://NAME?'``, which downloads the file, if
+        ``path`` ends in the name of a published file; else ``''``.
+    """
+    name = Path(path).name
+    return f' Did you mean {SCHEME}{name}?' if name in PUBLISHED_FILES else ''
+
+
 def _parse_address(address: str) -> tuple[str, bool]:
     name, _, query = address.removeprefix(SCHEME).partition('?')
     values = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
@@ -245,76 +264,3 @@ def _find(name: str) -> PublishedFile:
             'its path or web address.'
         )
     return PUBLISHED_FILES[name]
-
-
-def file_md5(path: str | os.PathLike[str]) -> str:
-    """Return the MD5 of a file as 32 hexadecimal digits."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def download(
-    url: str, path: str | os.PathLike[str], md5: str | None = None
-) -> None:
-    """Download a file; afterwards ``path`` is complete or not there.
-
-    Args:
-        url: Web address.
-        path: Where to put it. Its folder is made.
-        md5: Expected MD5, not checked if None.
-
-    Raises:
-        ConnectionError: If the transfer fails or stops early.
-        ValueError: If what arrived has another MD5.
-    """
-    path = Path(path)
-    try:
-        with atomic_file(path) as file:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
-                _copy_all(response, file)
-            file.flush()
-            if md5 is not None and file_md5(file.name) != md5:
-                raise ValueError(
-                    f'What arrived from {url} has the MD5 '
-                    f'{file_md5(file.name)}, expected {md5}. Try again; if it '
-                    'repeats, something between here and there changes it.'
-                )
-    except OSError as error:
-        raise ConnectionError(
-            f'{url} could not be downloaded: {error}. Without a network, get '
-            f'the file elsewhere and put it at {path}'
-            + (f' (its MD5 is {md5}).' if md5 else '.')
-        ) from error
-
-
-def _copy_all(response: BinaryIO, file: BinaryIO) -> None:
-    expected = response.headers.get('Content-Length')  # type: ignore
-    shutil.copyfileobj(response, file, _CHUNK_BYTES)
-    if expected is not None and file.tell() != int(expected):
-        raise ConnectionError(
-            f'the transfer stopped at {file.tell()} of {expected} bytes'
-        )
-
-
-@contextlib.contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Write a file that appears complete or not at all.
-
-    Args:
-        path: The file. Its folder is made; an existing file is replaced.
-
-    Yields:
-        A file to write to, in the same folder. It is removed on any error.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}-{time.time_ns()}.part')
-    try:
-        with open(part, 'xb') as file:
-            yield file
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .convert import ConversionReport
-from .published import atomic_file, file_md5
+from .files import atomic_file, file_md5
 
 
 def check_target(path: str | os.PathLike[str], force: bool) -> None:

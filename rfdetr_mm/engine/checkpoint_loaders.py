@@ -6,10 +6,11 @@ web ones and add ``rfdetr://``: files are read as data only, and RF-DETR's and
 DINOv2's own layouts are converted on the way.
 """
 
+import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -21,12 +22,14 @@ from mmengine.runner import CheckpointLoader
 
 from rfdetr_mm.checkpoints import (
     download,
+    hint_for_missing,
     published_address,
     read_checkpoint,
     resolve_weights,
     to_mmdet_checkpoint,
 )
 from rfdetr_mm.checkpoints.reader import MapLocation
+from rfdetr_mm.errors import InputError
 
 _HASHED_NAME = re.compile(r'-[0-9a-f]{8,}\.')
 
@@ -41,6 +44,18 @@ def register_checkpoint_loaders() -> None:
         CheckpointLoader.register_scheme(prefixes, loader, force=True)
 
 
+@contextlib.contextmanager
+def _user_errors() -> Iterator[None]:
+    """Give failures to find, fetch or read a file as the user's error."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(str(error)) from error
+
+
+@_user_errors()
 def load_from_local(
     filename: str, map_location: MapLocation | None = None
 ) -> dict[str, Any]:
@@ -56,15 +71,17 @@ def load_from_local(
         it is.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file cannot be read as data, or is an RF-DETR file
-            that cannot be converted.
+        InputError: If there is no such file, or it cannot be read as data,
+            or is an RF-DETR file that cannot be converted.
     """
-    content = read_checkpoint(filename, map_location or 'cpu')
+    try:
+        content = read_checkpoint(filename, map_location or 'cpu')
+    except FileNotFoundError as error:
+        raise InputError(f'{error}{hint_for_missing(filename)}') from error
     try:
         checkpoint, report = to_mmdet_checkpoint(content)
     except ValueError as error:
-        raise ValueError(f'{filename}: {error}') from error
+        raise InputError(f'{filename}: {error}') from error
     if report is not None:
         print_log(
             f'Converted {Path(filename).name} on loading: '
@@ -74,6 +91,7 @@ def load_from_local(
     return checkpoint
 
 
+@_user_errors()
 def load_from_rfdetr(
     filename: str, map_location: MapLocation | None = None
 ) -> dict[str, Any]:
@@ -88,14 +106,15 @@ def load_from_rfdetr(
         The converted checkpoint.
 
     Raises:
-        ValueError: If the name is unknown, the licence not accepted or the
-            file's MD5 wrong.
-        ConnectionError: If the download fails.
+        InputError: If the name is unknown, the licence not accepted, the
+            file's MD5 wrong, the download fails or the cache folder cannot
+            be written.
     """
     path = _on_rank_0_first(lambda: resolve_weights(filename))
     return load_from_local(str(path), map_location)
 
 
+@_user_errors()
 def load_from_http(
     filename: str,
     map_location: MapLocation | None = None,
@@ -113,21 +132,28 @@ def load_from_http(
         As :func:`load_from_local`.
 
     Raises:
-        ConnectionError: If the download fails; no partial file is left.
-        ValueError: If the file cannot be read as data.
+        InputError: If the download fails, which leaves no partial file, the
+            cache folder cannot be written or the file cannot be read.
     """
     address = published_address(filename)
     if address is not None:
         return load_from_rfdetr(address, map_location)
     path = _cached_path(filename, model_dir)
+    way_out = 'give' if model_dir else 'set TORCH_HOME to'
 
     def fetch() -> Path:
         if not path.exists():
-            print_log(f'Downloading {filename} to {path}', logger='current')
-            download(filename, path)
+            download(filename, path, way_out=f'{way_out} another folder')
         return path
 
-    return load_from_local(str(_on_rank_0_first(fetch)), map_location)
+    _on_rank_0_first(fetch)
+    try:
+        return load_from_local(str(path), map_location)
+    except InputError as error:
+        raise InputError(
+            f'{error} The file came from {filename}; delete it to have it '
+            'downloaded again.'
+        ) from error
 
 
 def _cached_path(url: str, model_dir: str | None) -> Path:

@@ -2,12 +2,14 @@ import pytest
 import torch
 
 from rfdetr_mm.checkpoints.class_rows import (
+    CLASS_ROW_WEIGHTS,
     COCO_CATEGORY_IDS,
     COCO_CLASSES,
     choose_our_rows,
     choose_upstream_rows,
     resize_class_rows,
     scatter_rows,
+    take_class_rows,
     take_rows,
 )
 
@@ -46,6 +48,7 @@ _NINETY = tuple(f'thing {i}' for i in range(90))
         ('K + 1', 4, ('a', 'b', 'c'), range(3), ('a', 'b', 'c')),
         ('no spare row', 3, ('a', 'b', 'c'), range(3), ('a', 'b', 'c')),
         ('one class', 2, ('a',), range(1), ('a',)),
+        ('one class, no list', 2, 'cell', range(1), ('cell',)),
     ],
 )
 def test_choose_upstream_rows(case, num_rows, names, rows, our_names):
@@ -70,6 +73,7 @@ def test_more_names_than_rows_are_refused():
         (80, COCO_CLASSES[::-1], range(80), 81, COCO_CLASSES[::-1]),
         (3, ['a', 'b', 'c'], range(3), 4, ('a', 'b', 'c')),
         (2, None, range(2), 3, ('class_0', 'class_1')),
+        (1, 'cell', range(1), 2, ('cell',)),
         (90, _NINETY, range(90), 91, _NINETY),
     ],
 )
@@ -120,6 +124,17 @@ def test_resized_rows_are_repeated_and_cut(num_classes, prefix):
             assert torch.equal(resized[key], expected), key
     assert resized[f'{head}.other'] is weights[f'{head}.other']
     assert all(torch.equal(weights[k], t) for k, t in before.items())
+
+
+def test_taken_rows_are_those_asked_for_in_all_four_weights():
+    weights = {
+        name: torch.randn(*[2] * dim, 3, 4) for name, dim in CLASS_ROW_WEIGHTS
+    }
+    taken = take_class_rows(weights, [2, 0, 2, 1])
+    for name, dim in CLASS_ROW_WEIGHTS:
+        for new, old in enumerate([2, 0, 2, 1]):
+            expected = weights[name].select(dim, old)
+            assert torch.equal(taken[name].select(dim, new), expected), name
 
 
 def test_resize_wants_our_weights_and_a_class():

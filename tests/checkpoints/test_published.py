@@ -1,17 +1,21 @@
+import builtins
+import errno
 import hashlib
-import http.server
-import threading
+import os
+from pathlib import Path
 
 import pytest
+from file_server import Answer, file_server
 
 from rfdetr_mm.checkpoints import (
     PUBLISHED_FILES,
     PublishedFile,
     cache_dir,
-    download,
     file_md5,
+    hint_for_missing,
     published_address,
     resolve_weights,
+    transfer,
 )
 from rfdetr_mm.checkpoints.published import BASE_URL
 
@@ -19,32 +23,18 @@ _CONTENT = b'weights' * 1000
 _MD5 = hashlib.md5(_CONTENT).hexdigest()
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests.append(self.path)
-        if self.path.startswith('/missing'):
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header('Content-Length', str(len(_CONTENT)))
-        self.end_headers()
-        is_cut = self.path.startswith('/cut')
-        self.wfile.write(_CONTENT[:100] if is_cut else _CONTENT)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server():
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), _Handler)
-    server.requests = []
-    server.url = f'http://127.0.0.1:{server.server_port}/'
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with file_server() as server:
+        for name in ('free.pth', 'xl.pth'):
+            server.files[f'/remote/{name}'] = _CONTENT
+        yield server
+
+
+def _resolve(server, name, folder, **options):
+    return resolve_weights(
+        name, folder=folder, base_url=f'{server.url}/', **options
+    )
 
 
 @pytest.fixture
@@ -69,21 +59,27 @@ def test_the_table_is_complete_and_free_of_typing_errors():
 
 
 def test_a_file_is_downloaded_once(server, one_file, tmp_path):
-    path = resolve_weights('free.pth', folder=tmp_path, base_url=server.url)
+    path = _resolve(server, 'free.pth', tmp_path)
     assert path == tmp_path / 'free.pth' and path.read_bytes() == _CONTENT
-    assert resolve_weights('rfdetr://free.pth', folder=tmp_path) == path
-    assert server.requests == ['/remote/free.pth']
+    assert _resolve(server, 'rfdetr://free.pth', tmp_path) == path
+    assert server.requests == [('/remote/free.pth', None)]
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize('kind', ['cut/', 'missing/'])
-def test_a_failed_transfer_leaves_nothing(server, one_file, tmp_path, kind):
-    with pytest.raises(ConnectionError) as error:
-        resolve_weights(
-            'free.pth', folder=tmp_path, base_url=server.url + kind
-        )
-    for part in (server.url, str(tmp_path / 'free.pth'), _MD5):
-        assert part in str(error.value)
+def test_a_broken_transfer_is_resumed_and_checked(
+    server, one_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(transfer, '_WAITS_S', (0,))
+    server.plan = [Answer(cut=100), Answer(status=404)]
+    with pytest.raises(ConnectionError, match='kept for another try'):
+        _resolve(server, 'free.pth', tmp_path)
+    path = _resolve(server, 'free.pth', tmp_path)
+    assert server.requests[-1] == ('/remote/free.pth', 'bytes=100-')
+    assert path.read_bytes() == _CONTENT
+    path.unlink()
+    server.files['/remote/free.pth'] = b'another version'
+    with pytest.raises(ValueError, match=f'expected {_MD5}'):
+        _resolve(server, 'free.pth', tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,23 +88,49 @@ def test_no_network_says_what_to_put_where(one_file, tmp_path):
         resolve_weights(
             'free.pth', folder=tmp_path, base_url='http://127.0.0.1:9/'
         )
-    assert str(tmp_path / 'free.pth') in str(error.value)
+    for part in ('9/remote/free.pth', str(tmp_path / 'free.pth'), _MD5):
+        assert part in str(error.value), part
+    assert '\n' not in str(error.value)
 
 
-def test_wrong_content_is_refused_and_removed(server, tmp_path):
-    with pytest.raises(ValueError, match=f'MD5 {_MD5}, expected 0000'):
-        download(server.url + 'a', tmp_path / 'a.pth', '0000')
-    assert list(tmp_path.iterdir()) == []
+def _fail_to_write(*args, **kwargs):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-def test_an_interrupted_download_leaves_nothing(server, tmp_path, monkeypatch):
-    def interrupt(*args):
-        raise KeyboardInterrupt
+def test_a_read_only_cache_serves_what_it_has(
+    server, one_file, tmp_path, monkeypatch
+):
+    """Root may write anywhere, so every way to write is taken away."""
+    (tmp_path / 'free.pth').write_bytes(_CONTENT)
+    real = builtins.open
 
-    monkeypatch.setattr('shutil.copyfileobj', interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        download(server.url + 'a', tmp_path / 'a.pth')
-    assert list(tmp_path.iterdir()) == []
+    def read_only(path, mode='r', *args, **kwargs):
+        return (real if mode == 'rb' else _fail_to_write)(path, mode)
+
+    monkeypatch.setattr(builtins, 'open', read_only)
+    for name in ('mkdir', 'rename', 'replace', 'unlink', 'utime'):
+        monkeypatch.setattr(os, name, _fail_to_write)
+    assert _resolve(server, 'free.pth', tmp_path) == tmp_path / 'free.pth'
+    assert server.requests == []
+    xl = 'rfdetr://xl.pth?accept_platform_model_license=1'
+    monkeypatch.setenv('RF_HOME', str(tmp_path))
+    for folder, way_out in (
+        (None, 'or set RF_HOME to another folder'),
+        (tmp_path, 'or give another folder'),
+    ):
+        with pytest.raises(OSError, match='Read-only file system') as error:
+            _resolve(server, xl, folder)
+        text = str(error.value)
+        assert str(tmp_path) in text and way_out in text
+        assert '\n' not in text
+    assert server.requests == []
+
+
+def test_a_cache_folder_below_a_file(server, one_file, tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('RF_HOME', str(tmp_path / 'file' / 'cache'))
+    with pytest.raises(OSError, match='set RF_HOME to another folder'):
+        _resolve(server, 'free.pth', None)
 
 
 def test_a_changed_cached_file_is_reported_and_kept(one_file, tmp_path):
@@ -122,18 +144,18 @@ def test_a_changed_cached_file_is_reported_and_kept(one_file, tmp_path):
 
 @pytest.mark.parametrize('query', ['', '?accept_platform_model_license=0'])
 def test_licensed_files_want_a_yes(server, one_file, tmp_path, query):
-    with pytest.raises(ValueError, match='PML-1.0') as error:
-        resolve_weights(
-            f'rfdetr://xl.pth{query}', folder=tmp_path, base_url=server.url
-        )
-    assert 'rfdetr://xl.pth?accept_platform_model_license=1' in str(
-        error.value
-    )
-    assert server.requests == []
+    address = f'rfdetr://xl.pth{query}'
     # A file that is already there is under the same licence.
-    (tmp_path / 'xl.pth').write_bytes(_CONTENT)
-    with pytest.raises(ValueError, match='PML-1.0'):
-        resolve_weights('xl.pth', folder=tmp_path)
+    for _ in range(2):
+        with pytest.raises(ValueError, match='PML-1.0') as error:
+            _resolve(server, address, tmp_path)
+        for way in (
+            'rfdetr://xl.pth?accept_platform_model_license=1',
+            'accept_platform_model_license=True',
+        ):
+            assert way in str(error.value)
+        (tmp_path / 'xl.pth').write_bytes(_CONTENT)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -142,15 +164,30 @@ def test_licensed_files_want_a_yes(server, one_file, tmp_path, query):
         ('rfdetr://xl.pth?accept_platform_model_license=1', {}),
         ('rfdetr://xl.pth?accept_platform_model_license=True', {}),
         ('xl.pth', {'accept_platform_model_license': True}),
+        ('rfdetr://xl.pth', {'accept_platform_model_license': True}),
     ],
 )
 def test_licensed_files_come_with_a_yes(
     server, one_file, tmp_path, name, options
 ):
-    path = resolve_weights(
-        name, folder=tmp_path, base_url=server.url, **options
-    )
+    path = _resolve(server, name, tmp_path, **options)
     assert path.read_bytes() == _CONTENT
+
+
+@pytest.mark.parametrize(
+    'path, hint',
+    [
+        ('rf-detr-nano.pth', ' Did you mean rfdetr://rf-detr-nano.pth?'),
+        ('a/rf-detr-nano.pth', ' Did you mean rfdetr://rf-detr-nano.pth?'),
+        (Path('rf-detr-nano.pth'), ' Did you mean rfdetr://rf-detr-nano.pth?'),
+        ('rf-detr-nano', ''),
+        ('my-rf-detr-nano.pth', ''),
+        ('epoch_1.pth', ''),
+        ('', ''),
+    ],
+)
+def test_bare_published_names_get_a_hint(path, hint):
+    assert hint_for_missing(path) == hint
 
 
 def test_unknown_names_and_options():

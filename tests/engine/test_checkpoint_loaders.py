@@ -1,20 +1,24 @@
-import http.server
+import functools
+import hashlib
+import io
 import os
 import pickle
-import threading
 
 import pytest
 import torch
 from checkpoint_factory import meta_dinov2_state_dict, upstream_state_dict
+from file_server import Answer, file_server
 from mmengine.runner import CheckpointLoader, load_checkpoint
 
 import rfdetr_mm.engine.checkpoint_loaders as loaders
 from rfdetr_mm.checkpoints import (
     PUBLISHED_FILES,
     PublishedFile,
-    file_md5,
+    resolve_weights,
+    transfer,
     upstream_to_mmdet,
 )
+from rfdetr_mm.errors import InputError
 
 
 class _TouchOnLoad:
@@ -26,29 +30,19 @@ class _TouchOnLoad:
 
 
 @pytest.fixture
-def site(tmp_path):
-    """A web server on a folder that counts its requests."""
-    folder = tmp_path / 'site'
-    folder.mkdir()
+def server():
+    with file_server() as server:
+        yield server
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, directory=str(folder), **kwargs)
 
-        def do_GET(self):
-            self.server.paths.append(self.path)
-            super().do_GET()
+def _paths(server):
+    return [path for path, _ in server.requests]
 
-        def log_message(self, *args):
-            pass
 
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    server.paths, server.folder = [], folder
-    server.url = f'http://127.0.0.1:{server.server_port}'
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def _bytes(content, **options):
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -65,9 +59,13 @@ def _expected():
     return upstream_to_mmdet(upstream_state_dict(), ['a', 'b', 'c'])[0]
 
 
-def _upstream_file(path):
+def _upstream_bytes():
     args = {'class_names': ['a', 'b', 'c']}
-    torch.save({'model': upstream_state_dict(), 'args': args}, path)
+    return _bytes({'model': upstream_state_dict(), 'args': args})
+
+
+def _upstream_file(path):
+    path.write_bytes(_upstream_bytes())
     return path
 
 
@@ -122,77 +120,144 @@ def test_files_of_our_own_resume_whole(tmp_path):
 
 @pytest.mark.parametrize('is_zip', [True, False])
 @pytest.mark.parametrize('is_remote', [True, False])
-def test_hostile_files_do_not_run(tmp_path, site, is_zip, is_remote):
+def test_hostile_files_do_not_run(tmp_path, server, is_zip, is_remote):
     sentinel = tmp_path / 'sentinel'
-    path = site.folder / 'hostile.pth'
+    path = tmp_path / 'hostile.pth'
     content = {'state_dict': {}, 'meta': [_TouchOnLoad(sentinel)]}
     torch.save(content, path, _use_new_zipfile_serialization=is_zip)
-    address = f'{site.url}/hostile.pth' if is_remote else str(path)
-    with pytest.raises(ValueError, match='system'):
+    server.files['/hostile.pth'] = path.read_bytes()
+    address = f'{server.url}/hostile.pth' if is_remote else str(path)
+    with pytest.raises(InputError, match='system'):
         _load(address)
     assert not sentinel.exists()
     path.write_bytes(pickle.dumps(_TouchOnLoad(sentinel)))
-    with pytest.raises(ValueError):
+    with pytest.raises(InputError):
         _load(str(path))
     assert not sentinel.exists()
 
 
 def test_missing_and_bad_files_name_the_path(tmp_path):
-    with pytest.raises(FileNotFoundError, match='missing.pth'):
+    with pytest.raises(InputError, match='missing.pth'):
         _load(str(tmp_path / 'missing.pth'))
     weights = upstream_state_dict()
     del weights['query_feat.weight']
     torch.save({'model': weights}, tmp_path / 'a.pth')
-    with pytest.raises(ValueError, match='a.pth: .*\n.*query_feat.weight'):
+    with pytest.raises(InputError, match='a.pth: .*\n.*query_feat.weight'):
         _load(str(tmp_path / 'a.pth'))
 
 
-def test_web_files_are_converted_and_cached(site, tmp_path):
-    _upstream_file(site.folder / 'a.pth')
-    _assert_converted(_load(f'{site.url}/a.pth'))
-    _assert_converted(_load(f'{site.url}/a.pth'))
-    assert site.paths == ['/a.pth']
+@pytest.mark.parametrize('name', ['rf-detr-nano.pth', 'some/rf-detr-nano.pth'])
+def test_missing_published_names_get_a_hint(name):
+    with pytest.raises(InputError) as error:
+        _load(name)
+    assert (
+        f'no checkpoint file {name}. Did you mean rfdetr://rf-detr-nano'
+        in (str(error.value))
+    )
 
 
-def test_equal_names_at_two_addresses_are_two_files(site):
+def test_web_files_are_converted_and_cached(server):
+    server.files['/a.pth'] = _upstream_bytes()
+    _assert_converted(_load(f'{server.url}/a.pth'))
+    _assert_converted(_load(f'{server.url}/a.pth'))
+    assert _paths(server) == ['/a.pth']
+
+
+def test_equal_names_at_two_addresses_are_two_files(server):
     for folder, value in (('one', 1.0), ('two', 2.0)):
-        (site.folder / folder).mkdir()
-        torch.save({'a': torch.tensor(value)}, site.folder / folder / 'x.pth')
-    assert _load(f'{site.url}/one/x.pth')['a'] == 1.0
-    assert _load(f'{site.url}/two/x.pth')['a'] == 2.0
+        content = _bytes({'a': torch.tensor(value)})
+        server.files[f'/{folder}/x.pth'] = content
+    assert _load(f'{server.url}/one/x.pth')['a'] == 1.0
+    assert _load(f'{server.url}/two/x.pth')['a'] == 2.0
 
 
-def test_hashed_names_share_pytorchs_cache(site, tmp_path):
+def test_hashed_names_share_pytorchs_cache(server, tmp_path):
     name = 'model_20260101-0123abcd.pth'
-    torch.save({'a': torch.ones(1)}, site.folder / name)
-    _load(f'{site.url}/{name}')
+    server.files[f'/{name}'] = _bytes({'a': torch.ones(1)})
+    _load(f'{server.url}/{name}')
     assert (tmp_path / 'torch' / 'hub' / 'checkpoints' / name).exists()
 
 
-def test_a_missing_web_file_leaves_nothing(site, tmp_path):
-    with pytest.raises(ConnectionError, match='404'):
-        _load(f'{site.url}/a.pth')
+@pytest.mark.parametrize('status', [404, None])
+def test_a_failed_web_file_leaves_nothing(
+    server, tmp_path, monkeypatch, status
+):
+    monkeypatch.setattr(transfer, '_WAITS_S', (0,))
+    server.files['/a.pth'] = b'a' * 1000
+    server.plan = [Answer(status=status, cut=10)] * 2
+    with pytest.raises(InputError, match='404|stopped at 10 of 1000'):
+        _load(f'{server.url}/a.pth')
     left = [p for p in (tmp_path / 'torch').rglob('*') if p.is_file()]
     assert left == []
 
 
+def test_a_web_page_in_the_cache_says_how_to_get_rid_of_it(server, tmp_path):
+    server.files['/a.pth'] = b'<html>please log in</html>'
+    for _ in range(2):
+        with pytest.raises(InputError, match='a web page') as error:
+            _load(f'{server.url}/a.pth')
+        assert f'came from {server.url}/a.pth; delete it' in str(error.value)
+        (path,) = [p for p in tmp_path.rglob('a.pth')]
+        assert str(path) in str(error.value)
+
+
+def test_a_web_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'file' / 'torch'))
+    with pytest.raises(InputError, match='set TORCH_HOME to another folder'):
+        _load(f'{server.url}/a.pth')
+    with pytest.raises(InputError, match='or give another folder'):
+        loaders.load_from_http(
+            f'{server.url}/a.pth', model_dir=str(tmp_path / 'file')
+        )
+    assert server.requests == []
+
+
 @pytest.fixture
-def published(tmp_path, monkeypatch):
-    folder = tmp_path / 'rfdetr'
-    folder.mkdir()
-    path = _upstream_file(folder / 'free.pth')
-    file = PublishedFile('free.pth', 'remote/free.pth', file_md5(path))
-    monkeypatch.setitem(PUBLISHED_FILES, 'free.pth', file)
-    return path
+def published(server, monkeypatch):
+    """Two small published files, of which one is licensed."""
+    content = _upstream_bytes()
+    md5 = hashlib.md5(content).hexdigest()
+    for name, licence in (('free.pth', 'Apache-2.0'), ('xl.pth', 'PML-1.0')):
+        server.files[f'/remote/{name}'] = content
+        file = PublishedFile(name, f'remote/{name}', md5, licence)
+        monkeypatch.setitem(PUBLISHED_FILES, name, file)
+    monkeypatch.setattr(
+        loaders,
+        'resolve_weights',
+        functools.partial(resolve_weights, base_url=f'{server.url}/'),
+    )
+    return server
 
 
-def test_published_files_load_by_name(published):
-    _assert_converted(_load('rfdetr://free.pth'))
-    published.write_bytes(b'changed')
-    with pytest.raises(ValueError, match='MD5'):
+def test_published_files_load_by_name(published, tmp_path):
+    for _ in range(2):
+        _assert_converted(_load('rfdetr://free.pth'))
+    assert _paths(published) == ['/remote/free.pth']
+    (tmp_path / 'rfdetr' / 'free.pth').write_bytes(b'changed')
+    with pytest.raises(InputError, match='MD5'):
         _load('rfdetr://free.pth')
-    with pytest.raises(ValueError, match='not a published file'):
+    with pytest.raises(InputError, match='not a published file'):
         _load('rfdetr://unknown.pth')
+
+
+def test_a_broken_transfer_of_a_published_file_is_resumed(
+    published, monkeypatch
+):
+    monkeypatch.setattr(transfer, '_WAITS_S', (0,))
+    published.plan = [Answer(cut=1000), Answer(status=503)]
+    with pytest.raises(InputError, match='kept for another try'):
+        _load('rfdetr://free.pth')
+    _assert_converted(_load('rfdetr://free.pth'))
+    assert published.requests[-1] == ('/remote/free.pth', 'bytes=1000-')
+
+
+def test_licensed_files_load_with_a_yes(published):
+    with pytest.raises(InputError, match='PML-1.0') as error:
+        _load('rfdetr://xl.pth')
+    yes = 'rfdetr://xl.pth?accept_platform_model_license=1'
+    assert yes in str(error.value) and published.requests == []
+    _assert_converted(_load(yes))
 
 
 def test_web_addresses_of_published_files_go_by_name(published, monkeypatch):
