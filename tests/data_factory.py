@@ -1,13 +1,34 @@
 """Small COCO data sets on disk, drawn from a seed."""
 
 import json
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 CLASSES = ('disc', 'square')
 COLOURS = ((220, 60, 40), (40, 90, 220))
+# Layout and split: annotation file and folder of the images.
+LAYOUT_FILES = {
+    'roboflow': {
+        'train': ('train/_annotations.coco.json', 'train'),
+        'val': ('valid/_annotations.coco.json', 'valid'),
+        'test': ('test/_annotations.coco.json', 'test'),
+    },
+    'coco': {
+        'train': ('annotations/instances_train2017.json', 'train2017'),
+        'val': ('annotations/instances_val2017.json', 'val2017'),
+        'test': ('annotations/instances_test2017.json', 'test2017'),
+    },
+    'flat': {
+        'train': ('train.json', 'images'),
+        'val': ('val.json', 'images'),
+        'test': ('test.json', 'images'),
+    },
+}
 
 
 def write_coco(
@@ -69,3 +90,60 @@ def write_coco(
     )
     (root / 'annotations.json').write_text(json.dumps(content))
     return root
+
+
+def write_layout(
+    root: Path,
+    layout: str,
+    splits: Sequence[str] = ('train', 'val', 'test'),
+    sizes_hw: Sequence[tuple[int, int]] = ((60, 90), (90, 60), (50, 50)),
+    objects_per_image: int = 3,
+) -> Path:
+    """Draw a data set with splits; the second image of each is empty.
+
+    Args:
+        root: Folder of the data set.
+        layout: Key of ``LAYOUT_FILES``.
+        splits: Which of its splits to write.
+        sizes_hw: (height, width) in pixels of the images of each split.
+        objects_per_image: In all images but the second.
+
+    Returns:
+        ``root``.
+    """
+    # From 2 on, so that two classes show even with one object per image.
+    for seed, split in enumerate(splits, start=2):
+        ann_file, folder = LAYOUT_FILES[layout][split]
+        drawn = write_coco(
+            root / 'drawn', list(sizes_hw), (1,), objects_per_image, seed
+        )
+        (root / folder).mkdir(exist_ok=True)
+        for image in (drawn / 'images').iterdir():
+            image.rename(root / folder / f'{split} {image.name}')
+        (root / ann_file).parent.mkdir(exist_ok=True)
+        (drawn / 'annotations.json').rename(root / ann_file)
+        shutil.rmtree(drawn)
+        edit_json(root / ann_file, lambda c, s=split: _rename(c['images'], s))
+    return root
+
+
+def edit_json(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change the content of a JSON file in place."""
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def permute_categories(content: dict[str, Any]) -> None:
+    """Give the categories other ids and reverse their order."""
+    ids = {c['id']: 100 - c['id'] for c in content['categories']}
+    content['categories'].reverse()
+    for category in content['categories']:
+        category['id'] = ids[category['id']]
+    for annotation in content['annotations']:
+        annotation['category_id'] = ids[annotation['category_id']]
+
+
+def _rename(images: list[dict[str, Any]], split: str) -> None:
+    for image in images:
+        image['file_name'] = f'{split} {image["file_name"]}'

@@ -5,10 +5,11 @@ from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
-from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS, resize_class_rows
+from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS, take_class_rows
+from rfdetr_mm.errors import InputError
 
 _ROWS_KEY = CLASS_ROW_WEIGHTS[1][0]
 _MAX_NAMES = 10
@@ -18,11 +19,15 @@ _MAX_NAMES = 10
 class ClassRowsHook(Hook):
     """Compare the classes of a loaded checkpoint with the model's.
 
-    If the numbers differ, training from ``load_from`` re-initialises the
-    class rows (repeated or cut, as upstream does) and warns once; testing and
-    resuming stop with an error, because rows of other classes give plausible
-    nonsense. If the numbers agree and the names do not, there is a warning in
-    all cases: a class may have been renamed, so this is no error.
+    * Other number of classes: training from ``load_from`` re-initialises the
+      class rows (repeated or cut, as upstream does) and warns once.
+    * The same names in another order: training from ``load_from`` puts the
+      rows in the data set's order, which loses nothing, and warns once.
+    * As many other names: a warning. A class may have been renamed, so this
+      is no error.
+
+    In testing and resuming the first two are errors: rows of other classes
+    give plausible nonsense, and so do the optimiser's averages of them.
 
     Models without our class rows and checkpoints without any (a backbone's)
     are left alone. The hook has to come before EMAHook, which copies the
@@ -42,47 +47,57 @@ class ClassRowsHook(Hook):
                 place if they are fitted.
 
         Raises:
-            ValueError: If the numbers of classes differ in testing or
-                resuming.
+            InputError: If the number or the order of the classes differs in
+                testing or resuming.
         """
         num_classes = _model_class_rows(runner.model)
         weights = checkpoint.get('state_dict', checkpoint)
         prefix = 'module.' if f'module.{_ROWS_KEY}' in weights else ''
-        rows = weights.get(prefix + _ROWS_KEY)
-        if num_classes is None or rows is None:
+        old_rows = weights.get(prefix + _ROWS_KEY)
+        if num_classes is None or old_rows is None:
             return
-        old_names = _names((checkpoint.get('meta') or {}).get('dataset_meta'))
-        new_names = _dataset_names(runner)
-        if rows.shape[0] == num_classes:
-            if old_names and new_names and old_names != new_names:
-                runner.logger.warning(
-                    'The checkpoint and the data set name their '
-                    f'{num_classes} classes differently. '
-                    + _both(old_names, new_names)
-                    + 'If the classes are not the same ones in the same '
-                    'order, the labels are wrong.'
-                )
-            return
-        counts = (
-            f'The checkpoint has {rows.shape[0]} class rows and the model has '
-            f'num_classes={num_classes}. ' + _both(old_names, new_names)
-        )
-        if not _is_fine_tuning(runner):
-            raise ValueError(
-                counts + 'Set num_classes and metainfo.classes to the '
-                "checkpoint's, or give the checkpoint that was trained on "
-                'these classes; to start a training on new classes from it, '
-                'use load_from without resume.'
+        num_rows = len(old_rows)
+        old = _names((checkpoint.get('meta') or {}).get('dataset_meta'))
+        new = _dataset_names(runner)
+        if num_rows != num_classes:
+            rows = [i % num_rows for i in range(num_classes)]
+            finding = (
+                f'The checkpoint has {num_rows} class rows and the model has '
+                f'num_classes={num_classes}. '
             )
-        weights.update(resize_class_rows(weights, num_classes, prefix))
-        runner.logger.warning(
-            counts + 'The class rows are re-initialised from the old ones '
-            '(repeated or cut) and have to be trained.'
-        )
+            done = (
+                'The class rows are re-initialised from the old ones '
+                '(repeated or cut) and have to be trained.'
+            )
+        elif old != new and _is_reordered(old, new, num_rows):
+            rows = [old.index(name) for name in new]
+            finding = (
+                'The checkpoint and the data set have the same '
+                f'{num_classes} classes in different orders'
+                f'{_first_difference(old, new)}. '
+            )
+            done = "The class rows are put in the data set's order."
+        else:
+            if old and new and old != new:
+                runner.logger.warning(_other_names(old, new))
+            return
+        finding += _both(old, new)
+        if not _is_fine_tuning(runner):
+            raise InputError(finding + _WAY_OUT)
+        weights.update(take_class_rows(weights, rows, prefix))
+        runner.logger.warning(finding + done)
+
+
+_WAY_OUT = (
+    "Set num_classes and metainfo.classes to the checkpoint's (the config "
+    'that its training wrote into its work dir has them), or give the '
+    'checkpoint that was trained on these classes; to start a training on '
+    'new classes from it, use load_from without resume.'
+)
 
 
 def _model_class_rows(model: Any) -> int | None:
-    if is_model_wrapper(model):
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     try:
         return model.get_parameter(_ROWS_KEY).shape[0]
@@ -108,6 +123,31 @@ def _names(metainfo: MutableMapping[str, Any] | None) -> tuple[str, ...]:
     metainfo = metainfo or {}
     names = metainfo.get('classes', metainfo.get('CLASSES')) or ()
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _is_reordered(
+    old: Sequence[str], new: Sequence[str], num_rows: int
+) -> bool:
+    """Whether each row has one name, and both sides have all names."""
+    return len(old) == len(new) == len(set(old)) == num_rows and (
+        set(old) == set(new)
+    )
+
+
+def _other_names(old: Sequence[str], new: Sequence[str]) -> str:
+    return (
+        'The checkpoint and the data set name their '
+        f'{len(new)} classes differently{_first_difference(old, new)}. '
+        f'{_both(old, new)}If the classes are not the same ones in the same '
+        'order, the labels are wrong.'
+    )
+
+
+def _first_difference(old: Sequence[str], new: Sequence[str]) -> str:
+    pairs = enumerate(zip(old, new))
+    return next(
+        (f' (label {i} is {a}, {b})' for i, (a, b) in pairs if a != b), ''
+    )
 
 
 def _both(old: Sequence[str], new: Sequence[str]) -> str:

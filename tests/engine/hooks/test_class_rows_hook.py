@@ -1,7 +1,13 @@
+import functools
+import hashlib
+import io
 import logging
 
 import pytest
 import torch
+from checkpoint_factory import upstream_state_dict
+from file_server import file_server
+from mmdet.models import DetTTAModel
 from mmdet.registry import HOOKS
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
@@ -10,9 +16,18 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from rfdetr_mm.engine import ClassRowsHook
+from rfdetr_mm.checkpoints import (
+    COCO_CATEGORY_IDS,
+    COCO_CLASSES,
+    PUBLISHED_FILES,
+    PublishedFile,
+    resolve_weights,
+)
+from rfdetr_mm.checkpoints.published import LICENCE_QUERY
+from rfdetr_mm.engine import ClassRowsHook, checkpoint_loaders
+from rfdetr_mm.errors import InputError
 
-_EMBED, _GROUPS = 4, 2
+_EMBED, _GROUPS = 12, 3  # as in the factory's upstream files
 
 
 class _Rows(nn.Module):
@@ -79,7 +94,22 @@ class _Messages(logging.Handler):
             self.texts.append(record.getMessage())
 
 
-def _runner(folder, model, names, mode, load_from, resume=False, hooks=()):
+@pytest.fixture(autouse=True)
+def no_description_of_the_machine(monkeypatch):
+    """It takes a Runner longer than the rest, with compilers to ask."""
+    monkeypatch.setattr(Runner, '_log_env', lambda *args: None)
+
+
+def _runner(
+    folder,
+    model,
+    names,
+    mode,
+    load_from,
+    resume=False,
+    hooks=(),
+    has_rule=True,
+):
     loader = dict(
         batch_size=1,
         dataset=_Dataset(metainfo=dict(classes=names)),
@@ -96,7 +126,10 @@ def _runner(folder, model, names, mode, load_from, resume=False, hooks=()):
         str(folder),
         load_from=str(load_from) if load_from else None,
         resume=resume,
-        custom_hooks=[dict(type='mmdet.ClassRowsHook'), *hooks],
+        custom_hooks=[
+            *([dict(type='mmdet.ClassRowsHook')] if has_rule else []),
+            *hooks,
+        ],
         experiment_name=f'{folder.name}_{mode}_{resume}_{len(names)}',
         **loops,
     )
@@ -166,7 +199,7 @@ def test_training_cuts_the_rows(tmp_path):
 def test_testing_other_classes_is_an_error(tmp_path, names):
     path, _ = _checkpoint(tmp_path, 2, names)
     runner = _runner(tmp_path, _Model(5), _NEW, 'test', path)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(InputError) as error:
         runner.test()
     shown = 'cat, dog' if names else 'no class names'
     for part in (
@@ -182,7 +215,7 @@ def test_testing_other_classes_is_an_error(tmp_path, names):
 def test_resuming_with_other_classes_is_an_error(tmp_path):
     path, _ = _checkpoint(tmp_path, 2, _OLD)
     runner = _runner(tmp_path, _Model(5), _NEW, 'train', path, resume=True)
-    with pytest.raises(ValueError, match='use load_from without resume'):
+    with pytest.raises(InputError, match='use load_from without resume'):
         runner.train()
 
 
@@ -229,6 +262,211 @@ def test_other_models_and_files_are_left_alone(tmp_path):
     assert runner.messages.texts == []
 
 
+_CELLS = ('RBC', 'WBC', 'Platelets')
+_MIXED = ('WBC', 'Platelets', 'RBC')
+
+
+def _best_names(weights, names):
+    """Class names that the heads give to some queries."""
+    queries = torch.randn(
+        50, _EMBED, generator=torch.Generator().manual_seed(1)
+    )
+    logits = [
+        queries @ weights['bbox_head.cls_branch.weight'].T
+        + weights['bbox_head.cls_branch.bias']
+    ]
+    branch = 'bbox_head.query_selector.cls_branch'
+    for weight, bias in zip(
+        weights[f'{branch}.weight'], weights[f'{branch}.bias']
+    ):
+        logits.append(queries @ weight.T + bias)
+    labels = torch.stack(logits).argmax(-1)
+    return [[names[i] for i in row] for row in labels.tolist()]
+
+
+def test_training_puts_rows_in_the_data_sets_order(tmp_path):
+    path, old = _checkpoint(tmp_path, 3, _CELLS)
+    ema = _RecordingEMA()
+    runner = _runner(tmp_path, _Model(3), _MIXED, 'train', path, hooks=[ema])
+    runner.train()
+    expected = _best_names(old, _CELLS)
+    assert {name for row in expected for name in row} == set(_CELLS)
+    assert _best_names(runner.model.state_dict(), _MIXED) == expected
+    assert _best_names(ema.loaded, _MIXED) == expected
+    (text,) = runner.messages.texts
+    for part in (
+        'same 3 classes in different orders (label 0 is RBC, WBC)',
+        'RBC, WBC, Platelets',
+        'WBC, Platelets, RBC',
+        "in the data set's order",
+    ):
+        assert part in text, part
+
+
+def test_without_the_rule_names_are_wrong(tmp_path):
+    path, old = _checkpoint(tmp_path, 3, _CELLS)
+    runner = _runner(
+        tmp_path, _Model(3), _MIXED, 'train', path, has_rule=False
+    )
+    runner.train()
+    found = _best_names(runner.model.state_dict(), _MIXED)
+    assert found != _best_names(old, _CELLS)
+
+
+@pytest.mark.parametrize('mode, resume', [('test', False), ('train', True)])
+def test_another_order_is_an_error_elsewhere(tmp_path, mode, resume):
+    path, _ = _checkpoint(tmp_path, 3, _CELLS)
+    runner = _runner(tmp_path, _Model(3), _MIXED, mode, path, resume=resume)
+    before = _best_names(runner.model.state_dict(), _MIXED)
+    with pytest.raises(InputError, match='in different orders') as error:
+        getattr(runner, mode)()
+    for part in ('RBC, WBC, Platelets', 'WBC, Platelets, RBC', 'work dir'):
+        assert part in str(error.value), part
+    assert _best_names(runner.model.state_dict(), _MIXED) == before
+
+
+@pytest.mark.parametrize(
+    'old, new',
+    [
+        (('a', 'a', 'b'), ('a', 'b', 'a')),  # a name of two rows
+        (('a', 'b', 'c'), ('a', 'b', 'd')),
+        (('a', 'b', 'c'), ('b', 'a')),  # names that fit no rows
+        (('a', 'b'), ('b', 'a')),
+    ],
+)
+def test_names_that_decide_nothing_move_nothing(tmp_path, old, new):
+    path, weights = _checkpoint(tmp_path, 3, old)
+    runner = _runner(tmp_path, _Model(3), new, 'train', path)
+    runner.train()
+    (text,) = runner.messages.texts
+    assert 'differently' in text and 'labels are wrong' in text
+    key = 'bbox_head.cls_branch.weight'
+    assert torch.equal(runner.model.state_dict()[key], weights[key])
+
+
+@pytest.mark.parametrize('old, said', [(('cell',), 0), ('cell', 0), ('x', 1)])
+def test_a_single_class_with_and_without_a_list(tmp_path, old, said):
+    path, weights = _checkpoint(tmp_path, 1, old)
+    runner = _runner(tmp_path, _Model(1), ['cell'], 'test', path)
+    runner.test()
+    assert len(runner.messages.texts) == said
+    key = 'bbox_head.cls_branch.weight'
+    assert torch.equal(runner.model.state_dict()[key], weights[key])
+
+
+def test_a_single_row_is_repeated(tmp_path):
+    path, weights = _checkpoint(tmp_path, 1, 'cell')
+    runner = _runner(tmp_path, _Model(3), _CELLS, 'train', path)
+    runner.train()
+    key = 'bbox_head.cls_branch.weight'
+    expected = weights[key].expand(3, -1)
+    assert torch.equal(runner.model.state_dict()[key], expected)
+    assert 'has 1 class rows' in runner.messages.texts[0]
+
+
+def test_long_lists_name_the_first_difference(tmp_path):
+    names = [f'name{i}' for i in range(30)]
+    path, _ = _checkpoint(tmp_path, 30, tuple(names))
+    names[17], names[20] = names[20], names[17]
+    runner = _runner(tmp_path, _Model(30), names, 'test', path)
+    with pytest.raises(InputError, match=r'label 17 is name17, name20\)'):
+        runner.test()
+
+
+def test_a_model_of_several_views_is_checked(tmp_path):
+    """tools/test.py --tta puts the model into another one."""
+    path, _ = _checkpoint(tmp_path, 2, _OLD)
+    model = DetTTAModel(module=_Model(5))
+    runner = _runner(tmp_path, model, _NEW, 'test', path)
+    with pytest.raises(InputError, match='has 2 class rows'):
+        runner.test()
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """``rfdetr://coco.pth``, a small file like those of COCO, on a server."""
+    weights = upstream_state_dict(num_rows=91, num_groups=_GROUPS)
+    buffer = io.BytesIO()
+    torch.save({'model': weights}, buffer)
+    content = buffer.getvalue()
+    md5 = hashlib.md5(content).hexdigest()
+    for name, licence in (('coco.pth', 'Apache-2.0'), ('xl.pth', 'PML-1.0')):
+        file = PublishedFile(name, name, md5, licence)
+        monkeypatch.setitem(PUBLISHED_FILES, name, file)
+    monkeypatch.setenv('RF_HOME', str(tmp_path / 'cache'))
+    with file_server() as server:
+        server.files = {'/coco.pth': content, '/xl.pth': content}
+        resolve = functools.partial(resolve_weights, base_url=f'{server.url}/')
+        monkeypatch.setattr(checkpoint_loaders, 'resolve_weights', resolve)
+        yield weights
+
+
+def _assert_upstream_rows(model, upstream, rows):
+    ours = model.state_dict()
+    for part in ('weight', 'bias'):
+        expected = upstream[f'class_embed.{part}'][rows]
+        assert torch.equal(ours[f'bbox_head.cls_branch.{part}'], expected)
+        stacked = ours[f'bbox_head.query_selector.cls_branch.{part}']
+        for group in range(_GROUPS):
+            key = f'transformer.enc_out_class_embed.{group}.{part}'
+            assert torch.equal(stacked[group], upstream[key][rows]), key
+
+
+@pytest.mark.parametrize('num_classes', [1, 3, 83])
+def test_published_weights_start_a_training_on_other_classes(
+    tmp_path, published, num_classes
+):
+    names = tuple(f'thing{i}' for i in range(num_classes))
+    model = _Model(num_classes)
+    runner = _runner(tmp_path, model, names, 'train', 'rfdetr://coco.pth')
+    runner.train()
+    rows = [COCO_CATEGORY_IDS[i % 80] for i in range(num_classes)]
+    _assert_upstream_rows(model, published, rows)
+    (text,) = runner.messages.texts
+    for part in (
+        'has 80 class rows',
+        f'num_classes={num_classes}. ',
+        'person, bicycle, car',
+        '(80). Data set: thing0',
+    ):
+        assert part in text, part
+
+
+@pytest.mark.parametrize('mode', ['train', 'test'])
+def test_published_weights_for_coco_keep_their_rows(tmp_path, published, mode):
+    model = _Model(80)
+    runner = _runner(tmp_path, model, COCO_CLASSES, mode, 'rfdetr://coco.pth')
+    getattr(runner, mode)()
+    assert runner.messages.texts == []
+    _assert_upstream_rows(model, published, list(COCO_CATEGORY_IDS))
+
+
+@pytest.mark.parametrize('mode, resume', [('test', False), ('train', True)])
+def test_published_weights_for_other_classes_are_an_error_elsewhere(
+    tmp_path, published, mode, resume
+):
+    runner = _runner(
+        tmp_path, _Model(3), _CELLS, mode, 'rfdetr://coco.pth', resume=resume
+    )
+    with pytest.raises(InputError) as error:
+        getattr(runner, mode)()
+    for part in ('has 80 class rows', 'num_classes=3', 'person', 'Platelets'):
+        assert part in str(error.value), part
+
+
+def test_licensed_weights_load_in_a_runner_with_a_yes(tmp_path, published):
+    address = 'rfdetr://xl.pth?accept_platform_model_license=1'
+    runner = _runner(tmp_path, _Model(80), COCO_CLASSES, 'test', address[:15])
+    with pytest.raises(InputError, match='PML-1.0') as error:
+        runner.test()
+    assert address in str(error.value)
+    assert f'{LICENCE_QUERY}=True' in str(error.value)
+    model = _Model(80)
+    runner = _runner(tmp_path, model, COCO_CLASSES, 'test', address)
+    runner.test()
+    _assert_upstream_rows(model, published, list(COCO_CATEGORY_IDS))
+
+
 def test_a_wrapped_model_and_bare_weights(tmp_path):
     from types import SimpleNamespace
 
@@ -241,7 +479,7 @@ def test_a_wrapped_model_and_bare_weights(tmp_path):
         model=wrapped, _train_loop={}, _val_loop=None, _test_loop=None,
         _resume=False,
     )  # fmt: skip
-    with pytest.raises(ValueError, match='has 2 class rows'):
+    with pytest.raises(InputError, match='has 2 class rows'):
         ClassRowsHook().after_load_checkpoint(runner, _Model(2).state_dict())
 
 
@@ -249,6 +487,6 @@ def test_long_lists_of_names_are_cut(tmp_path):
     names = tuple(f'name{i}' for i in range(30))
     path, _ = _checkpoint(tmp_path, 30, names)
     runner = _runner(tmp_path, _Model(2), _OLD, 'test', path)
-    with pytest.raises(ValueError, match=r'name9, … \(30\)') as error:
+    with pytest.raises(InputError, match=r'name9, … \(30\)') as error:
         runner.test()
     assert 'name10' not in str(error.value)

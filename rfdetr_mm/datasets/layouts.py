@@ -1,0 +1,247 @@
+"""Where annotation files and images lie in the folder of a data set."""
+
+import os
+import re
+from collections.abc import Callable, Collection, Sequence
+
+from rfdetr_mm.errors import InputError
+
+SPLITS = ('train', 'val', 'test')
+
+_NUM_PROBED_IMAGES = 8
+_NUM_SHOWN_ENTRIES = 12
+
+
+# Per split, the annotation files that may be its own, relative to the folder.
+Candidates = dict[str, list[str]]
+
+
+def _roboflow_candidates(root: str) -> Candidates:
+    folders = dict(train='train', val='valid', test='test')
+    return {
+        split: _existing(root, f'{folder}/_annotations.coco.json')
+        for split, folder in folders.items()
+    }
+
+
+def _coco_candidates(root: str) -> Candidates:
+    names = _entries(os.path.join(root, 'annotations'))
+    # Not instances_trainval2017 and not instances_valminusminival2014.
+    return {
+        split: [
+            f'annotations/{name}'
+            for name in names
+            if re.fullmatch(rf'instances_{split}(?![A-Za-z]).*\.json', name)
+        ]
+        for split in SPLITS
+    }
+
+
+def _flat_candidates(root: str) -> Candidates:
+    return {split: _existing(root, f'{split}.json') for split in SPLITS}
+
+
+def _existing(root: str, name: str) -> list[str]:
+    return [name] if os.path.isfile(os.path.join(root, name)) else []
+
+
+_FINDERS: dict[str, Callable[[str], Candidates]] = {
+    'roboflow': _roboflow_candidates,
+    'coco': _coco_candidates,
+    'flat': _flat_candidates,
+}
+_DESCRIPTIONS = {
+    'roboflow': '{train,valid,test}/_annotations.coco.json',
+    'coco': 'annotations/instances_{train,val,test}*.json',
+    'flat': '{train,val,test}.json',
+}
+LAYOUTS = tuple(_FINDERS)
+
+
+def detect_layout(
+    root: str, layout: str = 'auto', given: Collection[str] = ()
+) -> tuple[str | None, dict[str, str]]:
+    """Find the annotation files in the folder of a data set.
+
+    Known layouts: ``roboflow`` (an export of Roboflow in its format COCO),
+    ``coco`` (as COCO itself comes) and ``flat`` (one file per split beside
+    the images' folder).
+
+    Args:
+        root: The folder.
+        layout: One of ``LAYOUTS``, or ``'auto'`` for the one that fits.
+        given: Splits whose annotation files are known already. Nothing is
+            looked for if these are training and validation.
+
+    Returns:
+        Name of the layout, None if nothing was found or looked for, and the
+        annotation files of the splits that are not given, relative to
+        ``root``. A test split may be missing.
+
+    Raises:
+        InputError: If the folder does not exist, fits no layout or several,
+            has no file for training or validation, or several for one split.
+    """
+    if layout not in ('auto', *LAYOUTS):
+        raise InputError(
+            f'dataset_layout is {layout!r}, it has to be one of auto, '
+            f'{", ".join(LAYOUTS)}.'
+        )
+    if not os.path.isdir(root):
+        what = 'is no folder' if os.path.exists(root) else 'does not exist'
+        raise InputError(
+            f'The folder of the data set, {root}, {what}; name yours by '
+            '--cfg-options data_root=DIR.'
+        )
+    found = {
+        name: files
+        for name, finder in _FINDERS.items()
+        if layout in ('auto', name) and any((files := finder(root)).values())
+    }
+    if {'train', 'val'} <= set(given) and len(found) != 1:
+        return None, {}
+    name = _the_only_layout(root, layout, found)
+    return name, _one_file_per_split(root, name, found[name], given)
+
+
+def image_folders(ann_file: str, split: str) -> tuple[str, ...]:
+    """Return where the images of an annotation file may be.
+
+    Args:
+        ann_file: Its path, relative to the folder of the data set.
+        split: Its split, one of ``SPLITS``.
+
+    Returns:
+        Folders relative to that of the data set, the most likely first:
+        beside the file, those named after the file (``train2017`` for
+        ``instances_train2017.json``) and the split, and common ones.
+    """
+    beside, name = os.path.split(ann_file)
+    name = name.removesuffix('.json').removeprefix('instances_')
+    folders = (
+        beside,
+        name,
+        split,
+        f'images/{name}',
+        f'images/{split}',
+        'images',
+    )
+    return (*dict.fromkeys(folder for folder in folders if folder), '')
+
+
+def find_images(
+    root: str, ann_file: str, folders: Sequence[str], file_names: Sequence[str]
+) -> str:
+    """Decide where the images of an annotation file are.
+
+    Args:
+        root: The folder of the data set.
+        ann_file: The annotation file, for the error.
+        folders: Folders to try, relative to ``root``; at least one.
+        file_names: The annotation file's ``file_name`` entries. They may
+            contain folders. The first few are looked for.
+
+    Returns:
+        The first of the folders that holds the most of them.
+
+    Raises:
+        InputError: If none of the folders holds any of them.
+    """
+    names = file_names[:_NUM_PROBED_IMAGES]
+    counts = [
+        sum(os.path.isfile(os.path.join(root, f, name)) for name in names)
+        for f in folders
+    ]
+    if not max(counts):
+        tried = [os.path.join(root, folder, names[0]) for folder in folders]
+        raise InputError(
+            f'The images of {os.path.join(root, ann_file)} were not found. '
+            f'For the first one there is no {", no ".join(tried)}.'
+        )
+    return folders[counts.index(max(counts))]
+
+
+def _the_only_layout(
+    root: str, layout: str, found: dict[str, Candidates]
+) -> str:
+    if len(found) > 1:
+        raise InputError(
+            f'{root} fits several layouts: '
+            + ', '.join(f'{name} ({_files(found[name])})' for name in found)
+            + '. Choose one, e.g. by --cfg-options '
+            f'dataset_layout={list(found)[-1]}.'
+        )
+    if not found:
+        wanted = LAYOUTS if layout == 'auto' else (layout,)
+        looked_for = '; '.join(f'{_DESCRIPTIONS[n]} ({n})' for n in wanted)
+        raise InputError(
+            f'No data set was found in {root}. Looked for: {looked_for}. '
+            + _content(root)
+            + _hint(root)
+        )
+    return next(iter(found))
+
+
+def _one_file_per_split(
+    root: str, layout: str, found: Candidates, given: Collection[str]
+) -> dict[str, str]:
+    files = {}
+    for split, candidates in found.items():
+        if split in given:
+            continue
+        option = f'--cfg-options {split}_dataloader.dataset.ann_file=FILE'
+        if len(candidates) > 1:
+            raise InputError(
+                f'{root} has several files for the split {split!r}: '
+                f'{" and ".join(candidates)}. Choose one by {option}.'
+            )
+        if candidates:
+            files[split] = candidates[0]
+        elif split != 'test':
+            message = (
+                f'{root} has no file for the split {split!r}. Found in the '
+                f'layout {layout}, {_DESCRIPTIONS[layout]}: {_files(found)}. '
+                f'Name a file of another name or place by {option}.'
+            )
+            if split == 'train':
+                message += (
+                    ' The class names are read from it; to test a trained '
+                    'model without it, use the config in its work dir.'
+                )
+            raise InputError(message)
+    return files
+
+
+def _files(candidates: Candidates) -> str:
+    return ', '.join(file for files in candidates.values() for file in files)
+
+
+def _entries(folder: str) -> list[str]:
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+
+def _content(root: str) -> str:
+    names = [
+        f'{name}/' if os.path.isdir(os.path.join(root, name)) else name
+        for name in _entries(root)
+    ]
+    if not names:
+        return 'The folder is empty.'
+    more = f', … ({len(names)})' if len(names) > _NUM_SHOWN_ENTRIES else ''
+    return f'The folder holds: {", ".join(names[:_NUM_SHOWN_ENTRIES])}{more}.'
+
+
+def _hint(root: str) -> str:
+    """What the folder probably is instead; empty if nothing is known."""
+    for name in _entries(root):
+        inner = os.path.join(root, name)
+        if any(any(f(inner).values()) for f in _FINDERS.values()):
+            return f' Did you mean data_root={inner}?'
+    if os.path.isfile(os.path.join(root, 'data.yaml')):
+        return (
+            ' A data.yaml belongs to the YOLO format, which is not read yet;'
+            ' Roboflow exports its data sets in the COCO format as well.'
+        )
+    if {'Annotations', 'JPEGImages'} <= set(_entries(root)):
+        return ' This is the format of Pascal VOC, which is not read yet.'
+    return ''

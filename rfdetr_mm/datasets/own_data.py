@@ -1,0 +1,282 @@
+"""Fit a config to a data set that only its folder is known of."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+from mmengine.config import Config, ConfigDict
+
+from rfdetr_mm.errors import InputError
+
+from .coco_file import (
+    CocoFile,
+    class_names,
+    label_of_category,
+    listed,
+    read_coco_file,
+)
+from .layouts import SPLITS, detect_layout, find_images, image_folders
+
+_MAX_LISTED_CLASSES = 100
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What was found for one split; paths are relative to the data root."""
+
+    ann_file: str
+    image_folder: str
+    file: CocoFile
+
+
+def resolve_own_data(cfg: Config) -> str | None:
+    """Fill in what a config leaves open about its data set.
+
+    A config asks for it by ``dataset_layout``, ``'auto'`` or a layout of
+    :func:`~rfdetr_mm.datasets.layouts.detect_layout`. From the folder
+    ``data_root`` this sets, in place:
+
+    * in the innermost data set of the three data loaders ``data_root``
+      (absolute), ``ann_file``, ``data_prefix.img`` and ``metainfo.classes``,
+    * ``ann_file`` of the evaluators, where it is empty,
+    * every ``num_classes`` in ``model``.
+
+    An ``ann_file`` or ``data_prefix.img`` of a data set that is not empty is
+    kept, and so are ``metainfo.classes`` of the training set. Without them
+    the classes are those of the training file, by category id, without
+    unused parent categories. Without a test split the validation split is
+    tested. ``dataset_layout`` is removed, so that the config is an ordinary
+    one from then on; if there is an error, the config is unchanged.
+
+    Args:
+        cfg: The config, with all options merged.
+
+    Returns:
+        What was found, lines of text for the log; None if the config does
+        not ask for it.
+
+    Raises:
+        InputError: If the folder, an annotation file or the class names
+            cannot be used.
+    """
+    if 'dataset_layout' not in cfg:
+        return None
+    root = _data_root(cfg)
+    datasets = {split: _innermost_dataset(cfg, split) for split in SPLITS}
+    layout, splits = _find_splits(cfg.dataset_layout, root, datasets)
+    classes = _class_names(datasets['train'], splits)
+    boxes = {
+        name: _boxes_per_class(split.file, classes)
+        for name, split in splits.items()
+    }
+
+    for name in SPLITS:
+        split = splits.get(name, splits['val'])
+        _fill_in(datasets[name], root, split, classes)
+        for evaluator in _evaluators(cfg, name):
+            if evaluator.get('ann_file') == '':
+                evaluator.ann_file = split.file.path
+    _set_num_classes(cfg.model, len(classes))
+    cfg.data_root = root
+    cfg.pop('dataset_layout')
+    return '\n'.join(
+        [
+            f'Data set in {root}'
+            + (f', layout {layout}:' if layout else ', files as given:'),
+            *_table_of_splits(splits),
+            'Classes and their boxes:',
+            *_table_of_classes(classes, boxes),
+        ]
+    )
+
+
+def _data_root(cfg: Config) -> str:
+    root = cfg.get('data_root')
+    if not isinstance(root, str) or not root:
+        raise InputError(
+            f'data_root has to be the path of a folder, not {root!r}. Give '
+            'it by --cfg-options data_root=DIR; a folder named like a number '
+            'is written ./123, one with a comma in its name has to be renamed.'
+        )
+    return os.path.abspath(os.path.expanduser(root))
+
+
+def _innermost_dataset(cfg: Config, split: str) -> ConfigDict:
+    """Return the config of the data set within RepeatDataset and the like."""
+    loader = cfg.get(f'{split}_dataloader') or {}
+    dataset = loader.get('dataset')
+    while isinstance(dataset, dict):
+        if 'dataset' in dataset:
+            dataset = dataset['dataset']
+        elif 'datasets' not in dataset:
+            return dataset
+        elif len(dataset['datasets']) == 1:
+            dataset = dataset['datasets'][0]
+        else:
+            raise InputError(
+                f'{split}_dataloader joins {len(dataset["datasets"])} data '
+                'sets, so that it is not clear which one data_root is for. '
+                'Name files and classes of each in the config, and leave '
+                'dataset_layout out.'
+            )
+    raise InputError(
+        f'dataset_layout={cfg.dataset_layout!r} needs a data set in '
+        f'{split}_dataloader, but the config has none there.'
+    )
+
+
+def _find_splits(
+    layout: str, root: str, datasets: dict[str, ConfigDict]
+) -> tuple[str | None, dict[str, _Split]]:
+    """Find and read the files; what the config names has precedence."""
+    given = {
+        split: dataset['ann_file']
+        for split, dataset in datasets.items()
+        if dataset.get('ann_file')
+    }
+    found_layout, ann_files = detect_layout(root, layout, given)
+    ann_files.update(given)
+    files: dict[str, CocoFile] = {}
+    splits = {}
+    for split in (name for name in SPLITS if name in ann_files):
+        ann_file = ann_files[split]
+        if ann_file not in files:
+            files[ann_file] = read_coco_file(os.path.join(root, ann_file))
+        file = files[ann_file]
+        prefix = (datasets[split].get('data_prefix') or {}).get('img')
+        folder = find_images(
+            root,
+            ann_file,
+            (prefix,) if prefix else image_folders(ann_file, split),
+            [image['file_name'] for image in file.images],
+        )
+        splits[split] = _Split(ann_file, folder, file)
+    return found_layout, splits
+
+
+def _class_names(
+    train_set: ConfigDict, splits: dict[str, _Split]
+) -> tuple[str, ...]:
+    given = (train_set.get('metainfo') or {}).get('classes')
+    if isinstance(given, (list, tuple)):
+        return tuple(str(name) for name in given)
+    if given is not None:
+        raise InputError(
+            'train_dataloader.dataset.metainfo.classes has to be a list of '
+            f'names, [a,b], not {given!r}.'
+        )
+    train_file = splits['train'].file
+    classes = class_names(train_file)
+    for split in splits.values():
+        _check_names_known(split.file, classes, train_file)
+    return classes
+
+
+def _check_names_known(
+    file: CocoFile, classes: Sequence[str], train_file: CocoFile
+) -> None:
+    """Complain about boxes of categories that training does not know."""
+    names = {category['id']: category['name'] for category in file.categories}
+    unknown = Counter(
+        name
+        for annotation in file.annotations
+        if (name := names[annotation['category_id']]) not in classes
+    )
+    if unknown:
+        counted = [f'{name} ({n})' for name, n in unknown.most_common()]
+        raise InputError(
+            f'{file.path} has boxes of categories that the training file '
+            f'{train_file.path} does not have or never uses: '
+            f'{listed(counted)}. Its classes are: {listed(classes)}. Use the '
+            'same names in both files (upper and lower case count). To leave '
+            'these boxes out, name the classes to be learnt by --cfg-options '
+            '"train_dataloader.dataset.metainfo.classes=[a,b]".'
+        )
+
+
+def _boxes_per_class(file: CocoFile, classes: Sequence[str]) -> list[int]:
+    label_of = label_of_category(file, classes)
+    boxes = Counter(
+        label_of.get(annotation['category_id'])
+        for annotation in file.annotations
+    )
+    return [boxes[label] for label in range(len(classes))]
+
+
+def _fill_in(
+    dataset: ConfigDict, root: str, split: _Split, classes: tuple[str, ...]
+) -> None:
+    dataset.data_root = root
+    dataset.ann_file = split.ann_file
+    prefix = dataset.get('data_prefix') or {}
+    dataset.data_prefix = {**prefix, 'img': split.image_folder}
+    metainfo = {**(dataset.get('metainfo') or {}), 'classes': classes}
+    if len(classes) > len(CocoDataset.METAINFO['palette']):
+        # Too few colours, on which mmdet's visualizer would stop; None: any.
+        metainfo.setdefault('palette', None)
+    dataset.metainfo = metainfo
+
+
+def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    return [evaluators] if isinstance(evaluators, dict) else list(evaluators)
+
+
+def _set_num_classes(node: Any, num_classes: int) -> None:
+    """Set ``num_classes`` wherever a part of the model has it."""
+    if isinstance(node, dict):
+        if 'num_classes' in node:
+            node['num_classes'] = num_classes
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            _set_num_classes(child, num_classes)
+
+
+def _table_of_splits(splits: dict[str, _Split]) -> list[str]:
+    rows = [
+        ('', 'annotations', 'images in', 'images', 'without boxes', 'boxes')
+    ]
+    for name, split in splits.items():
+        file = split.file
+        used = {annotation['image_id'] for annotation in file.annotations}
+        numbers = (
+            len(file.images),
+            len(file.images) - len(used),
+            len(file.annotations),
+        )
+        texts = (name, split.ann_file, split.image_folder or '.')
+        rows.append((*texts, *map(str, numbers)))
+    lines = _aligned(rows, num_texts=3)
+    if 'test' not in splits:
+        lines.append('  test: none, the val split is taken')
+    return lines
+
+
+def _table_of_classes(
+    classes: Sequence[str], boxes: dict[str, list[int]]
+) -> list[str]:
+    rows = [('', '', *boxes)]
+    for label, name in enumerate(classes[:_MAX_LISTED_CLASSES]):
+        counts = (str(counts[label]) for counts in boxes.values())
+        rows.append((str(label), name, *counts))
+    lines = _aligned(rows, num_texts=2)
+    if len(classes) > _MAX_LISTED_CLASSES:
+        lines.append(f'  … ({len(classes)} classes)')
+    return lines
+
+
+def _aligned(rows: Sequence[Sequence[str]], num_texts: int) -> list[str]:
+    """Columns of text, the first ones to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        '  '
+        + '  '.join(
+            cell.ljust(width) if number < num_texts else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths))
+        )
+        for row in rows
+    ]

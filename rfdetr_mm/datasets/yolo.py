@@ -1,0 +1,314 @@
+"""Data sets in the YOLO layout: data.yaml, images and text labels."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mmdet.datasets import BaseDetDataset
+from mmdet.registry import DATASETS
+from PIL import Image, UnidentifiedImageError
+
+from rfdetr_mm.errors import InputError
+
+IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+_TOLERANCE = 1e-3  # of a normalised coordinate; labels are rounded
+_FOLDERS = dict(train='train', val='valid', test='test')
+
+
+@DATASETS.register_module()
+class YoloDataset(BaseDetDataset):
+    """Images with a text file of objects each.
+
+    ``ann_file`` is a YAML file with the class names (``names``, a list or a
+    mapping from 0 on) and, for ``train``, ``val`` and ``test``, the folder of
+    images or a text file that lists them, relative to ``path`` or to the
+    YAML file. The labels of ``.../images/x/1.jpg`` lie in
+    ``.../labels/x/1.txt``; without that file the image has no objects. A
+    line of it is an object: ``class cx cy w h``, or ``class x1 y1 x2 y2 ...``
+    for the outline of a mask, all as parts of the width and height.
+
+    Boxes are cut at the border of the image; those without area are left
+    out. Of an outline, ``LoadAnnotations(with_mask=True)`` makes the mask.
+
+    Args:
+        split: 'train', 'val' or 'test'.
+        **kwargs: As for mmdet's ``BaseDetDataset``. Without
+            ``metainfo.classes`` the names in the YAML file are taken; with
+            it, labels follow the names, in any order.
+
+    Raises:
+        InputError: If the YAML file, a label or an image cannot be used. A
+            bad label is named by file and line.
+
+    Source: the format of rfdetr 1.11.2, datasets/yolo.py (Apache-2.0).
+    """
+
+    def __init__(
+        self, *args: Any, split: str = 'train', **kwargs: Any
+    ) -> None:
+        self.split = split
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read names, images and labels; see mmdet's ``BaseDetDataset``."""
+        names, content = read_yolo_yaml(self.ann_file)
+        classes = tuple(self._metainfo.setdefault('classes', names))
+        if missing := [name for name in names if name not in classes]:
+            raise InputError(
+                f'{self.ann_file} has classes that metainfo.classes lacks: '
+                f'{", ".join(missing)}. Add them, or leave metainfo.classes '
+                'out to take the names of the file'
+            )
+        labels = [classes.index(name) for name in names]
+        images = find_yolo_images(self.ann_file, content, self.split)
+        data_list = []
+        for img_id, path in enumerate(images):
+            width, height = _image_size(path)
+            instances = [
+                dict(instance, bbox_label=labels[instance['bbox_label']])
+                for instance in read_yolo_labels(
+                    _label_path(path), len(names), height, width
+                )
+            ]
+            data_list.append(
+                dict(
+                    img_id=img_id,
+                    img_path=str(path),
+                    height=height,
+                    width=width,
+                    instances=instances,
+                )
+            )
+        return data_list
+
+    def filter_data(self) -> list[dict]:
+        """Leave images out as ``filter_cfg`` says, in training only.
+
+        Returns:
+            Images with objects, and with sides of ``min_size`` px at least,
+            if ``filter_empty_gt`` and ``min_size`` are set.
+        """
+        if self.test_mode or not self.filter_cfg:
+            return self.data_list
+        filter_empty = self.filter_cfg.get('filter_empty_gt', False)
+        min_size = self.filter_cfg.get('min_size', 0)
+        return [
+            data
+            for data in self.data_list
+            if (data['instances'] or not filter_empty)
+            and min(data['width'], data['height']) >= min_size
+        ]
+
+
+def read_yolo_yaml(path: str) -> tuple[tuple[str, ...], dict]:
+    """Read a YAML file of the YOLO layout.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        The class names, and everything in the file.
+
+    Raises:
+        InputError: If the file cannot be read or has no usable names.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f'{path} cannot be read as YAML: {error}') from error
+    names = content.get('names') if isinstance(content, dict) else None
+    if isinstance(names, dict):
+        if sorted(map(str, names)) != sorted(map(str, range(len(names)))):
+            raise InputError(
+                f'{path}: names must be numbered from 0 on without gaps, got '
+                f'{sorted(names, key=str)}'
+            )
+        names = [name for _, name in sorted(names.items(), key=_number)]
+    if not isinstance(names, list) or not names:
+        raise InputError(
+            f'{path} has no class names: it needs names, a list or a mapping '
+            f'from 0 on, got {names!r}'
+        )
+    names = tuple(str(name) for name in names)
+    if len(set(names)) < len(names):
+        raise InputError(f'{path}: a class name is given twice: {names}')
+    return names, content
+
+
+def _number(item: tuple[Any, Any]) -> int:
+    return int(item[0])
+
+
+def find_yolo_images(path: str, content: dict, split: str) -> list[Path]:
+    """List the images of a split.
+
+    Args:
+        path: Of the YAML file.
+        content: Of the YAML file.
+        split: 'train', 'val' or 'test'.
+
+    Returns:
+        Paths, sorted.
+
+    Raises:
+        InputError: If there is no folder or list of them, or no image.
+    """
+    root = Path(path).parent
+    base = root / str(content.get('path') or '')
+    base = base if base.is_dir() else root
+    given = content.get(split)
+    if given is None and split == 'val':
+        given = content.get('valid')
+    if given is None:
+        candidates = [
+            base / _FOLDERS.get(split, split) / 'images',
+            base / 'images' / split,
+        ]
+        sources = [c for c in candidates if c.is_dir()][:1]
+    else:
+        given = [
+            str(g) for g in (given if isinstance(given, list) else [given])
+        ]
+        # Roboflow writes ../train/images where train/images is meant.
+        candidates = [
+            base / place
+            for source in given
+            for place in (source, source.removeprefix('../'))
+        ]
+        pairs = zip(candidates[::2], candidates[1::2])
+        found = [[c for c in pair if c.exists()][:1] for pair in pairs]
+        sources = [c for pair in found for c in pair] if all(found) else []
+    if not sources:
+        tried = ', '.join(str(c) for c in dict.fromkeys(candidates))
+        raise InputError(
+            f'{path}: the images of the split {split!r} are not there; looked '
+            f'for {tried}. Correct {split} (or path) in that file'
+        )
+    images = sorted({image for s in sources for image in _images_of(s)})
+    if not images:
+        raise InputError(
+            f'{path}: no images of the split {split!r} (files with '
+            f'{" ".join(IMAGE_SUFFIXES)}) in '
+            f'{", ".join(str(s) for s in sources)}'
+        )
+    return images
+
+
+def _images_of(source: Path) -> list[Path]:
+    """Images below a folder, or those that a text file lists."""
+    if source.is_dir():
+        return [
+            file
+            for file in source.rglob('*')
+            if file.suffix.lower() in IMAGE_SUFFIXES
+        ]
+    lines = source.read_text(encoding='utf-8').splitlines()
+    return [source.parent / line.strip() for line in lines if line.strip()]
+
+
+def _label_path(image: Path) -> Path:
+    """The last folder called images becomes labels; otherwise beside it."""
+    parts = list(image.parts)
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] == 'images':
+            parts[i] = 'labels'
+            break
+    return Path(*parts).with_suffix('.txt')
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels as stored; EXIF rotation is ignored."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, UnidentifiedImageError) as error:
+        raise InputError(f'{path} cannot be read as image: {error}') from error
+
+
+def read_yolo_labels(
+    path: Path, num_classes: int, height: int, width: int
+) -> list[dict]:
+    """Read the objects of one image.
+
+    Args:
+        path: Of the text file; if it is missing there are no objects.
+        num_classes: Classes are numbered from 0 to num_classes - 1.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
+    Returns:
+        For each object with an area ``bbox`` (x1, y1, x2, y2) in pixels,
+        ``bbox_label``, ``ignore_flag`` 0 and, where the line is an outline,
+        ``mask`` (a list of one polygon).
+
+    Raises:
+        InputError: For a line that is neither a box nor an outline.
+    """
+    if not path.is_file():
+        return []
+    instances = []
+    lines = path.read_text(encoding='utf-8').splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            label, values = _parse_line(line, num_classes)
+        except ValueError as error:
+            raise InputError(f'{path}, line {number}: {error}') from error
+        instance = _make_instance(label, values, height, width)
+        x1, y1, x2, y2 = instance['bbox']
+        if x2 > x1 and y2 > y1:
+            instances.append(instance)
+    return instances
+
+
+def _parse_line(line: str, num_classes: int) -> tuple[int, list[float]]:
+    """Class and normalised coordinates of a line."""
+    first, *rest = line.split()
+    if len(rest) != 4 and (len(rest) < 6 or len(rest) % 2):
+        raise ValueError(
+            'expected "class cx cy w h" or "class x1 y1 x2 y2 x3 y3 ...", got '
+            f'{len(rest)} numbers after the class: {line.strip()!r}'
+        )
+    try:
+        label, values = float(first), [float(value) for value in rest]
+    except ValueError:
+        raise ValueError(f'not a number in {line.strip()!r}') from None
+    if label not in range(num_classes):
+        raise ValueError(
+            f'class {first} is none of 0 ... {num_classes - 1}, the names in '
+            'the YAML file'
+        )
+    for value in values:
+        if not -_TOLERANCE <= value <= 1 + _TOLERANCE:  # or not a number
+            raise ValueError(
+                f'{value} is no part of the width or height, between 0 and 1;'
+                ' pixels have to be divided by the size of the image'
+            )
+    return int(label), values
+
+
+def _make_instance(
+    label: int, values: list[float], height: int, width: int
+) -> dict:
+    """An object in pixels, its box cut at the border."""
+    instance = dict(bbox_label=label, ignore_flag=0)
+    if len(values) == 4:
+        cx, cy, w, h = values
+        x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+    else:
+        x1, x2 = min(values[::2]), max(values[::2])
+        y1, y2 = min(values[1::2]), max(values[1::2])
+        instance['mask'] = [
+            [
+                min(max(value, 0.0), 1.0) * (height if i % 2 else width)
+                for i, value in enumerate(values)
+            ]
+        ]
+    instance['bbox'] = [
+        min(max(x1, 0.0), 1.0) * width,
+        min(max(y1, 0.0), 1.0) * height,
+        min(max(x2, 0.0), 1.0) * width,
+        min(max(y2, 0.0), 1.0) * height,
+    ]
+    return instance

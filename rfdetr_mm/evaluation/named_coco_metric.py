@@ -1,0 +1,200 @@
+"""COCO's metric with categories matched by the names of the classes."""
+
+import logging
+import os.path as osp
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import METRICS
+from mmengine import fileio
+from mmengine.logging import print_log
+
+from rfdetr_mm.datasets.coco_file import (
+    CocoFile,
+    check_classes,
+    label_of_category,
+    read_coco_file,
+    visible_box,
+)
+from rfdetr_mm.errors import InputError
+
+
+@METRICS.register_module()
+class NamedCocoMetric(CocoMetric):
+    """``CocoMetric`` that counts no detection under a wrong class.
+
+    Labels are the positions of the names in the ``classes`` of the data set,
+    whatever the order and the ids of the categories in ``ann_file``, where
+    mmdet takes the order of the file. Detections of a class that the file
+    does not have count nowhere, and the class has no average precision
+    (``nan`` with ``classwise``).
+
+    The file is checked on construction. Its boxes are evaluated as they are
+    written, also where they reach over the border of the image, as COCO's
+    protocol says; only boxes that no detection can match (without area, or
+    wholly outside) are left out. Both are logged with their count.
+
+    Without any detection in the whole data set, AP is 0, where mmdet gives
+    no value.
+
+    Args:
+        ann_file: Annotation file; None takes the boxes from the data loader.
+        **kwargs: As for ``CocoMetric``.
+
+    Raises:
+        InputError: If the file is not usable (see ``read_coco_file``) or has
+            no box to evaluate. Later, if it does not fit the classes (see
+            ``label_of_category``) or the images of the data loader.
+    """
+
+    def __init__(self, ann_file: str | None = None, **kwargs: Any) -> None:
+        super().__init__(ann_file=None, **kwargs)
+        self._file: CocoFile | None = None
+        self._category_ids: list[int] = []  # of each label
+        if ann_file is None:
+            return
+        file = read_coco_file(ann_file, self.backend_args)
+        annotations = _matchable(file)
+        if not annotations and not self.format_only:
+            raise InputError(
+                f'{ann_file} has no box to evaluate detections against '
+                f'({len(file.annotations)} annotations). Take a file with '
+                'boxes; to only write the detections, set format_only=True.'
+            )
+        self._file = file
+        self._coco_api = _CheckedCOCO(
+            dict(
+                images=list(file.images),
+                annotations=annotations,
+                categories=list(file.categories),
+            )
+        )
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the metrics from processed results.
+
+        Args:
+            results: (truth, prediction) of each image, see ``process``.
+
+        Returns:
+            The metrics as CocoMetric names them.
+
+        Raises:
+            InputError: If classes or images do not fit the annotation file.
+        """
+        if self._file is None:
+            self._coco_api = self._coco_api or self._truth_of_loader(results)
+            self._category_ids = list(range(len(self.dataset_meta['classes'])))
+        elif self.cat_ids is None:
+            self._category_ids = self._match_classes()
+            self._check_images(results)
+        # Ascending, as COCOeval orders them, whose columns mmdet's table of
+        # classes names by their position in cat_ids.
+        self.cat_ids = sorted(self._category_ids)
+        return super().compute_metrics(results)
+
+    def results2json(
+        self, results: Sequence[dict], outfile_prefix: str
+    ) -> dict[str, str]:
+        """Write detections to JSON files, with category ids of the file.
+
+        Args:
+            results: With ``labels``, positions in the classes.
+            outfile_prefix: Beginning of the file names.
+
+        Returns:
+            Kind of result to file name.
+        """
+        positions = np.argsort(np.argsort(self._category_ids))
+        results = [
+            dict(result, labels=positions[result['labels']])
+            for result in results
+        ]
+        return super().results2json(results, outfile_prefix)
+
+    def _match_classes(self) -> list[int]:
+        """Return the category id of each label, made up if there is none."""
+        classes = self.dataset_meta['classes']
+        label_of = label_of_category(self._file, classes)
+        id_of = {label: cat_id for cat_id, label in label_of.items()}
+        free = 1 + max(category['id'] for category in self._file.categories)
+        for label, name in enumerate(classes):
+            if label not in id_of:
+                id_of[label] = free + label
+                self._coco_api.cats[free + label] = dict(
+                    id=free + label, name=name
+                )
+        return [id_of[label] for label in range(len(classes))]
+
+    def _check_images(self, results: list) -> None:
+        tested = {truth['img_id'] for truth, _ in results}
+        known = set(self._coco_api.get_img_ids())
+        if tested - known:
+            raise InputError(
+                f'{self._file.path} has no image with the ids '
+                f'{sorted(tested - known)[:3]}, which the data loader gave '
+                f'({len(tested - known)} of {len(tested)} images). Set the '
+                'same ann_file for data loader and evaluator.'
+            )
+        if known - tested:
+            print_log(
+                f'{len(known - tested)} of {len(known)} images of '
+                f'{self._file.path} were not tested; their boxes count as '
+                'not found.',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    def _truth_of_loader(self, results: list) -> COCO:
+        check_classes(self.dataset_meta['classes'])
+        with tempfile.TemporaryDirectory() as folder:
+            prefix = self.outfile_prefix or osp.join(folder, 'truth')
+            truths = [truth for truth, _ in results]
+            path = self.gt_to_coco_json(truths, prefix)
+            return _CheckedCOCO(fileio.load(path))
+
+
+class _CheckedCOCO(COCO):
+    """COCO's index of a content in memory, which takes no detections, too."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        super().__init__()
+        self.dataset = content
+        self.createIndex()
+
+    def loadRes(self, detections: list[dict[str, Any]]) -> Any:  # noqa: N802
+        """Index detections; pycocotools fails on an empty list."""
+        if detections:
+            return super().loadRes(detections)
+        return _CheckedCOCO(dict(self.dataset, annotations=[]))
+
+
+def _matchable(file: CocoFile) -> list[dict[str, Any]]:
+    """Return the annotations that a detection can match; log the others."""
+    images = {image['id']: image for image in file.images}
+    kept = []
+    counts: Counter[str] = Counter()
+    for annotation in file.annotations:
+        x, y, w, h = annotation['bbox']
+        box = visible_box(annotation['bbox'], images[annotation['image_id']])
+        if box is None:
+            counts['left out'] += 1
+        else:
+            counts['cut'] += box != (x, y, x + w, y + h)
+            # Ids from 1: pycocotools takes a match with id 0 for none.
+            kept.append(dict(annotation, id=len(kept) + 1))
+    if counts.total():
+        print_log(
+            f'{file.path}: {counts["left out"]} of {len(file.annotations)} '
+            'boxes are not evaluated, because they are without area or '
+            f'outside their image; {counts["cut"]} reach over its border '
+            'and are evaluated as they are written.',
+            logger='current',
+            level=logging.WARNING if counts['left out'] else logging.INFO,
+        )
+    return kept
