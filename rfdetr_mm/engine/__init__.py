@@ -4,13 +4,32 @@ Importing this package registers the checkpoint loaders with mmengine.
 """
 
 from .checkpoint_loaders import register_checkpoint_loaders
-from .hooks import ClassRowsHook
+from .ema import WarmupEMA
+from .hooks import (
+    ClassRowsHook,
+    DropPathHook,
+    OptimStepEMAHook,
+    SafeCheckpointHook,
+)
+from .loops import ResumableTrainLoop, TwoWeightsValLoop
 from .optim_wrapper_constructor import RFDETROptimWrapperConstructor
+from .seeded_data import SeededBatchSampler, SeededDataset
+from .warmup_lr import WarmupCosineLR, WarmupStepLR
 
 register_checkpoint_loaders()
 
 __all__ = [
     'ClassRowsHook',
+    'DropPathHook',
+    'OptimStepEMAHook',
     'RFDETROptimWrapperConstructor',
+    'ResumableTrainLoop',
+    'SafeCheckpointHook',
+    'SeededBatchSampler',
+    'SeededDataset',
+    'TwoWeightsValLoop',
+    'WarmupCosineLR',
+    'WarmupEMA',
+    'WarmupStepLR',
     'register_checkpoint_loaders',
 ]

@@ -14,6 +14,7 @@ evaluation, Q queries per group, K classes)::
 """
 
 from .backbones import WindowedDINOv2
+from .data_preprocessors import BatchMultiScaleResize
 from .dense_heads import RFDETRHead
 from .detectors import RFDETR
 from .losses import IABCELoss
@@ -22,6 +23,7 @@ from .task_modules import FocalLogitCost, GroupHungarianAssigner
 
 __all__ = [
     'RFDETR',
+    'BatchMultiScaleResize',
     'FocalLogitCost',
     'GroupHungarianAssigner',
     'IABCELoss',

@@ -194,6 +194,20 @@ def test_equal_settings_share_a_group():
     assert len(settings) == len(set(settings)) == 1 + 3 * 2 + 1 + 1 + 1
 
 
+@pytest.mark.parametrize('cuda, expected', [(True, True), (False, None)])
+def test_fused_auto_follows_the_device(monkeypatch, cuda, expected):
+    given = {}
+
+    class Recorder(torch.optim.AdamW):
+        def __init__(self, params, **kwargs):
+            given.update(kwargs)
+            super().__init__(params, lr=kwargs['lr'])
+
+    monkeypatch.setattr(torch.Tensor, 'is_cuda', cuda, raising=False)
+    build(Detector(), type=Recorder, fused='auto')
+    assert given.get('fused') is expected
+
+
 def test_frozen_parameters_are_left_out():
     model = Detector()
     model.backbone.mask_token.requires_grad = False

@@ -29,7 +29,8 @@ class WindowedDINOv2(BaseModule):
     published weights but never run: they are kept, frozen.
 
     Args:
-        arch: 'small' (384 channels, 6 heads) or 'base' (768, 12).
+        arch: 'small' (384 channels, 6 heads), 'base' (768, 12) or 'tiny'
+            (192, 3), for which no weights are published.
         img_size: Side in pixels of the square image for which the position
             table is stored (grid side = img_size // patch_size). Other
             inputs, H != W included, resize the table on the fly.
@@ -57,6 +58,7 @@ class WindowedDINOv2(BaseModule):
     """
 
     arch_settings = {
+        'tiny': dict(embed_dims=192, num_heads=3),
         'small': dict(embed_dims=384, num_heads=6),
         'base': dict(embed_dims=768, num_heads=12),
     }

@@ -1,0 +1,180 @@
+"""Loops for mmengine's Runner."""
+
+from typing import Any
+
+from mmdet.registry import LOOPS
+from mmengine.hooks import EMAHook
+from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
+
+from .random_state import kept_random_state
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """EpochBasedTrainLoop that goes on exactly where a checkpoint was saved.
+
+    * A checkpoint within an epoch (``CheckpointHook`` with
+      ``by_epoch=False``) continues with the next batch; mmengine's loop
+      starts the epoch again.
+    * A checkpoint at the end of an epoch is saved before its validation, so
+      resuming validates first if that is due.
+    * Samples are drawn by their address, see :mod:`.seeded_data`, and
+      validation does not touch the random numbers of the training.
+    * Epochs are filled up to whole accumulation windows.
+
+    What is saved is up to SafeCheckpointHook.
+
+    Args:
+        runner: The runner.
+        dataloader: Config of the data loader.
+        **kwargs: ``max_epochs``, ``val_begin``, ``val_interval`` and
+            ``dynamic_intervals`` of EpochBasedTrainLoop.
+
+    Raises:
+        TypeError: If ``dataloader`` is no config.
+    """
+
+    def __init__(self, runner: Runner, dataloader: dict, **kwargs) -> None:
+        if not isinstance(dataloader, dict):
+            raise TypeError(
+                'ResumableTrainLoop builds the data loader itself and needs '
+                f'its config, got {type(dataloader).__name__}: give a dict, '
+                "or use train_cfg.type='EpochBasedTrainLoop'"
+            )
+        optim = runner.optim_wrapper
+        if isinstance(optim, dict):
+            window = optim.get('accumulative_counts', 1)
+        else:
+            window = getattr(optim, '_accumulative_counts', 1)
+        dataloader = dict(dataloader)
+        dataloader['dataset'] = dict(
+            type='SeededDataset', dataset=dataloader['dataset']
+        )
+        dataloader['batch_sampler'] = dict(
+            type='SeededBatchSampler',
+            window=window,
+            drop_last=dataloader.pop('drop_last', False),
+            seed=runner.seed,
+            batch_sampler=dataloader.get('batch_sampler'),
+        )
+        super().__init__(runner, dataloader, **kwargs)
+        self._num_done = 0
+
+    def state_dict(self, num_done: int = 0) -> dict[str, Any]:
+        """Describe the position in the data.
+
+        Args:
+            num_done: Batches of this epoch that are done.
+
+        Returns:
+            Plain values for a checkpoint.
+        """
+        batches = self.dataloader.batch_sampler
+        return dict(
+            num_done=num_done,
+            num_batches=len(batches),
+            seed=batches.seed,
+            sampler_seed=getattr(batches.sampler, 'seed', None),
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a position over.
+
+        Args:
+            state: What :meth:`state_dict` has returned.
+        """
+        batches = self.dataloader.batch_sampler
+        batches.seed = state['seed']
+        if state['sampler_seed'] is not None:
+            batches.sampler.seed = state['sampler_seed']
+        self._num_done = state['num_done']
+        if self._num_done and state['num_batches'] != len(batches):
+            self.runner.logger.warning(
+                f'The checkpoint was saved after batch {self._num_done} of '
+                f'{state["num_batches"]}, but an epoch now has '
+                f'{len(batches)} batches: the epoch starts again.'
+            )
+            self._num_done = 0
+
+    def run(self) -> Any:
+        """Train, and before that validate if a resumed run has to."""
+        self.runner.call_hook('before_train')
+        if self._epoch > 0 and self._num_done == 0:
+            self._validate_if_due()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate_if_due()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Train for one epoch, or for what is left of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        start, self._num_done = self._num_done, 0
+        self.dataloader.batch_sampler.start(self._epoch, start)
+        with kept_random_state():
+            batches = iter(self.dataloader)
+        for idx, data_batch in enumerate(batches, start=start):
+            self.run_iter(idx, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        due = (
+            self._epoch % self.val_interval == 0
+            or self._epoch == self._max_epochs
+        )
+        if (
+            self.runner.val_loop is not None
+            and self._epoch >= self.val_begin
+            and due
+        ):
+            with kept_random_state():
+                self.runner.val_loop.run()
+
+
+@LOOPS.register_module()
+class TwoWeightsValLoop(ValLoop):
+    """Validate the averaged weights and then the plain ones.
+
+    The metrics of the average keep their names, those of the plain weights
+    get the prefix ``plain/``. So ``save_best=['coco/bbox_mAP',
+    'plain/coco/bbox_mAP']`` of SafeCheckpointHook keeps the best of each.
+
+    Raises:
+        ValueError: If no EMAHook is in use.
+
+    Source: rfdetr 1.11.2, TrainConfig.eval_base_model=True.
+    """
+
+    def run(self) -> dict[str, float]:
+        """Validate twice.
+
+        Returns:
+            The metrics of both.
+        """
+        averages = [h for h in self.runner.hooks if isinstance(h, EMAHook)]
+        if not averages:
+            raise ValueError(
+                'TwoWeightsValLoop compares the weights with their average, '
+                "but there is no EMAHook: set val_cfg.type='ValLoop' or add "
+                'the hook'
+            )
+        self.runner.call_hook('before_val')
+        self.runner.call_hook('before_val_epoch')  # now the average is in use
+        metrics = dict(self._evaluate())
+        averages[0]._swap_ema_parameters()
+        plain = self._evaluate()
+        averages[0]._swap_ema_parameters()
+        metrics.update({f'plain/{name}': v for name, v in plain.items()})
+        self.runner.call_hook('after_val_epoch', metrics=metrics)
+        self.runner.call_hook('after_val')
+        return metrics
+
+    def _evaluate(self) -> dict[str, float]:
+        self.runner.model.eval()
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        return self.evaluator.evaluate(len(self.dataloader.dataset))

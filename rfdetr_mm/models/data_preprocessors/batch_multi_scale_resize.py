@@ -1,0 +1,231 @@
+"""Multi-scale training: another image size in every iteration."""
+
+import random
+
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import scale_boxes
+from mmengine.logging import MessageHub
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MIN_BLOCKS = 2  # per side
+
+
+def multi_scale_sizes(
+    img_size: int | tuple[int, int],
+    patch_size: int,
+    num_windows: int,
+    expanded: bool = True,
+) -> list[tuple[int, int]]:
+    """List the image sizes of multi-scale training.
+
+    A block is patch_size * num_windows pixels, the least step of a side. The
+    short side varies by up to five blocks around the image size and has two
+    at least; the long side of a rectangle follows it, rounded to blocks.
+
+    Args:
+        img_size: Side of a square, or (height, width), in pixels.
+        patch_size: Of the backbone, in pixels.
+        num_windows: Of the backbone, per side.
+        expanded: From -5 to +5 blocks; otherwise from -3 to +4.
+
+    Returns:
+        (height, width) in pixels, ascending.
+
+    Raises:
+        ValueError: If a side is no multiple of a block.
+
+    Source: rfdetr 1.11.2, datasets.coco.compute_multi_scale_scales, whose
+        sizes are square (Apache-2.0).
+    """
+    height, width = (img_size,) * 2 if isinstance(img_size, int) else img_size
+    block = patch_size * num_windows
+    if height % block or width % block or min(height, width) < block:
+        raise ValueError(
+            'both sides of img_size must be multiples of patch_size * '
+            f'num_windows = {patch_size} * {num_windows} = {block} px, but '
+            f'got {height} x {width} (H x W); the nearest size is '
+            f'{_to_blocks(height, block)} x {_to_blocks(width, block)}'
+        )
+    short = min(height, width)
+    offsets = range(-5, 6) if expanded else range(-3, 5)
+    counts = [short // block + offset for offset in offsets]
+    return [
+        tuple(
+            _to_blocks(side * count * block / short, block)
+            for side in (height, width)
+        )
+        for count in counts
+        if count >= MIN_BLOCKS
+    ]
+
+
+def _to_blocks(side: float, block: int) -> int:
+    return max(1, round(side / block)) * block
+
+
+@MODELS.register_module()
+class BatchMultiScaleResize(nn.Module):
+    """Resize each training batch to a size drawn from a set.
+
+    An entry of ``DetDataPreprocessor.batch_augments``: it sees batches that
+    are normalised already, in training only. The pipeline has to resize
+    every image to the largest size, the last of :func:`multi_scale_sizes`,
+    so that no batch is enlarged.
+
+    The draw depends on nothing but the iteration, so all processes take the
+    same size and a resumed run takes those of an uninterrupted one.
+    Upstream's formula and its generator are used, so the sizes are
+    upstream's, the first one excepted while ``largest_first`` is on.
+
+    mmdet's ``BatchSyncRandomResize`` draws from the global random state,
+    leaves masks at the old size and knows no list of sizes.
+
+    Args:
+        img_size: Side of a square, or (height, width), in pixels.
+        patch_size: Of the backbone, in pixels.
+        num_windows: Of the backbone, per side.
+        expanded: See :func:`multi_scale_sizes`.
+        interval: Iterations that share a draw. Upstream draws once per
+            optimizer step: set it to ``optim_wrapper.accumulative_counts``.
+        largest_first: Take the largest size at iteration 0, so that a run
+            that does not fit into memory stops there and not hours later.
+
+    Raises:
+        ValueError: If a side of ``img_size`` is no multiple of
+            patch_size * num_windows, or ``interval`` is not positive.
+
+    Source: rfdetr 1.11.2, RFDETRModelModule.on_train_batch_start
+        (Apache-2.0).
+    """
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int],
+        patch_size: int,
+        num_windows: int,
+        expanded: bool = True,
+        interval: int = 1,
+        largest_first: bool = False,
+    ) -> None:
+        super().__init__()
+        if interval < 1:
+            raise ValueError(
+                'interval is a number of iterations, at least 1, but got '
+                f'{interval}'
+            )
+        self.sizes = multi_scale_sizes(
+            img_size, patch_size, num_windows, expanded
+        )
+        self.interval = interval
+        self.largest_first = largest_first
+
+    def size_at(self, iteration: int) -> tuple[int, int]:
+        """Give the size of one iteration.
+
+        Args:
+            iteration: Counted from 0 over the whole training.
+
+        Returns:
+            (height, width) in pixels.
+        """
+        if iteration == 0 and self.largest_first:
+            return self.sizes[-1]
+        return random.Random(iteration // self.interval).choice(self.sizes)
+
+    def _check_largest(self, size: tuple[int, int]) -> None:
+        height, width = self.sizes[-1]
+        if size != (height, width):
+            raise ValueError(
+                'BatchMultiScaleResize shrinks images of its largest size, '
+                f'{height} x {width} (H x W), but got a batch of {size[0]} x '
+                f'{size[1]}: set the scale of the last resizing step in the '
+                f'training pipeline to ({width}, {height}), which is (width, '
+                "height), or img_size in the data preprocessor's "
+                'batch_augments to another size, or turn multi-scale off by '
+                'model.data_preprocessor.batch_augments=None'
+            )
+
+    def forward(
+        self, inputs: Tensor, data_samples: SampleList
+    ) -> tuple[Tensor, SampleList]:
+        """Resize images, boxes and masks, and correct the meta data.
+
+        The images are interpolated bilinearly, without antialiasing; masks
+        take the nearest pixel. Boxes keep their place relative to the
+        unpadded image, whose size is rounded up to whole pixels: exactly
+        those whose nearest old pixel is not padding.
+
+        Args:
+            inputs: Normalised images, shape (bs, channels, h_px, w_px).
+            data_samples: With ``img_shape``, ``pad_shape`` and
+                ``batch_input_shape``; changed in place.
+
+        Returns:
+            The images at the new size, and the samples.
+
+        Raises:
+            ValueError: If the images are not of the largest size.
+            RuntimeError: If the iteration is not known.
+        """
+        old_size = tuple(inputs.shape[-2:])
+        self._check_largest(old_size)
+        new_size = self.size_at(_current_iteration())
+        if new_size == old_size:
+            return inputs, data_samples
+        inputs = F.interpolate(
+            inputs, size=new_size, mode='bilinear', align_corners=False
+        )
+        for sample in data_samples:
+            old_shape = sample.img_shape[:2]
+            new_shape = _resized(old_shape, old_size, new_size)
+            factors = (
+                new_shape[1] / old_shape[1],
+                new_shape[0] / old_shape[0],
+            )
+            for field in ('gt_instances', 'ignored_instances'):
+                instances = sample.get(field, {})
+                if 'bboxes' in instances:
+                    instances.bboxes = scale_boxes(instances.bboxes, factors)
+                if 'masks' in instances:
+                    masks = instances.masks
+                    instances.masks = masks.resize(
+                        _resized(
+                            (masks.height, masks.width), old_size, new_size
+                        )
+                    )
+            sample.set_metainfo(
+                dict(
+                    img_shape=new_shape,
+                    pad_shape=_resized(sample.pad_shape, old_size, new_size),
+                    batch_input_shape=new_size,
+                )
+            )
+        return inputs, data_samples
+
+
+def _resized(
+    shape: tuple[int, int],
+    old_size: tuple[int, int],
+    new_size: tuple[int, int],
+) -> tuple[int, int]:
+    """(h, w) of a part of the old canvas on the new one, rounded up."""
+    return tuple(
+        -(-part * new // old)
+        for part, old, new in zip(shape, old_size, new_size)
+    )
+
+
+def _current_iteration() -> int:
+    iteration = MessageHub.get_current_instance().get_info('iter')
+    if iteration is None:
+        raise RuntimeError(
+            'BatchMultiScaleResize draws the image size from the iteration, '
+            "which a Runner writes into the MessageHub as 'iter', and no "
+            'Runner did. In a training loop of your own call '
+            "MessageHub.get_current_instance().update_info('iter', i) in "
+            'front of step i, or build the model with '
+            'data_preprocessor.batch_augments=None'
+        )
+    return iteration

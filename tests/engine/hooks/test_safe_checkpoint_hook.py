@@ -1,0 +1,242 @@
+"""SafeCheckpointHook: killed anywhere, resumed, the same to the last bit."""
+
+import errno
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from tests.small_run import build, result, same
+
+ROOT = Path(__file__).parents[3]
+BOTH = dict(
+    val=dict(type='TwoWeightsValLoop'),
+    hook=dict(save_best=['score', 'plain/score']),
+)
+EARLY = dict(
+    type='EarlyStoppingHook',
+    monitor='score',
+    rule='greater',
+    patience=2,
+    min_delta=0.01,
+)
+WAITING = dict(EARLY, patience=9, min_delta=5)
+WORKERS = dict(num_workers=2, persistent_workers=True)
+
+
+def killed_and_resumed(**options):
+    """Report of tests/small_run.py."""
+    done = subprocess.run(
+        [sys.executable, 'tests/small_run.py', json.dumps(options)],
+        cwd=ROOT,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(every=43, custom=[WAITING], **BOTH),
+        dict(
+            every=61,
+            loader=WORKERS,
+            hook=dict(by_epoch=False, interval=2),
+            optim=dict(accumulative_counts=2),
+        ),
+        pytest.param(dict(every=1), marks=pytest.mark.slow),
+        pytest.param(
+            dict(every=1, custom=[WAITING], **BOTH), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            dict(every=1, hook=dict(by_epoch=False, interval=2)),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            dict(
+                every=5,
+                kills=2,
+                loader=WORKERS,
+                hook=dict(by_epoch=False, interval=3, max_keep_ckpts=2),
+                optim=dict(accumulative_counts=3),
+            ),
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_killed_at_any_moment(options):
+    report = killed_and_resumed(**options)
+    assert report['tried'] > 3
+    assert report['different'] == []
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A run of four epochs that keeps three checkpoints."""
+    build(tmp_path, hook=dict(max_keep_ckpts=3)).train()
+    return tmp_path
+
+
+def resume(work_dir, caplog, **options):
+    """Resume for a fifth epoch; (runner, warnings)."""
+    runner = build(work_dir, True, train=dict(max_epochs=5), **options)
+    monitored = logging.getLogger('small_run')
+    monitored.addHandler(caplog.handler)
+    runner.logger = monitored
+    runner.train()
+    return runner, caplog.text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.glob('epoch_*'))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_files_of_a_run(finished):
+    assert names(finished) == ['epoch_2.pth', 'epoch_3.pth', 'epoch_4.pth']
+    assert (finished / 'last_checkpoint').read_text() == str(
+        finished / 'epoch_4.pth'
+    )
+    assert len(list(finished.glob('best_score_epoch_*.pth'))) == 1
+    assert not list(finished.glob('*.incomplete'))
+
+
+def test_a_half_written_checkpoint_is_passed_over(finished, caplog):
+    (finished / 'epoch_9.pth').write_bytes(b'PK\x03\x04 and no more')
+    cut(finished / 'epoch_4.pth')
+    runner, warnings = resume(finished, caplog, hook=dict(max_keep_ckpts=3))
+    assert runner._load_from == str(finished / 'epoch_3.pth')
+    assert 'epoch_4.pth' in warnings and 'passed over' in warnings
+    assert runner.epoch == 5
+
+
+@pytest.mark.parametrize('pointer', [None, '', 'nowhere/epoch_7.pth'])
+def test_a_lost_pointer_does_not_matter(finished, caplog, pointer):
+    (finished / 'last_checkpoint').unlink()
+    if pointer is not None:
+        (finished / 'last_checkpoint').write_text(pointer)
+    (finished / 'epoch_best.pth').write_bytes(b'not a number')
+    runner, warnings = resume(finished, caplog)
+    assert runner._load_from == str(finished / 'epoch_4.pth')
+    assert 'passed over' not in warnings
+
+
+def test_nothing_complete_is_an_error(finished, caplog):
+    for path in finished.glob('epoch_*'):
+        cut(path)
+    with pytest.raises(RuntimeError, match='nothing to resume from.*epoch_4'):
+        resume(finished, caplog)
+    assert names(finished) == ['epoch_2.pth', 'epoch_3.pth', 'epoch_4.pth']
+
+
+def test_nothing_at_all_starts_anew(tmp_path, caplog):
+    runner, _ = resume(tmp_path, caplog)
+    assert (runner._load_from, runner.epoch) == (None, 5)
+
+
+def test_leftovers_of_a_killed_process_are_removed(finished, caplog):
+    (finished / 'epoch_5.pth.incomplete').write_bytes(b'half')
+    (finished / 'mine.incomplete').write_bytes(b'not ours')
+    resume(finished, caplog)
+    assert [path.name for path in finished.glob('*.incomplete')] == [
+        'mine.incomplete'
+    ]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    real, written = os.fsync, []
+
+    def fsync(file):
+        written.append(file)
+        # epoch 1, its pointer, the best one, epoch 2
+        if len(written) >= 4:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        real(file)
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    with pytest.raises(
+        RuntimeError,
+        match=r'epoch_2\.pth.*No space left.*MiB.*epoch_1\.pth.*--resume',
+    ):
+        build(tmp_path).train()
+    assert names(tmp_path) == ['epoch_1.pth']
+    assert not list(tmp_path.glob('*.incomplete'))
+    monkeypatch.undo()
+    build(tmp_path, True).train()
+    calm = tmp_path / 'calm'
+    build(calm).train()
+    assert same(result(tmp_path), result(calm))
+
+
+def test_a_checkpoint_of_mmengines_hook_resumes_with_a_warning(
+    tmp_path, caplog
+):
+    build(tmp_path, hook=dict(type='CheckpointHook')).train()
+    runner, warnings = resume(tmp_path, caplog)
+    assert runner.epoch == 5
+    assert 'not saved by SafeCheckpointHook' in warnings
+
+
+class _Copies(Hook):
+    """Plain and averaged weights as they are at each validation."""
+
+    priority = 'LOW'
+
+    def __init__(self):
+        self.seen = {}
+
+    def after_val_epoch(self, runner, metrics=None):
+        ema = next(h for h in runner.hooks if hasattr(h, 'ema_model'))
+        average = ema.ema_model.module.state_dict()
+        plain = runner.model.state_dict()
+        self.seen[runner.epoch] = dict(
+            metrics=metrics,
+            average={k: v.clone() for k, v in average.items()},
+            plain={k: v.clone() for k, v in plain.items()},
+        )
+
+
+def test_best_files_are_kept_apart(tmp_path):
+    copies = _Copies()
+    build(tmp_path, custom=[copies], **BOTH).train()
+    assert len(copies.seen) == 4
+    for metric, which in (('score', 'average'), ('plain/score', 'plain')):
+        best = max(
+            copies.seen, key=lambda i: copies.seen[i]['metrics'][metric]
+        )
+        pattern = f'best_{metric.replace("/", "_")}_epoch_*.pth'
+        (path,) = tmp_path.glob(pattern)
+        assert path.name.endswith(f'epoch_{best}.pth')
+        content = torch.load(path, weights_only=False)
+        assert same(content['state_dict'], copies.seen[best][which])
+        assert not {'optimizer', 'ema_state_dict'} & set(content)
+
+
+def test_early_stopping_stops(tmp_path):
+    runner = build(
+        tmp_path,
+        custom=[dict(EARLY, patience=1, min_delta=5)],
+        train=dict(max_epochs=9),
+    )
+    runner.train()
+    assert runner.epoch == 2  # never better by 5; -1 <= score <= 1
+    runner = build(
+        tmp_path,
+        True,
+        custom=[dict(EARLY, patience=1, min_delta=5)],
+        train=dict(max_epochs=9),
+    )
+    runner.train()
+    assert runner.epoch == 2
