@@ -1,10 +1,76 @@
-"""Packaging of rfdetr_mm."""
+"""Packaging of rfdetr_mm.
 
+mim and mmengine look for configs, tools and the model index in the folder
+``.mim`` of an installed package. In a wheel these are copies; a clone, an
+editable installation's too, gets links: ``python setup.py link_mim``.
+"""
+
+import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Command, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
+MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
+
+
+def link_mim(folder: Path) -> None:
+    """Fill a folder of this clone with links; other content goes."""
+    if all((folder / name).is_symlink() for name in MIM_CONTENT):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    up = '../' * len(folder.relative_to(ROOT).parts)
+    for name in MIM_CONTENT:
+        (folder / name).symlink_to(up + name)
+
+
+def copy_mim(folder: Path) -> None:
+    """Fill a folder with copies; old content goes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in MIM_CONTENT:
+        source = ROOT / name
+        if source.is_file():
+            shutil.copy2(source, folder)
+            continue
+        # tools/dev is for clones: it needs requirements/ and the Makefile.
+        unwanted = shutil.ignore_patterns('__pycache__', 'dev')
+        shutil.copytree(source, folder / name, ignore=unwanted)
+
+
+class LinkMim(Command):
+    description = 'link configs, tools and model index into rfdetr_mm/.mim'
+    user_options: list = []
+
+    def initialize_options(self):
+        pass
+
+    def finalize_options(self):
+        pass
+
+    def run(self):
+        link_mim(ROOT / 'rfdetr_mm' / '.mim')
+
+
+class BuildPy(build_py):
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            self.run_command('link_mim')
+        else:
+            copy_mim(Path(self.build_lib, 'rfdetr_mm', '.mim'))
+
+
+class BdistWheel(bdist_wheel):
+    def egg2dist(self, egginfo_path, distinfo_path):
+        super().egg2dist(egginfo_path, distinfo_path)
+        # onedl-mim 0.5.1 takes the folder of the first file in pip's sorted
+        # list for the package. Where a distribution is named as its package,
+        # that is the folder of the metadata.
+        copy_mim(Path(distinfo_path, '.mim'))
 
 
 def read_version() -> str:
@@ -33,10 +99,15 @@ setup(
     name='rfdetr_mm',
     version=read_version(),
     description='RF-DETR as a native plugin of MMDetection',
-    long_description=(ROOT / 'README.md').read_text(),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
+    cmdclass={
+        'bdist_wheel': BdistWheel,
+        'build_py': BuildPy,
+        'link_mim': LinkMim,
+    },
     packages=find_packages(include=['rfdetr_mm', 'rfdetr_mm.*']),
     install_requires=[
         'torch>=2.1',
@@ -55,8 +126,17 @@ setup(
         'test': TEST,
         'dev': [*TEST, 'ruff>=0.14', 'interrogate>=1.7'],
     },
+    keywords=['object detection', 'RF-DETR', 'DINOv2', 'MMDetection'],
     classifiers=[
+        'Development Status :: 3 - Alpha',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
         'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
     ],
 )

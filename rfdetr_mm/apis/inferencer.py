@@ -1,0 +1,138 @@
+"""Detections for files, folders and arrays, in a line of Python."""
+
+import copy
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from mmdet.apis import DetInferencer
+from mmdet.registry import DATASETS
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose
+from mmengine.infer.infer import ModelType
+from torch import nn
+
+from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS
+from rfdetr_mm.datasets import LoadCheckedImage
+from rfdetr_mm.registry import SCOPE
+
+_ROWS_KEY = CLASS_ROW_WEIGHTS[0][0]
+
+
+class RFDETRInferencer(DetInferencer):
+    """mmdet's ``DetInferencer`` that knows RF-DETR's models by name.
+
+    ``RFDETRInferencer('rfdetr_nano_coco')('street.jpg', out_dir='out')``
+    fetches the published weights and writes predictions and pictures. Images
+    are treated as by ``tools/test.py``.
+
+    Differs from its parent: without a scope, names are those of RF-DETR's
+    configs; a checkpoint whose classes are not the config's is an error, and
+    one without class names takes the config's and not COCO's; an image that
+    cannot be read is named.
+
+    Args:
+        model: A name (``'rfdetr_nano_coco'``, ``'rf-detr-nano'``), a config
+            file or a config. If None, it is taken from ``weights``, which
+            then has to be a checkpoint of a training.
+        weights: A checkpoint file or address, upstream's files included. If
+            None and the model is a name, the published ones.
+        device: Such as ``'cpu'`` or ``'cuda:0'``; the best one if None.
+        scope: The package that the name is looked up in.
+        palette: Colours for painting, as in mmdet's visualizer.
+        show_progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: If the name is unknown, the licence of the weights was
+            not accepted, or weights and config do not fit each other.
+    """
+
+    def __init__(
+        self,
+        model: ModelType | str | None = None,
+        weights: str | None = None,
+        device: str | None = None,
+        scope: str = SCOPE,
+        palette: str = 'none',
+        show_progress: bool = True,
+    ) -> None:
+        super().__init__(
+            model=model,
+            weights=weights,
+            device=device,
+            scope=scope,
+            palette=palette,
+            show_progress=show_progress,
+        )
+
+    def _load_model_from_metafile(self, model: str) -> tuple[Config, str]:
+        """Find config and weights by name; say which names there are."""
+        folder = self._get_repo_or_mim_dir(self.scope)
+        entries = list(self._get_models_from_metafile(folder))
+        names = {entry['Name'] for entry in entries}
+        known = names.union(*(entry.get('Alias', ()) for entry in entries))
+        if model.lower() not in known:
+            raise ValueError(
+                f'{model!r} is neither a config file nor a model of '
+                f'{self.scope}, which are: {", ".join(sorted(names))}.'
+            )
+        return super()._load_model_from_metafile(model)
+
+    def _load_weights_to_model(
+        self, model: nn.Module, checkpoint: dict | None, cfg: ConfigDict
+    ) -> None:
+        """Load weights and class names, refusing those of other classes."""
+        if checkpoint is None:
+            warnings.warn(
+                'No weights were given: the predictions are those of random '
+                'weights.',
+                stacklevel=2,
+            )
+            checkpoint = dict(state_dict=model.state_dict())
+        elif 'state_dict' not in checkpoint:
+            checkpoint = dict(state_dict=checkpoint)
+        meta = checkpoint.get('meta') or {}
+        names = _class_names(meta) or _class_names_of_config(cfg)
+        dataset_meta = {**meta.get('dataset_meta', {}), 'classes': names}
+        meta = {**meta, 'dataset_meta': dataset_meta}
+        super()._load_weights_to_model(
+            model, {**checkpoint, 'meta': meta}, cfg
+        )
+        rows = model.state_dict().get(_ROWS_KEY)
+        if rows is not None and len(rows) != len(names):
+            raise ValueError(
+                f'The model has num_classes={len(rows)}, but there are '
+                f'{len(names)} class names: {", ".join(names[:10])}. They are '
+                'meta.dataset_meta.classes of the checkpoint, or if it has '
+                'none, test_dataloader.dataset.metainfo.classes of the config.'
+            )
+
+    def _init_pipeline(self, cfg: ConfigDict) -> Compose:
+        """Build the test pipeline for paths and arrays."""
+        steps = cfg.test_dataloader.dataset.pipeline
+        for step in steps:
+            if step['type'] in ('LoadCheckedImage', LoadCheckedImage):
+                step['type'] = 'LoadImageFromFile'
+                step.pop('skip_unreadable', None)
+        index = self._get_transform_idx(steps, ('LoadImageFromFile',))
+        options = {k: v for k, v in steps[index].items() if k != 'type'}
+        pipeline = super()._init_pipeline(cfg)
+        pipeline.transforms[index].from_file = LoadCheckedImage(**options)
+        return pipeline
+
+
+def _class_names(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the class names in a checkpoint's meta data, if there are any.
+
+    Args:
+        meta: With ``dataset_meta``, or ``CLASSES`` as before mmdet 3.
+    """
+    named = {k.lower(): v for k, v in meta.get('dataset_meta', meta).items()}
+    names = named.get('classes') or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _class_names_of_config(cfg: ConfigDict) -> tuple[str, ...]:
+    dataset = copy.deepcopy(cfg.test_dataloader.dataset)
+    dataset.lazy_init = True
+    return tuple(DATASETS.build(dataset).metainfo.get('classes') or ())
