@@ -5,10 +5,13 @@ that lies beside it and not another one that happens to be installed.
 """
 
 import argparse
+import contextlib
 import os
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
@@ -20,11 +23,43 @@ from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 import rfdetr_mm  # noqa: E402, F401  registers models, hooks and loaders
+from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
+from rfdetr_mm.errors import InputError  # noqa: E402
+
+_SPACES_WITHIN = re.compile(r'(?<=[^\s,()\[\]]) +(?=[^\s,()\[\]])')
 
 
 def stop(message: str) -> NoReturn:
     """End the program with one line instead of a traceback."""
     raise SystemExit(f'{Path(sys.argv[0]).name}: error: {message}')
+
+
+@contextlib.contextmanager
+def input_errors_in_one_line() -> Iterator[None]:
+    """Stop with the message of an InputError; leave other errors alone."""
+    try:
+        yield
+    except InputError as error:
+        # One from a worker of a data loader has its traceback before it.
+        stop(str(error).rpartition('InputError: ')[2].strip())
+
+
+class OptionAction(DictAction):
+    """KEY=VALUE options that may have spaces within, as paths and names do.
+
+    mmengine's own removes all spaces.
+    """
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        kept = _SPACES_WITHIN.sub(lambda m: '\0' * len(m.group()), val)
+        return _with_spaces(DictAction._parse_iterable(kept))
+
+
+def _with_spaces(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_with_spaces, value))
+    return value.replace('\0', ' ') if isinstance(value, str) else value
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +72,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='KEY=VALUE',
         help='change entries of the config, e.g. train_dataloader.batch_size=8'
         ' model.backbone.frozen_stages=2; a list is "[a,b]", without spaces, '
@@ -109,8 +144,20 @@ def check_checkpoint(location: str | None, given_by: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the Runner, or the one named by ``runner_type``."""
+    """Build the Runner, or the one named by ``runner_type``.
+
+    A config that leaves its data set open is filled in before, and what was
+    found is logged.
+
+    Raises:
+        InputError: If the user's data set cannot be used.
+    """
+    found = resolve_own_data(cfg)
     setup_cache_size_limit_of_dynamo()
     if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = Runner.from_cfg(cfg)
+    if found is not None:
+        runner.logger.info(found)
+    return runner

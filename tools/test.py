@@ -11,6 +11,7 @@ from run_config import (
     add_common_options,
     build_runner,
     check_checkpoint,
+    input_errors_in_one_line,
     read_config,
     stop,
 )
@@ -114,13 +115,14 @@ def _enable_flipped_view(cfg: Config) -> None:
 def main(argv: Sequence[str] | None = None) -> Runner:
     """Test, say where the results are, and return the finished Runner."""
     args = parse_args(argv)
-    runner = build_runner(test_config(args))
-    if args.out is not None:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        runner.test_evaluator.metrics.append(
-            DumpDetResults(out_file_path=args.out)
-        )
-    runner.test()
+    with input_errors_in_one_line():
+        runner = build_runner(test_config(args))
+        if args.out is not None:
+            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+            runner.test_evaluator.metrics.append(
+                DumpDetResults(out_file_path=args.out)
+            )
+        runner.test()
     log_dir = Path(runner.log_dir)
     places = [f'Metrics and logs are in {log_dir}']
     if args.show_dir:

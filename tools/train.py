@@ -11,6 +11,7 @@ from run_config import (
     add_common_options,
     build_runner,
     check_checkpoint,
+    input_errors_in_one_line,
     read_config,
     stop,
 )
@@ -78,7 +79,10 @@ def _check_resumable(location: str | None) -> None:
     """Stop if a local file is no state of a training."""
     if location is None or not Path(location).is_file():
         return
-    checkpoint = read_checkpoint(location)
+    try:
+        checkpoint = read_checkpoint(location)
+    except ValueError as error:
+        stop(str(error))
     meta = checkpoint.get('meta') or {}
     if 'optimizer' in checkpoint and {'epoch', 'iter'} <= set(meta):
         return
@@ -102,8 +106,9 @@ def _enable_mixed_precision(cfg: Config) -> None:
 
 def main(argv: Sequence[str] | None = None) -> Runner:
     """Train, say where the results are, and return the finished Runner."""
-    runner = build_runner(train_config(parse_args(argv)))
-    runner.train()
+    with input_errors_in_one_line():
+        runner = build_runner(train_config(parse_args(argv)))
+        runner.train()
     best = runner.message_hub.runtime_info.get('best_ckpt')
     runner.logger.info(
         f'Checkpoints and the full config are in {runner.work_dir}'

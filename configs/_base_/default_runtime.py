@@ -5,8 +5,11 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
+    # Safe to stop at any moment; --resume goes on from the last checkpoint.
+    # With val_cfg.type=TwoWeightsValLoop, save_best="[coco/bbox_mAP,
+    # plain/coco/bbox_mAP]" keeps the best averaged and the best plain weights.
     checkpoint=dict(
-        type='CheckpointHook',
+        type='SafeCheckpointHook',
         interval=1,
         max_keep_ckpts=2,
         save_best='coco/bbox_mAP',
@@ -15,16 +18,11 @@ default_hooks = dict(
     visualization=dict(type='DetVisualizationHook'))
 
 custom_hooks = [
-    # Validation, checkpoints and tests see averaged weights. After step n the
-    # average keeps the part 0.993 * (1 - exp(-n / 100)) of itself, upstream's
-    # formula for n = 2, 3, ...; at n = 1 mmengine copies the weights where
-    # upstream keeps 1 % of the initial ones, which by step 3 is below 1e-5.
+    # Validation, checkpoints and tests see averaged weights. Step 1 of the
+    # optimizer is copied; after step n = 2, 3, ... the average keeps the part
+    # decay * (1 - exp(-n / tau)) of itself.
     dict(
-        type='EMAHook',
-        ema_type='ExpMomentumEMA',
-        momentum=0.007,
-        gamma=100,
-        update_buffers=True),
+        type='OptimStepEMAHook', ema_type='WarmupEMA', decay=0.993, tau=100),
     # Keeps class rows, class names and num_classes in step.
     dict(type='ClassRowsHook')
 ]

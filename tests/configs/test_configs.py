@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import DATASETS, HOOKS, MODELS
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.registry import DefaultScope
@@ -138,7 +138,7 @@ def test_variant_files_are_short_and_shallow(file):
     lines = [line for line in file.read_text().splitlines() if line.strip()]
     code = [line for line in lines if not line.startswith('#')]
     assert len(code) <= 25
-    assert depth(file) <= 2
+    assert depth(file) <= 2 + file.stem.endswith('_custom')
 
 
 @pytest.mark.parametrize(
@@ -180,25 +180,62 @@ def test_one_option_switches_the_kernel():
 
 def test_average_of_weights_is_upstreams():
     cfg = Config.fromfile(variant_file('nano'))
-    (options,) = [h for h in cfg.custom_hooks if h.type == 'EMAHook']
-    hook = EMAHook(**{k: v for k, v in options.items() if k != 'type'})
+    (options,) = [h for h in cfg.custom_hooks if 'EMA' in h.type]
+    hook = HOOKS.build(options)
+    assert isinstance(hook, EMAHook)
     model = torch.nn.BatchNorm1d(1, dtype=torch.float64)
     average = MODELS.build(hook.ema_cfg, default_args=dict(model=model))
-    expected = 1.0  # of a new BatchNorm1d, parameter and buffer alike
+    kept = 0.0
+    expected = 1.0
     for n in range(1, 300):
         value = np.sin(n)
         model.weight.data.fill_(value)
         model.running_var.fill_(value)
         average.update_parameters(model)
-        kept = 0.993 * (1 - np.exp(-n / 100))
         expected = kept * expected + (1 - kept) * value
-        if n > 3:  # see the comment in default_runtime.py
-            assert average.module.weight.item() == pytest.approx(
-                expected, abs=1e-5
-            )
+        kept = 0.993 * (1 - np.exp(-(n + 1) / 100))
+        assert average.module.weight.item() == pytest.approx(
+            expected, abs=1e-9
+        )
     assert average.module.running_var.item() == pytest.approx(
         expected, abs=1e-9
     )
+
+
+@pytest.mark.parametrize('name', ['nano', 'base'])
+def test_recipe_is_upstreams(name):
+    cfg = Config.fromfile(variant_file(name))
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=0.1, norm_type=2)
+    assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (100, 1)
+    (schedule,) = cfg.param_scheduler
+    assert (schedule.type, schedule.warmup, schedule.drop) == (
+        'WarmupStepLR',
+        0,
+        100,
+    )
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr) == ('AdamW', 1e-4)
+    assert cfg.default_hooks.checkpoint.type == 'SafeCheckpointHook'
+
+
+@pytest.mark.parametrize(
+    ('name', 'dtype', 'loss_scale'),
+    [('bf16', 'bfloat16', 1.0), ('fp16', 'float16', 'dynamic')],
+)
+def test_mixed_precision_is_the_same_recipe(name, dtype, loss_scale):
+    folder = ROOT / '_base_/schedules'
+    plain = Config.fromfile(folder / 'adamw_100e.py').optim_wrapper
+    mixed = Config.fromfile(folder / f'adamw_{name}_100e.py').optim_wrapper
+    assert mixed == dict(
+        plain, type='AmpOptimWrapper', dtype=dtype, loss_scale=loss_scale
+    )
+
+
+def test_the_cosine_replaces_the_steps():
+    cfg = Config.fromfile(ROOT / '_base_/schedules/adamw_cosine_100e.py')
+    (schedule,) = cfg.param_scheduler
+    assert schedule.type == 'WarmupCosineLR'
+    assert cfg.train_cfg.max_epochs == 100
 
 
 @pytest.fixture(scope='module')
@@ -237,9 +274,11 @@ def test_train_pipeline_moves_boxes_with_the_pixels(train_set):
         truth = sample['data_samples'].gt_instances
         for box, label in zip(truth.bboxes.tensor, truth.labels):
             assert box.min() >= 0 and box.max() <= 96
+            if (box[2:] - box[:2]).min() < 3:
+                continue  # a crop left a sliver: mixed pixels
             x, y = ((box[:2] + box[2:]) / 2).long().tolist()
             rgb = image[:, y, x].flip(0).int()
             assert (rgb - torch.tensor(COLOURS[label])).abs().max() < 40
             boxes.append(tuple(box.tolist()))
     # Flips and crops: far more boxes than the three objects times two flips.
-    assert len(set(boxes)) > 15
+    assert len(set(boxes)) > 10

@@ -1,21 +1,26 @@
 # COCO boxes, every image resized to a square. scale=None stands for the
 # image size, which a variant sets in both pipelines. It then hands them to
 # the data loaders again: those keep a copy of what they were given here.
-dataset_type = 'CocoDataset'
+# Data set and metric match classes by name and check the annotation files.
+dataset_type = 'NamedCocoDataset'
 data_root = 'data/coco/'
 backend_args = None
 
 # Upstream decodes by Pillow and ignores the EXIF orientation, and so do the
-# width, height and boxes in COCO files.
+# width, height and boxes in COCO files. NamedCocoDataset takes this loader as
+# LoadCheckedImage; mmdet's DetInferencer looks for the name written here. In
+# training, files that cannot be read are skipped with a warning.
 load_image = dict(
     type='LoadImageFromFile',
     color_type='color_ignore_orientation',
     imdecode_backend='pillow',
     backend_args=backend_args)
+load_train_image = dict(
+    load_image, type='LoadCheckedImage', skip_unreadable=True)
 square_resize = dict(type='RFDETRResize', scale=None, kernel='validation')
 
 train_pipeline = [
-    load_image,
+    load_train_image,
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='RandomApply',
@@ -27,11 +32,7 @@ train_pipeline = [
                 scales=[(400, 100000), (500, 100000), (600, 100000)],
                 resize_type='RFDETRResize',
                 keep_ratio=True),
-            dict(
-                type='RandomCrop',
-                crop_type='absolute_range',
-                crop_size=(384, 600),
-                allow_negative_crop=True)
+            dict(type='RandomSquareCrop', min_side=384, max_side=600)
         ]),
     square_resize,
     dict(type='RandomFlip', prob=0.5),
@@ -47,7 +48,7 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
                    'scale_factor'))
 ]
-del load_image, square_resize
+del load_image, load_train_image, square_resize
 
 train_dataloader = dict(
     batch_size=4,
@@ -80,7 +81,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='CocoMetric',
+    type='NamedCocoMetric',
     ann_file=data_root + 'annotations/instances_val2017.json',
     metric='bbox',
     # At most 100 detections per image for every number, as COCO's own tables;

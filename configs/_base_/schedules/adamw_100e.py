@@ -2,21 +2,27 @@
 # Learning rates (RFDETROptimWrapperConstructor): 1e-4 for neck and head,
 # times 0.7 for the decoder layers, times 1.5 * 0.7**2 * 0.8**depth for the
 # backbone, depth counted from its last layer.
+# Gradients of k batches: --cfg-options optim_wrapper.accumulative_counts=k.
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='RFDETROptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4),
+    # 'auto': the fused kernel if the model is on CUDA devices.
+    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4, fused='auto'),
     paramwise_cfg=dict(
         backbone_lr_mult=1.5, layer_decay_rate=0.8, component_decay_rate=0.7),
     clip_grad=dict(max_norm=0.1, norm_type=2))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=1)
+# EpochBasedTrainLoop that can also be resumed within an epoch.
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=100, val_interval=1)
+# TwoWeightsValLoop validates the plain weights beside their average.
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-# The drop comes after epoch 100: a longer run ends at a tenth of the rate.
+# A linear warm-up over this many epochs, and a tenth of the rate from epoch
+# 100 on, counted from 0: only a longer run ever gets there.
 param_scheduler = [
-    dict(type='MultiStepLR', by_epoch=True, milestones=[100], gamma=0.1)
+    dict(
+        type='WarmupStepLR', convert_to_iter_based=True, warmup=0, drop=100)
 ]
 
 # Off unless --auto-scale-lr is given. The rate above was tuned by upstream

@@ -1,0 +1,18 @@
+# Your own data set: tools/train.py CONFIG --cfg-options data_root=DIR
+# train.py and test.py find files and classes in DIR and fill in what is empty
+# here; an entry that you set stays. The work dir gets the complete config.
+_base_ = './rfdetr_xlarge_coco.py'
+
+# The weights are under PML-1.0. If you accept that licence, train with
+#   --cfg-options 'load_from=rfdetr://rf-detr-xlarge.pth?accept_platform_model_license=1'
+load_from = 'rfdetr://rf-detr-xlarge.pth'
+
+dataset_layout = 'auto'  # or 'roboflow', 'coco', 'flat'
+data_root = 'data/custom/'
+empty = dict(data_root='', ann_file='', data_prefix=dict(img=''))
+train_dataloader = dict(dataset=empty)
+val_dataloader = dict(dataset=empty)
+test_dataloader = dict(dataset=empty)
+val_evaluator = dict(ann_file='')
+test_evaluator = dict(ann_file='')
+del empty
