@@ -1,3 +1,4 @@
+# make demo    environment, data, training, test, pictures: from nothing
 # make test    environment (made once, shared by all clones) and all unmarked tests
 # make slow    heavy sweeps and trainings to an AP
 # make lint    ruff and docstring coverage
@@ -9,11 +10,15 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: test slow lint golden env clean
+.PHONY: demo test slow lint golden env clean
 
 IN_ENV = env="$$(tools/dev/environment.sh)"; \
 	export PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" \
-	HF_HUB_OFFLINE=1 MPLBACKEND=Agg; "$$env/bin/python"
+	HF_HUB_OFFLINE=1 MPLBACKEND=Agg; "$$env/bin/python" -W ignore setup.py -q link_mim; \
+	"$$env/bin/python"
+
+demo:
+	$(IN_ENV) demo/run.py
 
 test:
 	$(IN_ENV) -m pytest -m "not slow" --durations=10

@@ -44,6 +44,7 @@ MIN_VISIBLE = 0.5  # of a shape's whole area
 OVERSAMPLING = 4  # pixels drawn for one, so that edges are smooth
 MAX_TRIES = 30
 
+
 @dataclass
 class Scene:
     """An image in the making and the shapes in it, earliest first."""
@@ -196,9 +197,7 @@ def write_split(folder: Path, name: str, num_images: int, seed: int) -> None:
         pixels = (scene.pixels.clip(0, 1) * 255).round().astype(np.uint8)
         Image.fromarray(pixels).save(folder / 'images' / file_name)
         images.append(
-            dict(
-                id=image_id, file_name=file_name, height=height, width=width
-            )
+            dict(id=image_id, file_name=file_name, height=height, width=width)
         )
         annotations += annotations_of(scene, image_id)
     for number, annotation in enumerate(annotations, start=1):

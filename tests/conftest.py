@@ -1,8 +1,11 @@
 """What every test needs: mmdet's scope, one seed, few threads."""
 
+import logging
+
 import pytest
 import torch
 from mmdet.utils import register_all_modules
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 import rfdetr_mm  # noqa: F401  (registers)
@@ -19,3 +22,15 @@ def seed_and_scope():
     yield
     # A Runner in a test leaves its own scope behind.
     init_default_scope('mmdet')
+
+
+@pytest.fixture
+def log_lines():
+    """Messages, no debugging ones, to mmengine's current logger."""
+    lines = []
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)

@@ -1,0 +1,118 @@
+"""Paint detections beside the truth, several images on one sheet."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+ENLARGED = 3  # times
+COLUMNS = 2  # pairs side by side
+GAP = 8  # px
+COLOURS = ('#ffd400', '#ff5ad1', '#5ae8ff', '#ffffff')
+
+
+def paint(
+    image: Image.Image, boxes_xyxy: list[list[float]], names: list[str]
+) -> Image.Image:
+    """Enlarge an image and paint named boxes.
+
+    Args:
+        image: The picture.
+        boxes_xyxy: Corners in its pixels.
+        names: What to write at each box.
+
+    Returns:
+        A painted picture, ``ENLARGED`` times as wide and high.
+    """
+    size = (image.width * ENLARGED, image.height * ENLARGED)
+    canvas = image.convert('RGB').resize(size)
+    draw = ImageDraw.Draw(canvas)
+    for i, (box, name) in enumerate(zip(boxes_xyxy, names)):
+        left, top, right, bottom = (value * ENLARGED for value in box)
+        colour = COLOURS[i % len(COLOURS)]
+        draw.rectangle((left, top, right, bottom), outline=colour, width=2)
+        corner = (left + 3, min(max(top - 11, 0), canvas.height - 12))
+        draw.rectangle(draw.textbbox(corner, name), fill='black')
+        draw.text(corner, name, fill=colour)
+    return canvas
+
+
+def write_contact_sheet(
+    ann_file: Path,
+    predictions_file: Path,
+    target: Path,
+    num_images: int = 8,
+    min_score: float = 0.3,
+) -> None:
+    """Write a sheet with pairs of pictures, truth left, detections right.
+
+    Args:
+        ann_file: COCO annotations, with ``images/`` beside them and category
+            ids in the order of the labels.
+        predictions_file: What ``tools/test.py --out`` has written.
+        target: Picture to write.
+        num_images: The first ones of the file.
+        min_score: Detections below it are left out.
+    """
+    content = json.loads(ann_file.read_text())
+    names = {c['id']: c['name'] for c in content['categories']}
+    labels = [names[key] for key in sorted(names)]
+    with open(predictions_file, 'rb') as file:
+        found = {sample['img_id']: sample for sample in pickle.load(file)}
+    pairs = []
+    for info in content['images'][:num_images]:
+        image = Image.open(ann_file.parent / 'images' / info['file_name'])
+        anns = [
+            ann
+            for ann in content['annotations']
+            if ann['image_id'] == info['id']
+        ]
+        truth = paint(
+            image,
+            [_corners(ann['bbox']) for ann in anns],
+            [names[ann['category_id']] for ann in anns],
+        )
+        detected = paint(
+            image, *_detections(found[info['id']], labels, min_score)
+        )
+        pairs.append((truth, detected))
+    _sheet(pairs).save(target)
+
+
+def _corners(bbox_xywh: list[float]) -> list[float]:
+    x, y, width, height = bbox_xywh
+    return [x, y, x + width, y + height]
+
+
+def _detections(
+    sample: dict[str, Any], labels: list[str], min_score: float
+) -> tuple[list[list[float]], list[str]]:
+    found = sample['pred_instances']
+    keep = found['scores'] >= min_score
+    names = [
+        f'{labels[label]} {score:.2f}'
+        for label, score in zip(
+            found['labels'][keep].tolist(), found['scores'][keep].tolist()
+        )
+    ]
+    return found['bboxes'][keep].tolist(), names
+
+
+def _sheet(pairs: list[tuple[Image.Image, Image.Image]]) -> Image.Image:
+    width, height = pairs[0][0].size
+    columns = min(COLUMNS, len(pairs))
+    rows = -(-len(pairs) // columns)
+    pair_width = 2 * width + GAP
+    sheet = Image.new(
+        'RGB',
+        (columns * (pair_width + GAP) + GAP, rows * (height + GAP) + GAP),
+        'white',
+    )
+    for i, pair in enumerate(pairs):
+        left = GAP + (i % columns) * (pair_width + GAP)
+        top = GAP + (i // columns) * (height + GAP)
+        sheet.paste(pair[0], (left, top))
+        sheet.paste(pair[1], (left + width + GAP // 2, top))
+    return sheet

@@ -1,0 +1,94 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from demo.contact_sheet import ENLARGED, GAP, write_contact_sheet
+
+HEIGHT, WIDTH = 20, 30
+CLASSES = ('disc', 'square')
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three grey images; truth and one weak, one strong detection in each."""
+    (tmp_path / 'images').mkdir()
+    images, annotations, found = [], [], []
+    for key in (1, 2, 3):
+        name = f'{key}.png'
+        pixels = np.full((HEIGHT, WIDTH, 3), 128, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / 'images' / name)
+        images.append(dict(id=key, file_name=name))
+        if key != 2:  # an image without objects
+            annotations.append(
+                dict(image_id=key, category_id=7, bbox=[5, 5, 10, 10])
+            )
+        found.append(
+            dict(
+                img_id=key,
+                pred_instances=dict(
+                    scores=torch.tensor([0.9, 0.1]),
+                    labels=torch.tensor([1, 0]),
+                    bboxes=torch.tensor(
+                        [[18.0, 5.0, 28.0, 15.0], [0.0, 0.0, 4.0, 4.0]]
+                    ),
+                ),
+            )
+        )
+    categories = [dict(id=7, name='disc'), dict(id=9, name='square')]
+    content = dict(
+        images=images, annotations=annotations, categories=categories
+    )
+    (tmp_path / 'test.json').write_text(json.dumps(content))
+    # The order of the predictions is not that of the file.
+    (tmp_path / 'found.pkl').write_bytes(pickle.dumps(found[::-1]))
+    return tmp_path
+
+
+def painted(sheet, row, column, side):
+    """One enlarged picture of the sheet, as (H, W, 3)."""
+    height, width = HEIGHT * ENLARGED, WIDTH * ENLARGED
+    left = GAP + column * (2 * width + 2 * GAP)
+    left += (width + GAP // 2) if side == 'detections' else 0
+    top = GAP + row * (height + GAP)
+    return sheet[top : top + height, left : left + width]
+
+
+def is_painted(picture, x, y):
+    """Whether a box' line runs through a pixel of the original image."""
+    spot = picture[y * ENLARGED, x * ENLARGED]
+    return bool((spot != 128).any())
+
+
+def test_truth_left_and_detections_right(files):
+    target = files / 'sheet.png'
+    write_contact_sheet(files / 'test.json', files / 'found.pkl', target)
+    sheet = np.asarray(Image.open(target))
+    height, width = HEIGHT * ENLARGED, WIDTH * ENLARGED
+    rows, columns = 2, 2
+    assert sheet.shape == (
+        rows * (height + GAP) + GAP,
+        columns * (2 * width + 2 * GAP) + GAP,
+        3,
+    )
+    for row, column, has_truth in ((0, 0, True), (0, 1, False), (1, 0, True)):
+        truth = painted(sheet, row, column, 'truth')
+        assert is_painted(truth, 5, 12) is has_truth
+        assert not is_painted(truth, 18, 12)
+        detections = painted(sheet, row, column, 'detections')
+        assert is_painted(detections, 18, 12)
+        assert not is_painted(detections, 5, 12)
+        assert not is_painted(detections, 0, 2)  # below the threshold
+
+
+def test_number_of_images_and_threshold(files):
+    target = files / 'sheet.png'
+    write_contact_sheet(
+        files / 'test.json', files / 'found.pkl', target, 1, 0.05
+    )
+    sheet = np.asarray(Image.open(target))
+    assert sheet.shape[0] == HEIGHT * ENLARGED + 2 * GAP
+    assert is_painted(painted(sheet, 0, 0, 'detections'), 0, 2)
