@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image, ImageDraw
 
 CLASSES = ('disc', 'square')
@@ -29,6 +30,7 @@ LAYOUT_FILES = {
         'test': ('test.json', 'images'),
     },
 }
+YOLO_FOLDERS = {'train': 'train', 'val': 'valid', 'test': 'test'}
 
 
 def write_coco(
@@ -103,7 +105,7 @@ def write_layout(
 
     Args:
         root: Folder of the data set.
-        layout: Key of ``LAYOUT_FILES``.
+        layout: Key of ``LAYOUT_FILES``, or 'yolo' in Roboflow's folders.
         splits: Which of its splits to write.
         sizes_hw: (height, width) in pixels of the images of each split.
         objects_per_image: In all images but the second.
@@ -113,18 +115,51 @@ def write_layout(
     """
     # From 2 on, so that two classes show even with one object per image.
     for seed, split in enumerate(splits, start=2):
-        ann_file, folder = LAYOUT_FILES[layout][split]
+        if layout == 'yolo':
+            folder = f'{YOLO_FOLDERS[split]}/images'
+            ann_file = f'{split}.json'
+        else:
+            ann_file, folder = LAYOUT_FILES[layout][split]
         drawn = write_coco(
             root / 'drawn', list(sizes_hw), (1,), objects_per_image, seed
         )
-        (root / folder).mkdir(exist_ok=True)
+        (root / folder).mkdir(exist_ok=True, parents=True)
         for image in (drawn / 'images').iterdir():
             image.rename(root / folder / f'{split} {image.name}')
         (root / ann_file).parent.mkdir(exist_ok=True)
         (drawn / 'annotations.json').rename(root / ann_file)
         shutil.rmtree(drawn)
         edit_json(root / ann_file, lambda c, s=split: _rename(c['images'], s))
+        if layout == 'yolo':
+            _write_yolo_labels(root / YOLO_FOLDERS[split], root / ann_file)
+    if layout == 'yolo':
+        folders = {s: f'../{YOLO_FOLDERS[s]}/images' for s in YOLO_FOLDERS}
+        content = dict(folders, names=list(CLASSES[::-1]))
+        (root / 'data.yaml').write_text(yaml.safe_dump(content))
     return root
+
+
+def _write_yolo_labels(folder: Path, ann_file: Path) -> None:
+    """Write text labels instead of the annotation file, which goes."""
+    content = json.loads(ann_file.read_text())
+    ann_file.unlink()
+    (folder / 'labels').mkdir()
+    for image in content['images']:
+        lines = []
+        for ann in content['annotations']:
+            if ann['image_id'] != image['id']:
+                continue
+            x, y, w, h = ann['bbox']
+            parts = (
+                (x + w / 2) / image['width'],
+                (y + h / 2) / image['height'],
+                w / image['width'],
+                h / image['height'],
+            )
+            label = {3: 0, 7: 1}[ann['category_id']]
+            lines.append(' '.join(map(str, (label, *parts))))
+        name = Path(image['file_name']).with_suffix('.txt')
+        (folder / 'labels' / name).write_text('\n'.join(lines))
 
 
 def edit_json(path: Path, edit: Callable[[dict[str, Any]], None]) -> None:

@@ -5,7 +5,7 @@ _base_ = './rfdetr_large_coco.py'
 
 load_from = 'rfdetr://rf-detr-large-2026.pth'
 
-dataset_layout = 'auto'  # or 'roboflow', 'coco', 'flat'
+dataset_layout = 'auto'  # or 'roboflow', 'coco', 'flat', 'yolo'
 data_root = 'data/custom/'
 empty = dict(data_root='', ann_file='', data_prefix=dict(img=''))
 train_dataloader = dict(dataset=empty)

@@ -5,7 +5,7 @@ _base_ = './rfdetr_small_coco.py'
 
 load_from = 'rfdetr://rf-detr-small.pth'
 
-dataset_layout = 'auto'  # or 'roboflow', 'coco', 'flat'
+dataset_layout = 'auto'  # or 'roboflow', 'coco', 'flat', 'yolo'
 data_root = 'data/custom/'
 empty = dict(data_root='', ann_file='', data_prefix=dict(img=''))
 train_dataloader = dict(dataset=empty)

@@ -7,7 +7,7 @@ _base_ = './rfdetr_xlarge_coco.py'
 #   --cfg-options 'load_from=rfdetr://rf-detr-xlarge.pth?accept_platform_model_license=1'
 load_from = 'rfdetr://rf-detr-xlarge.pth'
 
-dataset_layout = 'auto'  # or 'roboflow', 'coco', 'flat'
+dataset_layout = 'auto'  # or 'roboflow', 'coco', 'flat', 'yolo'
 data_root = 'data/custom/'
 empty = dict(data_root='', ann_file='', data_prefix=dict(img=''))
 train_dataloader = dict(dataset=empty)

@@ -6,7 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 
 from rfdetr_mm.errors import InputError
 
+from .yolo import has_yolo_split
+
 SPLITS = ('train', 'val', 'test')
+YOLO_FILE = 'data.yaml'
 
 _NUM_PROBED_IMAGES = 8
 _NUM_SHOWN_ENTRIES = 12
@@ -41,6 +44,13 @@ def _flat_candidates(root: str) -> Candidates:
     return {split: _existing(root, f'{split}.json') for split in SPLITS}
 
 
+def _yolo_candidates(root: str) -> Candidates:
+    names = _existing(root, YOLO_FILE)
+    # Exported files name test images that are not there.
+    has_test = names and has_yolo_split(os.path.join(root, YOLO_FILE), 'test')
+    return dict(train=names, val=names, test=names if has_test else [])
+
+
 def _existing(root: str, name: str) -> list[str]:
     return [name] if os.path.isfile(os.path.join(root, name)) else []
 
@@ -49,11 +59,13 @@ _FINDERS: dict[str, Callable[[str], Candidates]] = {
     'roboflow': _roboflow_candidates,
     'coco': _coco_candidates,
     'flat': _flat_candidates,
+    'yolo': _yolo_candidates,
 }
 _DESCRIPTIONS = {
     'roboflow': '{train,valid,test}/_annotations.coco.json',
     'coco': 'annotations/instances_{train,val,test}*.json',
     'flat': '{train,val,test}.json',
+    'yolo': YOLO_FILE,
 }
 LAYOUTS = tuple(_FINDERS)
 
@@ -64,8 +76,9 @@ def detect_layout(
     """Find the annotation files in the folder of a data set.
 
     Known layouts: ``roboflow`` (an export of Roboflow in its format COCO),
-    ``coco`` (as COCO itself comes) and ``flat`` (one file per split beside
-    the images' folder).
+    ``coco`` (as COCO itself comes), ``flat`` (one file per split beside the
+    images' folder) and ``yolo`` (``data.yaml``, one file for all splits, see
+    ``YoloDataset``).
 
     Args:
         root: The folder.
@@ -237,11 +250,9 @@ def _hint(root: str) -> str:
         inner = os.path.join(root, name)
         if any(any(f(inner).values()) for f in _FINDERS.values()):
             return f' Did you mean data_root={inner}?'
-    if os.path.isfile(os.path.join(root, 'data.yaml')):
-        return (
-            ' A data.yaml belongs to the YOLO format, which is not read yet;'
-            ' Roboflow exports its data sets in the COCO format as well.'
-        )
     if {'Annotations', 'JPEGImages'} <= set(_entries(root)):
-        return ' This is the format of Pascal VOC, which is not read yet.'
+        return (
+            ' This is the layout of Pascal VOC: see '
+            'configs/rfdetr/rfdetr_nano_voc.py.'
+        )
     return ''

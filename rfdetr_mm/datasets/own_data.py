@@ -19,6 +19,7 @@ from .coco_file import (
     read_coco_file,
 )
 from .layouts import SPLITS, detect_layout, find_images, image_folders
+from .yolo import read_yolo_split
 
 _MAX_LISTED_CLASSES = 100
 
@@ -41,7 +42,8 @@ def resolve_own_data(cfg: Config) -> str | None:
 
     * in the innermost data set of the three data loaders ``data_root``
       (absolute), ``ann_file``, ``data_prefix.img`` and ``metainfo.classes``,
-    * ``ann_file`` of the evaluators, where it is empty,
+    * ``ann_file`` of the evaluators, where it is empty (None in the layout
+      ``yolo``, where the truth comes with the images),
     * every ``num_classes`` in ``model``.
 
     An ``ann_file`` or ``data_prefix.img`` of a data set that is not empty is
@@ -74,11 +76,16 @@ def resolve_own_data(cfg: Config) -> str | None:
     }
 
     for name in SPLITS:
-        split = splits.get(name, splits['val'])
+        source = name if name in splits else 'val'
+        split = splits[source]
         _fill_in(datasets[name], root, split, classes)
+        if layout == 'yolo':
+            _make_yolo_dataset(datasets[name], source)
         for evaluator in _evaluators(cfg, name):
             if evaluator.get('ann_file') == '':
-                evaluator.ann_file = split.file.path
+                evaluator.ann_file = (
+                    None if layout == 'yolo' else split.file.path
+                )
     _set_num_classes(cfg.model, len(classes))
     cfg.data_root = root
     cfg.pop('dataset_layout')
@@ -139,6 +146,8 @@ def _find_splits(
     }
     found_layout, ann_files = detect_layout(root, layout, given)
     ann_files.update(given)
+    if found_layout == 'yolo':
+        return found_layout, _yolo_splits(root, ann_files)
     files: dict[str, CocoFile] = {}
     splits = {}
     for split in (name for name in SPLITS if name in ann_files):
@@ -155,6 +164,18 @@ def _find_splits(
         )
         splits[split] = _Split(ann_file, folder, file)
     return found_layout, splits
+
+
+def _yolo_splits(root: str, ann_files: dict[str, str]) -> dict[str, _Split]:
+    splits = {}
+    for split in (name for name in SPLITS if name in ann_files):
+        path = os.path.join(root, ann_files[split])
+        file = read_yolo_split(path, split)
+        folder = os.path.dirname(file.images[0]['file_name'])
+        splits[split] = _Split(
+            ann_files[split], os.path.relpath(folder, root), file
+        )
+    return splits
 
 
 def _class_names(
@@ -218,6 +239,18 @@ def _fill_in(
         # Too few colours, on which mmdet's visualizer would stop; None: any.
         metainfo.setdefault('palette', None)
     dataset.metainfo = metainfo
+
+
+def _make_yolo_dataset(dataset: ConfigDict, split: str) -> None:
+    """Read labels of the YOLO layout; the metric gets them by the images."""
+    dataset.type = 'YoloDataset'
+    dataset.split = split
+    dataset.pop('data_prefix')
+    if not dataset.get('test_mode'):
+        return
+    for transform in dataset.pipeline:
+        if transform['type'] == 'PackDetInputs':
+            transform.meta_keys = (*transform.meta_keys, 'instances')
 
 
 def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:

@@ -10,6 +10,8 @@ from PIL import Image, UnidentifiedImageError
 
 from rfdetr_mm.errors import InputError
 
+from .coco_file import CocoFile
+
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 _TOLERANCE = 1e-3  # of a normalised coordinate; labels are rounded
 _FOLDERS = dict(train='train', val='valid', test='test')
@@ -100,6 +102,50 @@ class YoloDataset(BaseDetDataset):
         ]
 
 
+def read_yolo_split(path: str, split: str) -> CocoFile:
+    """Read one split as if it were an annotation file of COCO.
+
+    Args:
+        path: Of the YAML file.
+        split: 'train', 'val' or 'test'.
+
+    Returns:
+        Images, boxes and classes, whose ids count from 0.
+
+    Raises:
+        InputError: As :class:`YoloDataset`.
+    """
+    dataset = YoloDataset(ann_file=path, split=split, test_mode=True)
+    images, annotations = [], []
+    for index in range(len(dataset)):
+        data = dataset.get_data_info(index)
+        images.append(
+            dict(
+                id=data['img_id'],
+                file_name=data['img_path'],
+                height=data['height'],
+                width=data['width'],
+            )
+        )
+        for instance in data['instances']:
+            x1, y1, x2, y2 = instance['bbox']
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=data['img_id'],
+                    category_id=instance['bbox_label'],
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    area=(x2 - x1) * (y2 - y1),
+                    iscrowd=0,
+                )
+            )
+    categories = [
+        dict(id=label, name=name)
+        for label, name in enumerate(dataset.metainfo['classes'])
+    ]
+    return CocoFile(path, tuple(images), tuple(annotations), tuple(categories))
+
+
 def read_yolo_yaml(path: str) -> tuple[tuple[str, ...], dict]:
     """Read a YAML file of the YOLO layout.
 
@@ -153,36 +199,12 @@ def find_yolo_images(path: str, content: dict, split: str) -> list[Path]:
     Raises:
         InputError: If there is no folder or list of them, or no image.
     """
-    root = Path(path).parent
-    base = root / str(content.get('path') or '')
-    base = base if base.is_dir() else root
-    given = content.get(split)
-    if given is None and split == 'val':
-        given = content.get('valid')
-    if given is None:
-        candidates = [
-            base / _FOLDERS.get(split, split) / 'images',
-            base / 'images' / split,
-        ]
-        sources = [c for c in candidates if c.is_dir()][:1]
-    else:
-        given = [
-            str(g) for g in (given if isinstance(given, list) else [given])
-        ]
-        # Roboflow writes ../train/images where train/images is meant.
-        candidates = [
-            base / place
-            for source in given
-            for place in (source, source.removeprefix('../'))
-        ]
-        pairs = zip(candidates[::2], candidates[1::2])
-        found = [[c for c in pair if c.exists()][:1] for pair in pairs]
-        sources = [c for pair in found for c in pair] if all(found) else []
+    sources, tried = _sources(path, content, split)
     if not sources:
-        tried = ', '.join(str(c) for c in dict.fromkeys(candidates))
         raise InputError(
             f'{path}: the images of the split {split!r} are not there; looked '
-            f'for {tried}. Correct {split} (or path) in that file'
+            f'for {", ".join(map(str, tried))}. Correct {split} (or path) in '
+            'that file'
         )
     images = sorted({image for s in sources for image in _images_of(s)})
     if not images:
@@ -192,6 +214,46 @@ def find_yolo_images(path: str, content: dict, split: str) -> list[Path]:
             f'{", ".join(str(s) for s in sources)}'
         )
     return images
+
+
+def has_yolo_split(path: str, split: str) -> bool:
+    """Whether the folder or list of a split is there.
+
+    Args:
+        path: Of the YAML file.
+        split: 'train', 'val' or 'test'.
+
+    Raises:
+        InputError: If the YAML file cannot be read.
+    """
+    _, content = read_yolo_yaml(path)
+    return bool(_sources(path, content, split)[0])
+
+
+def _sources(
+    path: str, content: dict, split: str
+) -> tuple[list[Path], list[Path]]:
+    """Folders and lists of a split's images, and where was looked."""
+    root = Path(path).parent
+    base = root / str(content.get('path') or '')
+    base = base if base.is_dir() else root
+    given = content.get(split)
+    if given is None and split == 'val':
+        given = content.get('valid')
+    if given is None:
+        tried = [
+            base / _FOLDERS.get(split, split) / 'images',
+            base / 'images' / split,
+        ]
+        return [c for c in tried if c.is_dir()][:1], tried
+    given = [str(g) for g in (given if isinstance(given, list) else [given])]
+    # Roboflow writes ../train/images where train/images is meant.
+    pairs = [
+        (base / source, base / source.removeprefix('../')) for source in given
+    ]
+    found = [[c for c in pair if c.exists()][:1] for pair in pairs]
+    tried = list(dict.fromkeys(c for pair in pairs for c in pair))
+    return [c for pair in found for c in pair] if all(found) else [], tried
 
 
 def _images_of(source: Path) -> list[Path]:

@@ -131,8 +131,10 @@ def test_an_unknown_folder_lists_what_was_looked_for(tmp_path):
     [
         ([], 'The folder is empty.'),
         (['my set/train.json'], 'Did you mean data_root=.*my set'),
-        (['data.yaml', 'train/images/1.jpg'], 'YOLO'),
-        (['Annotations/1.xml', 'JPEGImages/1.jpg'], 'Pascal VOC'),
+        (
+            ['Annotations/1.xml', 'JPEGImages/1.jpg'],
+            'Pascal VOC: .*rfdetr_nano_voc.py',
+        ),
         (['valid.json', 'training.json'], 'holds: training.json, valid.json'),
     ],
 )
@@ -150,8 +152,9 @@ def test_no_folder(tmp_path):
 
 
 def test_unknown_layouts_name_the_known_ones(tmp_path):
-    with pytest.raises(InputError, match="'yolo'.*auto, roboflow, coco, flat"):
-        detect_layout(str(tmp_path), 'yolo')
+    known = 'auto, roboflow, coco, flat, yolo'
+    with pytest.raises(InputError, match=f"'voc'.*{known}"):
+        detect_layout(str(tmp_path), 'voc')
 
 
 def test_nothing_is_needed_where_all_is_given(tmp_path):

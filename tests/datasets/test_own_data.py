@@ -100,6 +100,39 @@ def test_every_layout_fills_in_the_config(tmp_path, layout):
     assert_labels_are_right(cfg)
 
 
+@pytest.mark.parametrize('splits', [SPLITS, SPLITS[:2]])
+def test_yolo_fills_in_the_config(tmp_path, splits):
+    """The file names test images that may not be there."""
+    root = write_layout(tmp_path / 'Meine Daten, ü', 'yolo', splits)
+    cfg = custom_config(root)
+    summary = resolve_own_data(cfg)
+    assert cfg.model.bbox_head.num_classes == 2
+    assert 'layout yolo' in summary
+    used = dict(zip(SPLITS, (*splits, 'val')))
+    for split in SPLITS:
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert dataset.type == 'YoloDataset' and dataset.split == used[split]
+        assert (dataset.data_root, dataset.ann_file) == (
+            str(root),
+            'data.yaml',
+        )
+        assert 'data_prefix' not in dataset
+        assert dataset.metainfo.classes == BY_ID
+        packs_truth = 'instances' in dataset.pipeline[-1].get('meta_keys', ())
+        assert packs_truth == (split != 'train')
+    # Three images a split; the second has no boxes, the others three.
+    row = '  train  data.yaml  train/images       3              1      6'
+    assert row in summary.splitlines()
+    assert cfg.val_evaluator.ann_file is cfg.test_evaluator.ann_file is None
+    assert_labels_are_right(cfg)
+
+
+def test_yolo_without_training_images_is_an_error(tmp_path):
+    root = write_layout(tmp_path / 'set', 'yolo', ('val',))
+    with pytest.raises(InputError, match="split 'train' are not there"):
+        resolve_own_data(custom_config(root))
+
+
 def test_labels_go_by_names(tmp_path):
     root = write_layout(tmp_path / 'set', 'roboflow')
     for split, (ann_file, _) in LAYOUT_FILES['roboflow'].items():

@@ -122,7 +122,7 @@ def assert_truth_scores_full(evaluator, dataset) -> None:
     assert metrics['coco/bbox_mAP'] == 1.0
 
 
-@pytest.mark.parametrize('layout', LAYOUT_FILES)
+@pytest.mark.parametrize('layout', [*LAYOUT_FILES, 'yolo'])
 def test_one_command_trains(in_folder, tools, monkeypatch, layout):
     train, test = tools
     # One object per image, so that none hides another.
