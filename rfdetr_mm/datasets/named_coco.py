@@ -19,6 +19,7 @@ from .coco_file import (
     read_coco_file,
     visible_box,
 )
+from .coco_masks import DEGENERATE, MISSING, find_mask_problem
 from .transforms.load_image import LoadCheckedImage
 
 _ROUNDING_PX = 0.01
@@ -45,6 +46,9 @@ class NamedCocoDataset(CocoDataset):
     * crowds, and boxes marked ``ignore``, are not trained on
       (``ignore_flag=1``).
 
+    With ``LoadAnnotations(with_mask=True)`` in the pipeline, objects without
+    a usable mask are left out as well, and counted.
+
     ``LoadImageFromFile`` in the pipeline is taken as ``LoadCheckedImage``.
     (Configs name the former for evaluation, because mmdet's DetInferencer
     looks for it.)
@@ -57,8 +61,9 @@ class NamedCocoDataset(CocoDataset):
     Raises:
         InputError: If the annotation file is not usable (see
             ``read_coco_file``), does not fit ``metainfo.classes`` (see
-            ``label_of_category``), names images that are not there, or has
-            no box to train on although ``test_mode`` is False.
+            ``label_of_category``), names images that are not there, has a
+            mask for an image of another size, or has nothing to train on
+            although ``test_mode`` is False.
 
     Source: boxes as in rfdetr 1.11.2, datasets/coco.py, ConvertCoco
         (Apache-2.0).
@@ -71,6 +76,7 @@ class NamedCocoDataset(CocoDataset):
         **kwargs: Any,
     ) -> None:
         pipeline = [_checked_loader(transform) for transform in pipeline]
+        self._with_mask = any(map(_loads_masks, pipeline))
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -129,6 +135,11 @@ class NamedCocoDataset(CocoDataset):
             if box is None:
                 counts['empty' if w <= 0 or h <= 0 else 'outside'] += 1
                 continue
+            if self._with_mask:
+                problem = find_mask_problem(annotation, image, self.ann_file)
+                if problem:
+                    counts[problem] += 1
+                    continue
             whole = (x, y, x + w, y + h)
             moved_px = max(abs(a - b) for a, b in zip(box, whole))
             counts['cut'] += moved_px > _ROUNDING_PX
@@ -154,9 +165,18 @@ class NamedCocoDataset(CocoDataset):
             f'out: {counts["empty"]} boxes without area, {counts["outside"]} '
             'wholly outside their image.'
         )
+        what = 'box'
+        if self._with_mask:
+            what = 'mask'
+            line += (
+                f' Also left out: {counts[MISSING]} objects {MISSING}, '
+                f'{counts[DEGENERATE]} {DEGENERATE}.'
+            )
         if not self.test_mode and not counts['boxes']:
-            raise InputError(f'There is no box to train on. {line}')
-        is_odd = counts['empty'] or counts['outside']
+            raise InputError(f'There is no {what} to train on. {line}')
+        is_odd = any(
+            counts[key] for key in ('empty', 'outside', MISSING, DEGENERATE)
+        )
         log_in_main_process(line, logging.WARNING if is_odd else logging.INFO)
 
     def _check_images(self, paths: list[str]) -> None:
@@ -196,3 +216,9 @@ def _checked_loader(transform: Any) -> Any:
     if isinstance(transform, dict) and transform.get('type') in _STOCK_LOADERS:
         return dict(transform, type=LoadCheckedImage)
     return transform
+
+
+def _loads_masks(transform: Any) -> bool:
+    if isinstance(transform, dict):
+        return bool(transform.get('with_mask'))
+    return bool(getattr(transform, 'with_mask', False))

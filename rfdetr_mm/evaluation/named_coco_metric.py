@@ -21,6 +21,7 @@ from rfdetr_mm.datasets.coco_file import (
     read_coco_file,
     visible_box,
 )
+from rfdetr_mm.datasets.coco_masks import MISSING, find_mask_problem
 from rfdetr_mm.errors import InputError
 
 
@@ -37,7 +38,8 @@ class NamedCocoMetric(CocoMetric):
     The file is checked on construction. Its boxes are evaluated as they are
     written, also where they reach over the border of the image, as COCO's
     protocol says; only boxes that no detection can match (without area, or
-    wholly outside) are left out. Both are logged with their count.
+    wholly outside) are left out, and with the metric ``segm`` masks without
+    area. All are logged with their count.
 
     Without any detection in the whole data set, AP is 0, where mmdet gives
     no value.
@@ -47,9 +49,10 @@ class NamedCocoMetric(CocoMetric):
         **kwargs: As for ``CocoMetric``.
 
     Raises:
-        InputError: If the file is not usable (see ``read_coco_file``) or has
-            no box to evaluate. Later, if it does not fit the classes (see
-            ``label_of_category``) or the images of the data loader.
+        InputError: If the file is not usable (see ``read_coco_file``), has
+            no box to evaluate or, with ``segm``, lacks a mask. Later, if it
+            does not fit the classes (see ``label_of_category``) or the
+            images of the data loader.
     """
 
     def __init__(self, ann_file: str | None = None, **kwargs: Any) -> None:
@@ -59,7 +62,7 @@ class NamedCocoMetric(CocoMetric):
         if ann_file is None:
             return
         file = read_coco_file(ann_file, self.backend_args)
-        annotations = _matchable(file)
+        annotations = _matchable(file, 'segm' in self.metrics)
         if not annotations and not self.format_only:
             raise InputError(
                 f'{ann_file} has no box to evaluate detections against '
@@ -174,15 +177,23 @@ class _CheckedCOCO(COCO):
         return _CheckedCOCO(dict(self.dataset, annotations=[]))
 
 
-def _matchable(file: CocoFile) -> list[dict[str, Any]]:
+def _matchable(file: CocoFile, with_mask: bool) -> list[dict[str, Any]]:
     """Return the annotations that a detection can match; log the others."""
     images = {image['id']: image for image in file.images}
     kept = []
     counts: Counter[str] = Counter()
     for annotation in file.annotations:
         x, y, w, h = annotation['bbox']
-        box = visible_box(annotation['bbox'], images[annotation['image_id']])
-        if box is None:
+        image = images[annotation['image_id']]
+        box = visible_box(annotation['bbox'], image)
+        problem = with_mask and find_mask_problem(annotation, image, file.path)
+        if problem == MISSING:
+            raise InputError(
+                f'{file.path}: the annotation {annotation["id"]} has no mask '
+                '(segmentation) to evaluate masks against. Take a file with '
+                "masks, or metric='bbox'."
+            )
+        if box is None or problem:
             counts['left out'] += 1
         else:
             counts['cut'] += box != (x, y, x + w, y + h)
@@ -191,7 +202,7 @@ def _matchable(file: CocoFile) -> list[dict[str, Any]]:
     if counts.total():
         print_log(
             f'{file.path}: {counts["left out"]} of {len(file.annotations)} '
-            'boxes are not evaluated, because they are without area or '
+            'objects are not evaluated, because they are without area or '
             f'outside their image; {counts["cut"]} reach over its border '
             'and are evaluated as they are written.',
             logger='current',

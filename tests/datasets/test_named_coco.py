@@ -11,6 +11,7 @@ from mmdet.structures.mask import PolygonMasks
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
+from rfdetr_mm.errors import InputError
 from tests.data_factory import CLASSES, write_coco
 
 SIZES_HW = [(40, 60), (60, 40), (48, 48), (30, 80)]
@@ -391,3 +392,48 @@ def test_only_unreadable_images_are_an_error(broken, log_lines):
     with pytest.raises(ValueError, match='200 images in a row.*png.*read'):
         dataset[0]
     assert len([line for line in log_lines if 'skipped' in line]) == 4
+
+
+MASKED = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+]
+
+
+def with_masks(*segmentations) -> dict:
+    content = one_image(*[[10, 10, 20, 16]] * len(segmentations))
+    for annotation, found in zip(content['annotations'], segmentations):
+        if found is not None:
+            annotation['segmentation'] = found
+    return content
+
+
+def test_objects_without_a_usable_mask_are_left_out(root, log_lines):
+    whole = [[10, 10, 30, 10, 30, 26, 10, 26]]
+    content = with_masks(whole, None, [], [[10, 10, 30, 26]], whole)
+    content['annotations'][4]['iscrowd'] = 1
+    masks = build(root, content, pipeline=MASKED)
+    kept = masks.get_data_info(0)['instances']
+    assert [i['mask'] for i in kept] == [whole, whole]
+    (line,) = [line for line in log_lines if 'changed.json' in line]
+    assert '2 objects without mask, 1 with a mask without area' in line
+    sample = masks[0]
+    for mask in sample['gt_masks'].masks:
+        assert mask.shape == (40, 60) and mask[10:26, 10:30].all()
+        assert mask.sum() == 20 * 16
+    assert list(sample['gt_ignore_flags']) == [False, True]
+    # Without masks in the pipeline they do not matter.
+    assert len(build(root, content).get_data_info(0)['instances']) == 5
+
+
+@pytest.mark.parametrize('found', [None, [[1, 1, 2, 2]]])
+def test_no_mask_at_all_is_an_error(root, found):
+    with pytest.raises(InputError, match='no mask to train on.*1 '):
+        build(root, with_masks(found), pipeline=MASKED)
+    build(root, with_masks(found), pipeline=MASKED, test_mode=True)
+
+
+def test_a_mask_of_another_size_is_an_error(root):
+    rle = dict(size=[60, 40], counts=[100, 2300])
+    with pytest.raises(InputError, match=r'\[60, 40\], but its image'):
+        build(root, with_masks(rle), pipeline=MASKED)

@@ -277,7 +277,7 @@ def test_boxes_over_the_border_stay_as_they_are(tmp_path, log_lines):
     ]
     assert evaluate(tmp_path, content, samples)['coco/bbox_mAP'] == 1
     (line,) = [line for line in log_lines if 'border' in line]
-    assert '0 of 2 boxes are not evaluated' in line
+    assert '0 of 2 objects are not evaluated' in line
     assert '1 reach over its border' in line
 
 
