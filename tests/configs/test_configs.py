@@ -137,7 +137,8 @@ def test_num_classes_has_one_place(name):
 def test_variant_files_are_short_and_shallow(file):
     lines = [line for line in file.read_text().splitlines() if line.strip()]
     code = [line for line in lines if not line.startswith('#')]
-    assert len(code) <= 25
+    # The demo's is a model and a data set of its own.
+    assert len(code) <= (80 if file.stem.endswith('_shapes') else 25)
     assert depth(file) <= 2 + file.stem.endswith('_custom')
 
 

@@ -121,8 +121,9 @@ def test_yolo_fills_in_the_config(tmp_path, splits):
         packs_truth = 'instances' in dataset.pipeline[-1].get('meta_keys', ())
         assert packs_truth == (split != 'train')
     # Three images a split; the second has no boxes, the others three.
-    row = '  train  data.yaml  train/images       3              1      6'
-    assert row in summary.splitlines()
+    rows = [line.split() for line in summary.splitlines()]
+    for split, folder in zip(splits, ('train', 'valid', 'test')):
+        assert [split, 'data.yaml', f'{folder}/images', '3', '1', '6'] in rows
     assert cfg.val_evaluator.ann_file is cfg.test_evaluator.ann_file is None
     assert_labels_are_right(cfg)
 
