@@ -259,7 +259,7 @@ def test_boxes_that_nothing_can_match_are_left_out(
     found = evaluate(tmp_path, content, samples, classwise=True)
     assert found == pytest.approx(expected, nan_ok=True)
     (line,) = [line for line in log_lines if 'not evaluated' in line]
-    assert f'boxes.json: 4 of {len(content["annotations"])} boxes' in line
+    assert f'boxes.json: 4 of {len(content["annotations"])} objects' in line
     assert '0 reach over its border' in line
 
 
