@@ -10,6 +10,7 @@ model = dict(
 
 train_pipeline = _base_.train_pipeline
 test_pipeline = _base_.test_pipeline
+train_pipeline[0].draft_size = image_size
 train_pipeline[3].scale = (image_size, image_size)
 test_pipeline[1].scale = (image_size, image_size)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -21,5 +21,6 @@ model = dict(
         ]))
 
 train_pipeline = _base_.train_pipeline
+train_pipeline[0].draft_size = max(600, largest_size)
 train_pipeline[3].scale = (largest_size, largest_size)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

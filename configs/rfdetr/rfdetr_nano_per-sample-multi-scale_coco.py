@@ -11,5 +11,6 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[3] = dict(
     type='RandomChoiceResize',
     scales=[(size, size) for size in sizes],
-    resize_type='RFDETRResize')
+    resize_type='RFDETRResize',
+    kernel='training')
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -9,9 +9,8 @@ patch_size = 20
 num_windows = 1  # no windows: all blocks attend to the whole image
 model = dict(
     data_preprocessor=dict(pad_size_divisor=patch_size * num_windows),
-    backbone=dict(
-        arch='base', img_size=image_size,
-        patch_size=patch_size, num_windows=num_windows),
+    backbone=dict(arch='base', img_size=image_size, patch_size=patch_size,
+                  num_windows=num_windows),
     neck=dict(in_channels=[768] * 4, out_channels=512),
     bbox_head=dict(
         embed_dims=512,
@@ -21,6 +20,7 @@ model = dict(
 
 train_pipeline = _base_.train_pipeline
 test_pipeline = _base_.test_pipeline
+train_pipeline[0].draft_size = image_size
 train_pipeline[3].scale = (image_size, image_size)
 test_pipeline[1].scale = (image_size, image_size)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

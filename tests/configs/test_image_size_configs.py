@@ -206,3 +206,29 @@ def test_trains_a_step_and_predicts(name, data_root):
         assert len(boxes) == 12  # 6 queries with 2 classes
         limit = boxes.new_tensor([width, height] * 2)
         assert (boxes >= 0).all() and (boxes <= limit + 1e-3).all()
+
+
+DETECTION = sorted(
+    path.name
+    for path in ROOT.glob('*.py')
+    if path.name != 'rfdetr_tiny_shapes.py'  # no JPEG files, small ones
+)
+
+
+@pytest.mark.parametrize('name', DETECTION)
+def test_no_file_is_decoded_smaller_than_it_is_used(name):
+    """The largest scale, and the largest short side before the crop."""
+    load, _, crop, resize, *_ = Config.fromfile(ROOT / name).train_pipeline
+    scales = resize.get('scales') or [resize.scale]
+    sides = [side for scale in scales for side in scale]
+    sides += [min(scale) for scale in crop.transforms[0].scales]
+    assert load.draft_size == max(sides)
+
+
+@pytest.mark.parametrize('name', DETECTION)
+def test_only_training_reads_and_resizes_fast(name):
+    cfg = Config.fromfile(ROOT / name)
+    _, _, crop, resize, *_ = cfg.train_pipeline
+    assert resize.kernel == crop.transforms[0].kernel == 'training'
+    load, resize, *_ = cfg.test_pipeline
+    assert resize.kernel == 'validation' and 'draft_size' not in load

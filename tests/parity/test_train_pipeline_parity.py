@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from PIL import Image
 
-from rfdetr_mm.datasets.transforms import RandomSquareCrop
+from rfdetr_mm.datasets.transforms import LoadCheckedImage, RandomSquareCrop
 
 pytest.importorskip('rfdetr')
 
@@ -98,6 +98,33 @@ def test_equal_crops_keep_equal_boxes(monkeypatch):
         assert (
             results['gt_bboxes_labels'].tolist() == target['labels'].tolist()
         )
+
+
+@pytest.mark.parametrize('draft_size', [None, 200, 60, 40, 10])
+def test_files_are_decoded_alike(tmp_path, draft_size):
+    from rfdetr.datasets.coco import scale_coco_annotation
+    from rfdetr.datasets.io_utils import decode_pil_image
+
+    h, w = 123, 190
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (8, 11, 3), dtype=np.uint8)
+    path = tmp_path / 'photo.jpg'
+    Image.fromarray(coarse).resize((w, h)).save(path)
+    box = [10.0, 20.0, 90.0, 110.0]
+    load = LoadCheckedImage(
+        color_type='color_ignore_orientation',
+        imdecode_backend='pillow',
+        draft_size=draft_size,
+    )
+    ours = load(dict(img_path=str(path), instances=[dict(bbox=box)]))
+    picture, scale = decode_pil_image(path, draft_size)
+    np.testing.assert_array_equal(ours['img'], np.asarray(picture)[..., ::-1])
+    x, y, w, h = scale_coco_annotation({'bbox': [10, 20, 80, 90]}, *scale)[
+        'bbox'
+    ]
+    np.testing.assert_allclose(
+        ours['instances'][0]['bbox'], [x, y, x + w, y + h], rtol=1e-12
+    )
 
 
 def scaled_views(run, count: int) -> list[tuple]:

@@ -7,13 +7,14 @@ from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as tv
 
-KERNELS = ('validation', 'predict')
+KERNELS = ('validation', 'training', 'predict')
 
 
 @TRANSFORMS.register_module()
 class RFDETRResize(Resize):
-    """mmdet's ``Resize`` with one of the two kernels of upstream.
+    """mmdet's ``Resize`` with the two kernels of upstream.
 
     Upstream resizes the same image in two ways, and the average precision of
     a checkpoint depends on which one is taken:
@@ -21,6 +22,9 @@ class RFDETRResize(Resize):
     * ``'validation'``: Pillow's bilinear filter on 8-bit pixels. It averages
       over the whole footprint of an output pixel (antialiasing) and rounds
       to whole grey levels. Upstream trains and validates with it.
+    * ``'training'``: the same filter on 8-bit pixels in torch's vectorised
+      implementation, in a fifth of the time. Pixels differ from the former
+      by one grey level at most, on photographs less than one in 100.
     * ``'predict'``: bilinear interpolation of floating-point pixels between
       the four nearest neighbours, pixel centres at half-integers, neither
       antialiased nor rounded. Upstream's ``predict()`` uses it.
@@ -33,7 +37,7 @@ class RFDETRResize(Resize):
         scale: Output size (width, height) in pixels; an int means a square.
             With ``keep_ratio`` the bounds (long side, short side), in any
             order, within which the image is made as large as possible.
-        kernel: ``'validation'`` or ``'predict'``.
+        kernel: ``'validation'``, ``'training'`` or ``'predict'``.
         keep_ratio: Whether to keep the aspect ratio. RF-DETR itself sees
             squares, hence False.
         clip_object_border: Whether to clip boxes to the image.
@@ -81,11 +85,11 @@ class RFDETRResize(Resize):
         new_w, new_h = results['scale']
         if self.keep_ratio:
             new_w, new_h = rescale_size((old_w, old_h), results['scale'])
-        resize = (
-            _resize_antialiased
-            if self.kernel == 'validation'
-            else _resize_interpolated
-        )
+        resize = dict(
+            validation=_resize_antialiased,
+            training=_resize_vectorised,
+            predict=_resize_interpolated,
+        )[self.kernel]
         results['img'] = resize(img, new_h, new_w)
         results['img_shape'] = (new_h, new_w)
         results['scale_factor'] = (new_w / old_w, new_h / old_h)
@@ -114,22 +118,54 @@ def _resize_antialiased(img: np.ndarray, new_h: int, new_w: int) -> np.ndarray:
     Raises:
         TypeError: If the pixels are not 8-bit.
     """
-    if img.dtype != np.uint8:
-        raise TypeError(
-            "RFDETRResize(kernel='validation') works on 8-bit pixels, but got "
-            f'{img.dtype}. Load images without to_float32, or take '
-            "kernel='predict'."
-        )
+    _check_uint8(img)
     if img.ndim == 3 and img.shape[2] != 3:
         planes = np.moveaxis(img, 2, 0)  # (channels, h, w)
         resized = [
             _resize_antialiased(plane, new_h, new_w) for plane in planes
         ]
         return np.stack(resized, axis=2)  # (new_h, new_w, channels)
-    resized = Image.fromarray(img).resize(
+    if img.ndim == 3 and img.strides[2] < 0:  # RGB memory, seen as BGR
+        return _resize_antialiased(img[..., ::-1], new_h, new_w)[..., ::-1]
+    # Of crops, which are not contiguous, Pillow's own copy is a slow one.
+    resized = Image.fromarray(np.ascontiguousarray(img)).resize(
         (new_w, new_h), Image.Resampling.BILINEAR
     )
     return np.array(resized)
+
+
+def _resize_vectorised(img: np.ndarray, new_h: int, new_w: int) -> np.ndarray:
+    """Resize 8-bit pixels by Pillow's bilinear filter, as torch has it.
+
+    Args:
+        img: uint8, shape (h, w) or (h, w, channels).
+        new_h: Output height in pixels.
+        new_w: Output width in pixels.
+
+    Returns:
+        uint8, shape (new_h, new_w) or (new_h, new_w, channels).
+
+    Raises:
+        TypeError: If the pixels are not 8-bit.
+    """
+    _check_uint8(img)
+    if img.ndim == 3 and img.strides[2] < 0:  # RGB memory, seen as BGR
+        return _resize_vectorised(img[..., ::-1], new_h, new_w)[..., ::-1]
+    planes = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(img)))
+    resized = tv.resize(
+        planes.permute(2, 0, 1), [new_h, new_w], antialias=True
+    )
+    resized = resized.permute(1, 2, 0).contiguous().numpy()
+    return resized[..., 0] if img.ndim == 2 else resized
+
+
+def _check_uint8(img: np.ndarray) -> None:
+    if img.dtype != np.uint8:
+        raise TypeError(
+            "RFDETRResize(kernel='validation') and kernel='training' work on "
+            f'8-bit pixels, but got {img.dtype}. Load images without '
+            "to_float32, or take kernel='predict'."
+        )
 
 
 def _resize_interpolated(

@@ -1,5 +1,7 @@
 import numpy as np
+import pycocotools.mask
 import pytest
+from mmcv.transforms import Compose
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
@@ -190,6 +192,136 @@ def test_without_a_known_size_nothing_is_compared(tmp_path, pixels):
 
 
 def test_repr_shows_the_arguments():
-    shown = repr(LoadCheckedImage(**OPTIONS, skip_unreadable=True))
-    assert shown.startswith('LoadCheckedImage(')
-    assert shown.endswith('skip_unreadable=True)') and 'pillow' in shown
+    shown = repr(
+        LoadCheckedImage(**OPTIONS, skip_unreadable=True, draft_size=9)
+    )
+    assert shown.startswith('LoadCheckedImage(') and 'pillow' in shown
+    assert shown.endswith('skip_unreadable=True, draft_size=9)')
+
+
+FULL = (131, 250)  # (h, w) of a picture that is decoded at a fraction
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A smooth colour JPEG, its upper left quarter white."""
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    picture = Image.fromarray(coarse).resize(FULL[::-1], 3)
+    picture.paste((255, 255, 255), (0, 0, FULL[1] // 2, FULL[0] // 2))
+    path = tmp_path / 'photo.jpg'
+    picture.save(path, quality=92)
+    return path
+
+
+def pillow_pixels(path, factor: int) -> np.ndarray:
+    with Image.open(path) as picture:
+        size = tuple(side // factor for side in picture.size)
+        picture.draft('RGB', size)
+        return np.array(picture.convert('RGB'))[..., ::-1]
+
+
+@pytest.mark.parametrize(
+    'draft_size, factor',
+    [(132, 1), (131, 1), (66, 1), (65, 2), (33, 2), (32, 4), (16, 8), (1, 8)],
+)
+@pytest.mark.parametrize('mode', ['RGB', 'L'])
+def test_jpeg_files_are_drafted_as_pillow_does(
+    tmp_path, photo, draft_size, factor, mode
+):
+    path = tmp_path / 'mode.jpg'
+    Image.open(photo).convert(mode).save(path)
+    load = LoadCheckedImage(**OPTIONS, draft_size=draft_size)
+    loaded = load(results(path, *FULL))
+    expected = pillow_pixels(path, factor)
+    np.testing.assert_array_equal(loaded['img'], expected)
+    assert loaded['img_shape'] == loaded['ori_shape'] == expected.shape[:2]
+    size = (loaded['height'], loaded['width'])
+    assert size == tuple(-(-side // factor) for side in FULL)
+
+
+def test_boxes_and_masks_shrink_with_the_picture(photo):
+    height, width = FULL
+    quarter = [0.0, 0.0, float(width // 2), float(height // 2)]
+    x, y = quarter[2:]
+    instances = [
+        dict(bbox=quarter, bbox_label=0, ignore_flag=0),
+        dict(bbox=[10.0, 20.0, 30.0, 60.0], bbox_label=1, ignore_flag=1),
+    ]
+    instances[0]['mask'] = [[0.0, 0.0, x, 0.0, x, y, 0.0, y]]
+    instances[1]['mask'] = [np.array([10, 20, 30, 20, 30, 60])]
+    load = LoadCheckedImage(**OPTIONS, draft_size=32)
+    loaded = Compose(
+        [
+            load,
+            dict(
+                type='mmdet.LoadAnnotations',
+                with_bbox=True,
+                with_mask=True,
+                poly2mask=False,
+            ),
+        ]
+    )(dict(results(photo, *FULL), instances=instances))
+    assert loaded['img_shape'] == (33, 63)
+    scale = np.array([63 / width, 33 / height] * 2)
+    boxes = loaded['gt_bboxes'].tensor.numpy()
+    np.testing.assert_allclose(boxes[0], quarter * scale, rtol=1e-6)
+    np.testing.assert_allclose(boxes[1], [10, 20, 30, 60] * scale, rtol=1e-6)
+    assert loaded['gt_masks'].masks[1][0][:2].tolist() == pytest.approx(
+        [10 * scale[0], 20 * scale[1]]
+    )
+    # The box is where the picture is white.
+    white = (loaded['img'] > 240).all(2)
+    inside = np.zeros_like(white)
+    inside[: round(boxes[0, 3]), : round(boxes[0, 2])] = True
+    assert (white == inside).mean() > 0.97
+    assert instances[0]['bbox'] == quarter  # the data set's own
+
+
+def test_pictures_without_objects_are_drafted(photo):
+    load = LoadCheckedImage(**OPTIONS, draft_size=32)
+    loaded = load(dict(results(photo, *FULL), instances=[]))
+    assert loaded['img_shape'] == (33, 63) and loaded['instances'] == []
+
+
+def test_rle_masks_keep_the_picture_in_full(photo):
+    plane = np.zeros(FULL, np.uint8, order='F')
+    rle = pycocotools.mask.encode(plane)
+    instances = [dict(bbox=[1.0, 2.0, 3.0, 4.0], mask=rle)]
+    load = LoadCheckedImage(**OPTIONS, draft_size=16)
+    loaded = load(dict(results(photo, *FULL), instances=instances))
+    assert loaded['img_shape'] == FULL and loaded['instances'] == instances
+
+
+@pytest.mark.parametrize(
+    'mode, suffix', [('RGB', 'png'), ('CMYK', 'jpg'), ('RGB', 'bmp')]
+)
+def test_other_files_are_left_to_pillow(tmp_path, photo, mode, suffix):
+    path = tmp_path / f'other.{suffix}'
+    Image.open(photo).convert(mode).save(path)
+    loaded = LoadCheckedImage(**OPTIONS, draft_size=16)(results(path, *FULL))
+    expected = LoadCheckedImage(**OPTIONS)(results(path, *FULL))
+    np.testing.assert_array_equal(loaded['img'], expected['img'])
+
+
+@pytest.mark.parametrize('write', UNREADABLE)
+def test_drafting_names_unreadable_files_as_well(tmp_path, pixels, write):
+    path = tmp_path / 'bad.jpg'
+    write(path, pixels)
+    with pytest.raises(ValueError, match=r'bad.jpg \(id 5\) cannot be read'):
+        LoadCheckedImage(**OPTIONS, draft_size=4)(results(path))
+
+
+def test_drafted_pictures_are_compared_in_full_size(photo):
+    load = LoadCheckedImage(**OPTIONS, draft_size=16)
+    with pytest.raises(ValueError, match='has 131 x 250 pixels'):
+        load(results(photo, 66, 125))
+
+
+def test_drafting_keeps_to_its_rules(photo):
+    with pytest.raises(ValueError, match='at least 1, not 0'):
+        LoadCheckedImage(**OPTIONS, draft_size=0)
+    with pytest.raises(ValueError, match="color_type='color' was given"):
+        LoadCheckedImage(color_type='color', draft_size=16)
+    floats = LoadCheckedImage(**OPTIONS, draft_size=16, to_float32=True)
+    assert floats(results(photo, *FULL))['img'].dtype == np.float32

@@ -7,6 +7,7 @@ from PIL import Image
 from torchvision.transforms import functional as tv
 
 from rfdetr_mm.datasets import RFDETRResize
+from rfdetr_mm.datasets.transforms.resize import KERNELS
 
 SIZES = [  # (h, w) of the image, (h, w) of the result
     ((90, 160), (48, 64)),
@@ -66,6 +67,27 @@ def test_kernels_differ_where_an_image_shrinks():
     assert np.abs(pixels[0] - pixels[1]).max() > 30
 
 
+@pytest.mark.parametrize('old_hw, new_hw', SIZES)
+def test_training_kernel_is_pillow_but_for_single_grey_levels(old_hw, new_hw):
+    img = random_image(*old_hw)  # noise, where rounding shows most
+    results = resize(img, new_hw, kernel='training')
+    pillow = resize(img, new_hw)
+    difference = results['img'].astype(int) - pillow['img']
+    assert np.abs(difference).max() <= 1
+    assert (difference != 0).mean() < 0.25
+    for key in ('img_shape', 'scale_factor'):
+        assert results[key] == pillow[key]
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_views_of_memory_are_resized_as_copies_are(kernel):
+    img = random_image(60, 90)
+    for view in (img[..., ::-1], img[7:50, 3:71], img[:, ::-1, ::-1]):
+        expected = resize(view.copy(), (32, 48), kernel=kernel)['img']
+        resized = resize(view, (32, 48), kernel=kernel)['img']
+        np.testing.assert_array_equal(resized, expected)
+
+
 def test_predict_kernel_by_hand():
     img = np.array([[0, 100]], dtype=np.uint8)  # h 1, w 2
     results = resize(img, (1, 4), kernel='predict')
@@ -73,7 +95,7 @@ def test_predict_kernel_by_hand():
     np.testing.assert_allclose(results['img'], [[0, 25, 75, 100]], atol=1e-4)
 
 
-@pytest.mark.parametrize('kernel', ['validation', 'predict'])
+@pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('channels', [0, 1, 4, 5])
 def test_any_number_of_channels(kernel, channels):
     img = random_image(30, 50, channels)
@@ -86,7 +108,7 @@ def test_any_number_of_channels(kernel, channels):
     )
 
 
-@pytest.mark.parametrize('kernel', ['validation', 'predict'])
+@pytest.mark.parametrize('kernel', KERNELS)
 def test_boxes_and_masks_follow(kernel):
     results = dict(
         img=random_image(50, 100),
@@ -112,7 +134,7 @@ def test_no_boxes():
     assert resized['img'].shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize('kernel', ['validation', 'predict'])
+@pytest.mark.parametrize('kernel', KERNELS)
 def test_keep_ratio(kernel):
     results = resize(
         random_image(60, 100), (40, 1000), kernel=kernel, keep_ratio=True
@@ -122,12 +144,16 @@ def test_keep_ratio(kernel):
 
 
 def test_bad_arguments_are_explained():
-    with pytest.raises(ValueError, match="validation, predict.*'bilinear'"):
+    with pytest.raises(
+        ValueError, match="validation, training, predict.*'bilinear'"
+    ):
         RFDETRResize(scale=(32, 32), kernel='bilinear')
     with pytest.raises(ValueError, match='scale=None'):
         RFDETRResize(scale=None)
-    with pytest.raises(TypeError, match='float32.*to_float32'):
-        resize(random_image(8, 9).astype(np.float32), (4, 4))
+    for kernel in ('validation', 'training'):
+        floats = random_image(8, 9).astype(np.float32)
+        with pytest.raises(TypeError, match='float32.*to_float32'):
+            resize(floats, (4, 4), kernel=kernel)
 
 
 def test_is_built_by_name():
