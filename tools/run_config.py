@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
     sys.path.insert(0, str(ROOT))
 
+import torch  # noqa: E402
 from mmdet.registry import RUNNERS  # noqa: E402
 from mmdet.utils import setup_cache_size_limit_of_dynamo  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
@@ -36,12 +37,38 @@ def stop(message: str) -> NoReturn:
 
 @contextlib.contextmanager
 def input_errors_in_one_line() -> Iterator[None]:
-    """Stop with the message of an InputError; leave other errors alone."""
+    """Stop with one line at what options can cure; leave other errors alone.
+
+    That is an InputError, and memory that does not suffice.
+    """
     try:
         yield
     except InputError as error:
         # One from a worker of a data loader has its traceback before it.
         stop(str(error).rpartition('InputError: ')[2].strip())
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        first_line = str(error).strip().splitlines()[0]
+        stop(
+            f'the memory does not suffice: {first_line} Lower '
+            'train_dataloader.batch_size, in validation and tests the '
+            'batch_size of val_dataloader and test_dataloader; '
+            'optim_wrapper.accumulative_counts=N keeps the images per step '
+            '(tools/analysis_tools/find_batch_size.py proposes both). Other '
+            'ways: model.backbone.with_cp=True, mixed precision by --amp, a '
+            'smaller image size.'
+        )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch could not get memory, on a GPU or on the CPU."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    signs = ("can't allocate memory", 'CUDA out of memory', 'ALLOC_FAILED')
+    return isinstance(error, RuntimeError) and any(
+        sign in str(error) for sign in signs
+    )
 
 
 class OptionAction(DictAction):
@@ -62,13 +89,9 @@ def _with_spaces(value: Any) -> Any:
     return value.replace('\0', ' ') if isinstance(value, str) else value
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training and testing have in common."""
-    parser.add_argument(
-        '--work-dir',
-        help='folder for logs and results (default: work_dir of the config, '
-        'else work_dirs/CONFIG_NAME)',
-    )
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add --cfg-options, for a tool that only reads a config."""
+    parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -78,6 +101,16 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         ' model.backbone.frozen_stages=2; a list is "[a,b]", without spaces, '
         'and one of its entries is addressed by its number: '
         'test_dataloader.dataset.pipeline.1.kernel=predict',
+    )
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing have in common."""
+    add_cfg_options(parser)
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and results (default: work_dir of the config, '
+        'else work_dirs/CONFIG_NAME)',
     )
     parser.add_argument(
         '--launcher',

@@ -1,0 +1,101 @@
+"""Memory that does not suffice is one line, everything else is not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.visualization import Visualizer
+
+from rfdetr_mm.models.detectors import RFDETR
+from tests.data_factory import write_layout
+from tests.tools.test_own_data import CONFIG, ROOT, load_tool
+
+CUDA = 'CUDA out of memory. Tried to allocate 2.00 GiB.'
+MULTI_SCALE = """
+model.update(data_preprocessor=dict(batch_augments=[dict(
+    type='BatchMultiScaleResize', img_size=64, patch_size=16, num_windows=2,
+    largest_first=True)]))
+train_pipeline[3].scale = (224, 224)
+"""
+
+
+@pytest.fixture(scope='module')
+def train():
+    return load_tool('train')
+
+
+@pytest.fixture
+def run_config(train):
+    import run_config
+
+    return run_config
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        torch.cuda.OutOfMemoryError(CUDA + '\nMore about the allocator.'),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'),
+        RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x'),
+    ],
+)
+def test_exhausted_memory_is_one_line(run_config, error):
+    assert run_config.is_out_of_memory(error)
+    with pytest.raises(SystemExit) as stopped:
+        with run_config.input_errors_in_one_line():
+            raise error
+    message = str(stopped.value)
+    assert '\n' not in message and str(error).splitlines()[0] in message
+    for way_out in (
+        'train_dataloader.batch_size',
+        'optim_wrapper.accumulative_counts',
+        'tools/analysis_tools/find_batch_size.py',
+        'model.backbone.with_cp=True',
+    ):
+        assert way_out in message
+    assert (ROOT / 'tools/analysis_tools/find_batch_size.py').is_file()
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        RuntimeError('mat1 and mat2 shapes cannot be multiplied'),
+        ValueError('CUDA out of memory'),
+        KeyError('a'),
+    ],
+)
+def test_other_errors_keep_their_traceback(run_config, error):
+    assert not run_config.is_out_of_memory(error)
+    with pytest.raises(type(error)):
+        with run_config.input_errors_in_one_line():
+            raise error
+
+
+def test_multi_scale_training_stops_at_its_first_step(
+    tmp_path, train, monkeypatch
+):
+    """Batches of 224 px do not fit; that size comes first."""
+    Visualizer._instance_dict.clear()
+    DetLocalVisualizer._instance_dict.clear()
+    base = str(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py')
+    config = tmp_path / 'tiny.py'
+    config.write_text(CONFIG.format(base=base) + MULTI_SCALE)
+    root = write_layout(tmp_path / 'data', 'flat')
+    seen = []
+
+    def loss(self, batch_inputs, batch_data_samples):
+        seen.append(tuple(batch_inputs.shape[-2:]))
+        if seen[-1] == (224, 224):
+            raise torch.cuda.OutOfMemoryError(CUDA)
+        raise AssertionError('another size came first')
+
+    monkeypatch.setattr(RFDETR, 'loss', loss)
+    with pytest.raises(SystemExit, match='does not suffice: CUDA out of'):
+        train.main(
+            [str(config), '--work-dir', str(tmp_path / 'work')]
+            + ['--cfg-options', f'data_root={root}']
+        )
+    assert seen == [(224, 224)]
+    assert not list(Path(tmp_path / 'work').glob('*.pth'))
