@@ -1,0 +1,66 @@
+"""The timing of the data pipeline runs on both sides; times are not tested."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.data_factory import write_layout
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def benchmark_data(monkeypatch):
+    monkeypatch.setattr(sys, 'path', [str(ROOT / 'tools'), *sys.path])
+    path = ROOT / 'tools/analysis_tools/benchmark_data.py'
+    spec = importlib.util.spec_from_file_location('benchmark_data', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('has_upstream', [True, False])
+def test_rows(tmp_path, benchmark_data, monkeypatch, capsys, has_upstream):
+    if has_upstream:
+        pytest.importorskip('rfdetr')
+    else:
+        monkeypatch.setattr(
+            benchmark_data.importlib.util, 'find_spec', lambda name: None
+        )
+    root = write_layout(tmp_path / 'data', 'flat')
+    medians = benchmark_data.main(
+        [str(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py')]
+        + ['--workers', '0', '--passes', '1', '--batch-size', '2']
+        + ['--cfg-options', f'data_root={root}']
+        + ['train_dataloader.dataset.pipeline.3.scale=(96,96)']
+    )
+    names = [name.partition(', ')[2].split(',')[0] for name in medians]
+    assert names == ['ours', 'ours'] + ['rfdetr'] * has_upstream
+    assert min(medians.values()) > 0
+    table = capsys.readouterr().out
+    assert '96 x 96 px, batches of 2' in table
+    assert all(name in table for name in medians)
+
+
+def test_both_sides_get_the_same_images_and_boxes(tmp_path, benchmark_data):
+    pytest.importorskip('rfdetr')
+    from mmengine.registry import DefaultScope
+
+    root = write_layout(tmp_path / 'data', 'flat')
+    args = benchmark_data.parse_args(
+        [str(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py')]
+        + ['--cfg-options', f'data_root={root}']
+        + ['train_dataloader.dataset.pipeline.3.scale=(96,96)']
+    )
+    cfg = benchmark_data.read_config(args)
+    benchmark_data.resolve_own_data(cfg)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        ours = benchmark_data.our_loader(cfg, 3, 0)
+        theirs = benchmark_data.upstream_loader(cfg, 3, 0)
+    (batch,) = ours
+    assert [img.shape for img in batch['inputs']] == [(3, 96, 96)] * 3
+    ((images, targets),) = theirs
+    assert images.tensors.shape == (3, 3, 96, 96)
+    assert len(ours.dataset) == len(theirs.dataset) == 3
