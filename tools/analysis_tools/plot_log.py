@@ -1,7 +1,8 @@
 """Plot a training run: ``python tools/analysis_tools/plot_log.py WORK_DIR``.
 
-Above the loss over the iterations, each recorded value and a running mean,
-below the average precision over the epochs.
+From top to bottom: the loss over the iterations, each recorded value and a
+running mean; the learning rates over the iterations; the average precision
+over the epochs. A run that was stopped and resumed is one curve.
 """
 
 import argparse
@@ -19,6 +20,12 @@ AP_KEYS = {
     'coco/bbox_mAP': 'AP',
     'coco/bbox_mAP_50': 'AP50',
     'coco/segm_mAP': 'mask AP',
+    'plain/coco/bbox_mAP': 'AP without averaging',
+}
+# What mmengine logs if there are several parameter groups.
+RATE_LABELS = {
+    'base_lr': 'base_lr: neck and head',
+    'lr': 'lr: first group, with layer decay the lowest of the backbone',
 }
 Records = list[dict[str, Any]]
 
@@ -27,8 +34,9 @@ def read_records(work_dir: Path) -> tuple[Records, Records]:
     """Read what mmengine logged into a work dir, over all resumed parts.
 
     Each start of a run has its own ``scalars.json``. A part replaces what an
-    earlier one recorded from the same iteration on: a resumed run continues
-    the curve, and one that starts anew replaces it.
+    earlier one recorded from the same point on: a resumed run continues the
+    curve, and one that starts anew replaces it. Evaluations outside of a
+    training are left out.
 
     Args:
         work_dir: Folder of the run, with ``TIMESTAMP/vis_data/scalars.json``.
@@ -44,11 +52,20 @@ def read_records(work_dir: Path) -> tuple[Records, Records]:
     train: Records = []
     val: Records = []
     for log in logs:
-        records = [json.loads(line) for line in log.read_text().splitlines()]
+        records = _read_lines(log)
         new_train = [record for record in records if 'loss' in record]
-        new_val = [record for record in records if AP_KEYS.keys() & record]
-        train = _continue(train, new_train)
-        val = _continue(val, new_val) if new_train else val
+        new_val = [
+            record
+            for record in records
+            if AP_KEYS.keys() & record and record['step'] > 0
+        ]
+        if new_train:
+            # In its first epoch e, a run has e - 1 epochs behind it.
+            first_epoch = new_train[0].get('epoch', new_train[0]['step'])
+            train = _continue(train, new_train, new_train[0]['step'])
+            val = _continue(val, [], first_epoch)
+        if new_val:
+            val = _continue(val, new_val, new_val[0]['step'])
     if not train:
         found = f'{len(logs)} logs without a loss' if logs else 'none'
         raise ValueError(
@@ -59,10 +76,20 @@ def read_records(work_dir: Path) -> tuple[Records, Records]:
     return train, val
 
 
-def _continue(old: Records, new: Records) -> Records:
-    if not new:
-        return old
-    return [r for r in old if r['step'] < new[0]['step']] + new
+def _read_lines(log: Path) -> Records:
+    """Records of a file whose last line a killed run may have cut."""
+    lines = log.read_text().splitlines()
+    records = [json.loads(line) for line in lines[:-1]]
+    for last in lines[-1:]:
+        try:
+            records.append(json.loads(last))
+        except json.JSONDecodeError:
+            pass
+    return records
+
+
+def _continue(old: Records, new: Records, start: int) -> Records:
+    return [record for record in old if record['step'] < start] + new
 
 
 def running_mean(values: Sequence[float], width: int) -> list[float]:
@@ -75,55 +102,83 @@ def running_mean(values: Sequence[float], width: int) -> list[float]:
 
 
 def plot(train: Records, val: Records, title: str) -> plt.Figure:
-    """Draw the loss above and the average precision below.
+    """Draw loss, learning rates and average precision below each other.
 
     Args:
-        train: Records with ``step`` in iterations and ``loss``.
+        train: Records with ``step`` in iterations, ``loss`` and learning
+            rates, whose names end with ``lr``.
         val: Records with ``step`` in epochs and metrics from 0 to 1.
         title: Heading of the figure.
 
     Returns:
-        The figure; without validation records it has the loss only.
+        The figure; a part without records is left out.
     """
+    draws = [_plot_loss]
+    if any(_rate_names(record) for record in train):
+        draws.append(_plot_rates)
+    if val:
+        draws.append(_plot_ap)
     figure, axes = plt.subplots(
-        2 if val else 1, figsize=(8, 7 if val else 4), squeeze=False
+        len(draws),
+        figsize=(8, 1 + 3 * len(draws)),
+        squeeze=False,
+        layout='constrained',
     )
-    loss_axis = axes[0, 0]
+    for draw, axis in zip(draws, axes.flat):
+        draw(axis, val if draw is _plot_ap else train)
+        axis.legend()
+        axis.grid(alpha=0.3)
+    figure.suptitle(title)
+    return figure
+
+
+def _plot_loss(axis: plt.Axes, train: Records) -> None:
     steps = [record['step'] for record in train]
     losses = [record['loss'] for record in train]
     width = max(2, len(losses) // 20)
-    loss_axis.plot(steps, losses, alpha=0.35, label='as logged')
-    loss_axis.plot(
+    axis.plot(steps, losses, alpha=0.35, label='as logged')
+    axis.plot(
         steps, running_mean(losses, width), label=f'mean of the last {width}'
     )
-    loss_axis.set(xlabel='iteration', ylabel='training loss', title=title)
-    loss_axis.legend()
-    if val:
-        ap_axis = axes[1, 0]
-        for key, label in AP_KEYS.items():
-            points = [(r['step'], 100 * r[key]) for r in val if key in r]
-            if points:
-                best = max(points, key=lambda point: point[1])
-                ap_axis.plot(
-                    *zip(*points),
-                    marker='.',
-                    label=f'{label}, best {best[1]:.1f} at epoch {best[0]}',
-                )
-        ap_axis.set(
-            xlabel='epoch', ylabel='average precision in points (0 to 100)'
-        )
-        ap_axis.set_ylim(bottom=0)
-        ap_axis.xaxis.get_major_locator().set_params(integer=True)
-        ap_axis.legend()
-    for axis in axes.flat:
-        axis.grid(alpha=0.3)
-    figure.tight_layout()
-    return figure
+    axis.set(xlabel='iteration', ylabel='training loss')
+
+
+def _plot_rates(axis: plt.Axes, train: Records) -> None:
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for record in train:
+        for name in _rate_names(record):
+            curves.setdefault(name, []).append((record['step'], record[name]))
+    labels = RATE_LABELS if 'base_lr' in curves else {}
+    for name, points in curves.items():
+        axis.plot(*zip(*points), label=labels.get(name, name))
+    axis.set(xlabel='iteration', ylabel='learning rate')
+    axis.set_yscale('log', nonpositive='mask')
+
+
+def _rate_names(record: dict[str, Any]) -> list[str]:
+    return [name for name in record if name.endswith('lr')]
+
+
+def _plot_ap(axis: plt.Axes, val: Records) -> None:
+    for key, label in AP_KEYS.items():
+        points = [(r['step'], 100 * r[key]) for r in val if key in r]
+        if points:
+            best = max(points, key=lambda point: point[1])
+            axis.plot(
+                *zip(*points),
+                marker='.',
+                label=f'{label}, best {best[1]:.1f} at epoch {best[0]}',
+            )
+    axis.set(xlabel='epoch', ylabel='average precision\nin points (0 to 100)')
+    axis.set_ylim(bottom=0)
+    axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Plot the run in a work dir and return the path of the picture."""
-    parser = argparse.ArgumentParser(description='Plot loss and AP of a run')
+    parser = argparse.ArgumentParser(
+        description='Plot loss, learning rates and AP of a run'
+    )
     parser.add_argument('work_dir', type=Path, help='folder of the run')
     parser.add_argument(
         '--out', type=Path, help='picture file (default: WORK_DIR/log.png)'
@@ -137,7 +192,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     title = f'{args.work_dir.resolve().name}: {len(train)} records'
     plot(train, val, title).savefig(out, dpi=120)
-    print(f'Plotted {len(train)} loss and {len(val)} AP records into {out}')
+    counts = f'{len(train)} training and {len(val)} AP records'
+    print(f'Plotted {counts} into {out}')
     return out
 
 

@@ -37,26 +37,77 @@ def test_a_resumed_part_replaces_what_it_repeats(tmp_path, plot_log):
     assert [record[ap] for record in val] == [0.1, 0.2]
 
 
+def test_validations_follow_the_training(tmp_path, plot_log):
+    """A run is resumed in epoch 3 twice, once only to validate."""
+    ap = 'coco/bbox_mAP'
+    epochs = [dict(loss=1.0, step=10 * e, epoch=e) for e in (1, 2, 3)]
+    old = [{ap: 0.1, 'step': 1}, {ap: 0.2, 'step': 2}, {ap: 0.3, 'step': 3}]
+    write_log(tmp_path, '20260101_1', epochs + old)
+    # Resumed behind epoch 2: validates that again, then trains.
+    write_log(tmp_path, '20260101_2', [{ap: 0.25, 'step': 2}] + epochs[2:])
+    write_log(tmp_path, '20260101_3', [{ap: 0.4, 'step': 3}])
+    train, val = plot_log.read_records(tmp_path)
+    assert [record['step'] for record in train] == [10, 20, 30]
+    assert [record[ap] for record in val] == [0.1, 0.25, 0.4]
+    # A run that starts anew has no AP yet.
+    write_log(tmp_path, '20260101_4', epochs[:1])
+    assert plot_log.read_records(tmp_path) == (epochs[:1], [])
+
+
+def test_a_line_cut_by_a_kill_is_left_out(tmp_path, plot_log):
+    write_log(tmp_path, '20260101_1', part(1, 4, 0))
+    log = next(tmp_path.rglob('scalars.json'))
+    log.write_text(log.read_text()[:-5])
+    train, _ = plot_log.read_records(tmp_path)
+    assert [record['step'] for record in train] == [1, 2]
+    log.write_text('{"loss": 1\n' + log.read_text())  # no cut: damaged
+    with pytest.raises(json.JSONDecodeError):
+        plot_log.read_records(tmp_path)
+
+
 def test_running_mean(plot_log):
     assert plot_log.running_mean([4.0, 2.0, 6.0], 2) == [4.0, 3.0, 4.0]
 
 
+def labels(axis) -> list[str]:
+    return [text.get_text() for text in axis.get_legend().get_texts()]
+
+
 def test_picture_says_what_it_shows(tmp_path, plot_log):
     train = part(1, 60, 5)
+    for record in train:
+        record.update(base_lr=1e-4, lr=2e-6)
     val = [
-        {'coco/bbox_mAP': 0.123, 'step': 1},
-        {'coco/bbox_mAP': 0.1, 'step': 2},
+        {'coco/bbox_mAP': 0.123, 'plain/coco/bbox_mAP': 0.1, 'step': 1},
+        {'coco/bbox_mAP': 0.1, 'plain/coco/bbox_mAP': 0.2, 'step': 2},
     ]
     figure = plot_log.plot(train, val, 'my run')
-    loss_axis, ap_axis = figure.axes
-    assert loss_axis.get_title() == 'my run'
-    assert loss_axis.get_xlabel() == 'iteration'
+    loss_axis, lr_axis, ap_axis = figure.axes
+    assert figure.get_suptitle() == 'my run'
+    assert loss_axis.get_xlabel() == lr_axis.get_xlabel() == 'iteration'
+    assert labels(loss_axis) == ['as logged', 'mean of the last 2']
+    assert labels(lr_axis) == [
+        'lr: first group, with layer decay the lowest of the backbone',
+        'base_lr: neck and head',
+    ]
+    rates = [line.get_ydata()[0] for line in lr_axis.get_lines()]
+    assert rates == [2e-6, 1e-4] and lr_axis.get_yscale() == 'log'
     assert 'points' in ap_axis.get_ylabel()
-    legend = [text.get_text() for text in loss_axis.get_legend().get_texts()]
-    assert legend == ['as logged', 'mean of the last 2']
-    assert ap_axis.get_legend().get_texts()[0].get_text() == (
-        'AP, best 12.3 at epoch 1'
-    )
+    assert labels(ap_axis) == [
+        'AP, best 12.3 at epoch 1',
+        'AP without averaging, best 20.0 at epoch 2',
+    ]
+
+
+def test_logs_of_other_configs(plot_log):
+    """One parameter group, no rate, no validation."""
+    train = part(1, 4, 0)
+    _, lr_axis = plot_log.plot(train, [], 'a').axes
+    assert labels(lr_axis) == ['lr']
+    for record in train:
+        del record['lr']
+    (loss_axis,) = plot_log.plot(train, [], 'a').axes
+    assert loss_axis.get_ylabel() == 'training loss'
 
 
 def test_a_picture_is_written(tmp_path, plot_log):
