@@ -123,6 +123,9 @@ setup(
         'deploy': ['onnx>=1.16', 'onnxruntime>=1.18', 'aenum'],
         # torchao 0.18 breaks on torch 2.9.
         'tflite': ['litert-torch==0.10.0', 'torchao==0.17.0'],
+        # What configs/_base_/visualizers log to. MLflow's small client writes
+        # to a server; files and SQLite want variables or the whole mlflow.
+        'loggers': ['tensorboard', 'wandb', 'mlflow-skinny'],
         'test': TEST,
         'dev': [*TEST, 'ruff>=0.14', 'interrogate>=1.7'],
     },
