@@ -131,3 +131,40 @@ def test_the_seed_is_the_checkpoints(tmp_path):
     batches = [r.train_dataloader.batch_sampler for r in (first, second)]
     assert batches[0].seed == batches[1].seed
     assert batches[0].sampler.seed == batches[1].sampler.seed
+
+
+class Eta(Hook):
+    """Notes what the log's ETA is, and what it has to be."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.times, self.etas = [], []
+
+    def after_train_iter(self, runner, batch_idx, data_batch, outputs):
+        times = runner.message_hub.get_scalar('train/time')
+        self.times.append(times.current())
+        left = runner.max_iters - runner.iter - 1
+        mean = sum(self.times) / len(self.times)
+        self.etas.append(
+            (left, runner.message_hub.get_info('eta'), mean * left)
+        )
+
+
+def test_eta_counts_what_is_left_of_a_resumed_run(tmp_path):
+    """Two of four epochs, the second left in the middle by an error."""
+
+    class Stop(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch, outputs):
+            if runner.iter == 7:
+                raise KeyboardInterrupt
+
+    by_iter = dict(hook=dict(by_epoch=False, interval=2))
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, custom=[Stop()], **by_iter).train()
+    eta = Eta()
+    build(tmp_path, resume=True, custom=[eta], **by_iter).train()
+    # 5 batches in an epoch; iteration 6 was saved.
+    assert [left for left, *_ in eta.etas] == list(range(13, -1, -1))
+    for _, found, expected in eta.etas:
+        assert found == pytest.approx(expected)
