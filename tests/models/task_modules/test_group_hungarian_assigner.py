@@ -1,6 +1,6 @@
 """GroupHungarianAssigner: mmdet's assigner per group, brute force, errors."""
 
-from itertools import permutations
+from itertools import accumulate, permutations
 
 import pytest
 import torch
@@ -270,3 +270,28 @@ def test_missing_costs_are_explained():
             GroupHungarianAssigner(nothing)
     with pytest.raises(TypeError, match='got str'):
         GroupHungarianAssigner('BBoxL1Cost')
+
+
+def peak_bytes(num_preds, num_gts):
+    """Most memory that torch held at once while matching."""
+    preds, gts = random_instances(num_preds, num_gts)
+    assigner = GroupHungarianAssigner(MATCH_COSTS, num_groups=13)
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        assigner.assign(preds, gts, IMG_META)
+    events = profile.profiler.kineto_results.events()
+    changes = [e.nbytes() for e in events if e.name() == '[memory]']
+    assert changes
+    return max(accumulate(changes))
+
+
+@pytest.mark.parametrize('num_gts', [30, 300])
+def test_memory_is_bounded(num_gts):
+    """About 20 cost matrices, as the docstring says: 90 MB for 300 objects.
+
+    One image is matched at a time, so this is the peak of a batch as well.
+    """
+    num_preds = 13 * 300
+    matrices = peak_bytes(num_preds, num_gts) / (4 * num_preds * num_gts)
+    assert 10 < matrices < 20
