@@ -25,6 +25,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 import rfdetr_mm  # noqa: E402, F401  registers models, hooks and loaders
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
+from rfdetr_mm.engine import join_cpu_processes  # noqa: E402
 from rfdetr_mm.errors import InputError  # noqa: E402
 
 _SPACES_WITHIN = re.compile(r'(?<=[^\s,()\[\]]) +(?=[^\s,()\[\]])')
@@ -180,12 +181,15 @@ def build_runner(cfg: Config) -> Runner:
     """Build the Runner, or the one named by ``runner_type``.
 
     A config that leaves its data set open is filled in before, and what was
-    found is logged.
+    found is logged. The processes of a distributed job without a GPU are
+    joined.
 
     Raises:
-        InputError: If the user's data set cannot be used.
+        InputError: If the user's data set cannot be used, or there is no
+            launcher where one is named.
     """
     found = resolve_own_data(cfg)
+    join_cpu_processes(cfg)
     setup_cache_size_limit_of_dynamo()
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)

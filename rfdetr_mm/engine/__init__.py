@@ -4,6 +4,7 @@ Importing this package registers the checkpoint loaders with mmengine.
 """
 
 from .checkpoint_loaders import register_checkpoint_loaders
+from .cpu_processes import join_cpu_processes
 from .ema import WarmupEMA
 from .hooks import (
     ClassRowsHook,
@@ -31,5 +32,6 @@ __all__ = [
     'WarmupCosineLR',
     'WarmupEMA',
     'WarmupStepLR',
+    'join_cpu_processes',
     'register_checkpoint_loaders',
 ]
