@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import uuid
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
@@ -24,16 +26,16 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-import rfdetr_mm  # noqa: F401  (registers)
+from rfdetr_mm.engine import join_cpu_processes
 
 NUM_IMAGES = 10
 
 
 class Net(BaseModel):
-    def __init__(self):
+    def __init__(self, norm=nn.BatchNorm1d):
         super().__init__()
         self.first = nn.Linear(4, 6)
-        self.norm = nn.BatchNorm1d(6)
+        self.norm = norm(6)
         self.dropout = nn.Dropout(0.3)
         self.last = nn.Linear(6, 1)
 
@@ -84,8 +86,12 @@ def build(work_dir, resume=False, **options):
         resume: As Runner's.
         **options: ``hook``, ``train``, ``loader``, ``optim`` and ``val``
             are merged into the configs of that part; ``custom`` are further
-            hooks, ``seed`` is the seed (None: one by chance).
+            hooks, ``seed`` is the seed (None: one by chance). ``ranks`` is
+            the number of processes, each with its own random numbers.
     """
+    ranks = options.get('ranks', 1)
+    cfg = Config(dict(launcher='pytorch' if ranks > 1 else 'none'))
+    join_cpu_processes(cfg)
     loader = dict(batch_size=2, num_workers=0)
     loader.update(options.get('loader', {}))
     data = dict(type=Numbers, serialize_data=False)
@@ -101,7 +107,8 @@ def build(work_dir, resume=False, **options):
     if options.get('seed', 7) is not None:
         torch.manual_seed(0)
     return Runner(
-        model=Net(),
+        # Buffers of batch norms differ between processes; RF-DETR has none.
+        model=Net(nn.LayerNorm) if ranks > 1 else Net(),
         work_dir=str(work_dir),
         train_dataloader=dict(
             loader,
@@ -131,11 +138,12 @@ def build(work_dir, resume=False, **options):
         ),
         custom_hooks=[ema, *options.get('custom', [])],
         resume=resume,
-        randomness=dict(seed=options.get('seed', 7)),
+        randomness=dict(seed=options.get('seed', 7), diff_rank_seed=ranks > 1),
         default_scope='mmdet',
         experiment_name=f'small_{uuid.uuid4()}',
         log_level='ERROR',
-        cfg=dict(),
+        launcher=cfg.launcher,
+        cfg=cfg,
     )
 
 
@@ -222,21 +230,45 @@ class Killer:
 
 
 def forked(work_dir, moment, resume, options):
-    """Train in a process of its own; (exit status, moments passed)."""
+    """Train in processes of their own; (exit status, moments passed).
+
+    One of them ends itself at the moment, then the others are killed.
+    """
     log = Path(work_dir, 'moments.json')
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            killer = Killer(moment)
-            killer.install()
-            build(work_dir, resume, **options).train()
-            log.write_text(json.dumps(killer.passed))
-            status = 0
-        finally:
-            os._exit(status)
-    _, code = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(code), log
+    ranks = options.get('ranks', 1)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = server.getsockname()[1]
+    children = set()
+    for rank in range(ranks):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.environ.update(
+                    RANK=str(rank),
+                    LOCAL_RANK=str(rank),
+                    WORLD_SIZE=str(ranks),
+                    MASTER_ADDR='127.0.0.1',
+                    MASTER_PORT=str(port),
+                )
+                killer = Killer(moment if rank == moment % ranks else 0)
+                killer.install()
+                build(work_dir, resume, **options).train()
+                if rank == 0:
+                    log.write_text(json.dumps(killer.passed))
+                status = 0
+            finally:
+                os._exit(status)
+        children.add(child)
+    worst = 0
+    while children:
+        child, code = os.wait()
+        children.discard(child)
+        if code:
+            worst = worst or os.waitstatus_to_exitcode(code)
+            for other in children:
+                os.kill(other, signal.SIGKILL)
+    return worst, log
 
 
 def main():
@@ -244,8 +276,9 @@ def main():
 
     The JSON object on the command line has ``every`` (each which moment is
     tried), ``kills`` (how often a run is killed before it may end) and the
-    options of :func:`build`. Prints a JSON object: the number of moments,
-    and the moments whose results differ.
+    options of :func:`build`, among them ``ranks``. Prints a JSON object: how
+    many moments were tried, how many of these runs were killed, and the
+    moments whose results differ.
     """
     options = json.loads(sys.argv[1])
     every, kills = options.pop('every'), options.pop('kills', 1)
@@ -257,12 +290,12 @@ def main():
         assert status == 0, status
         moments = json.loads(log.read_text())
         expected = result(calm)
-        tried, different = 0, []
+        tried, killed, different = 0, 0, []
         for moment in range(1, len(moments) + 1, every):
             work_dir = Path(folder, f'killed_{moment}')
             work_dir.mkdir()
             for _ in range(kills):
-                forked(work_dir, moment, True, options)
+                killed += forked(work_dir, moment, True, options)[0] != 0
             status, _ = forked(work_dir, 0, True, options)
             tried += 1
             found = result(work_dir) if status == 0 else {}
@@ -273,7 +306,7 @@ def main():
             ]
             if wrong:
                 different.append([moment, moments[moment - 1], wrong])
-    print(json.dumps(dict(tried=tried, different=different)))
+    print(json.dumps(dict(tried=tried, killed=killed, different=different)))
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mmdet.registry import LOOPS
+from mmengine.dist import broadcast_object_list
 from mmengine.hooks import EMAHook
 from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 
@@ -46,6 +47,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             window = optim.get('accumulative_counts', 1)
         else:
             window = getattr(optim, '_accumulative_counts', 1)
+        # One seed for all processes, also with randomness.diff_rank_seed: the
+        # rank is a part of every draw's address.
+        seed = [runner.seed]
+        broadcast_object_list(seed)
         dataloader = dict(dataloader)
         dataloader['dataset'] = dict(
             type='SeededDataset', dataset=dataloader['dataset']
@@ -54,7 +59,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             type='SeededBatchSampler',
             window=window,
             drop_last=dataloader.pop('drop_last', False),
-            seed=runner.seed,
+            seed=seed[0],
             batch_sampler=dataloader.get('batch_sampler'),
         )
         super().__init__(runner, dataloader, **kwargs)
