@@ -6,9 +6,12 @@ that lies beside it and not another one that happens to be installed.
 
 import argparse
 import contextlib
+import errno
+import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +31,8 @@ from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 from rfdetr_mm.engine import join_cpu_processes  # noqa: E402
 from rfdetr_mm.errors import InputError  # noqa: E402
 
+# No room, no quota left, no writing on this disk.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _SPACES_WITHIN = re.compile(r'(?<=[^\s,()\[\]]) +(?=[^\s,()\[\]])')
 
 
@@ -40,8 +45,19 @@ def stop(message: str) -> NoReturn:
 def input_errors_in_one_line() -> Iterator[None]:
     """Stop with one line at what options can cure; leave other errors alone.
 
-    That is an InputError, and memory that does not suffice.
+    That is an InputError, memory that does not suffice, and a full or
+    read-only disk, also when a log file meets it, where Python would print a
+    traceback at every line and go on.
     """
+    default = logging.Handler.handleError
+
+    def handle_error(handler: logging.Handler, record: Any) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise error
+        default(handler, record)
+
+    logging.Handler.handleError = handle_error
     try:
         yield
     except InputError as error:
@@ -60,6 +76,15 @@ def input_errors_in_one_line() -> Iterator[None]:
             'ways: model.backbone.with_cp=True, mixed precision by --amp, a '
             'smaller image size.'
         )
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        stop(
+            f'{error}. Make room or choose another --work-dir; a training '
+            'goes on from its last checkpoint with --resume'
+        )
+    finally:
+        logging.Handler.handleError = default
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -177,6 +202,19 @@ def check_checkpoint(location: str | None, given_by: str) -> None:
     )
 
 
+def _check_work_dir(work_dir: str) -> None:
+    """Complain now about a folder that nothing can be written to."""
+    try:
+        Path(work_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir, buffering=0) as file:
+            file.write(b'x')
+    except OSError as error:
+        raise InputError(
+            f'nothing can be written to the work dir {work_dir} '
+            f'({error.strerror}); choose another one by --work-dir'
+        ) from error
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner, or the one named by ``runner_type``.
 
@@ -185,10 +223,11 @@ def build_runner(cfg: Config) -> Runner:
     joined.
 
     Raises:
-        InputError: If the user's data set cannot be used, or there is no
-            launcher where one is named.
+        InputError: If the user's data set or the work dir cannot be used, or
+            there is no launcher where one is named.
     """
     found = resolve_own_data(cfg)
+    _check_work_dir(cfg.work_dir)
     join_cpu_processes(cfg)
     setup_cache_size_limit_of_dynamo()
     if 'runner_type' in cfg:

@@ -12,6 +12,8 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.runner import Runner
 
+from rfdetr_mm.errors import InputError
+
 from ..atomic_backend import TEMPORARY_SUFFIX
 from ..loops import ResumableTrainLoop
 from ..random_state import random_state, set_random_state
@@ -57,7 +59,7 @@ class SafeCheckpointHook(CheckpointHook):
             runner: The runner; its ``load_from`` is set.
 
         Raises:
-            RuntimeError: If there are checkpoints and none is complete.
+            InputError: If there are checkpoints and none is complete.
         """
         folder = self._folder(runner)
         if self.backend_args is None and folder is not None:
@@ -218,7 +220,7 @@ class SafeCheckpointHook(CheckpointHook):
                 number = shutil.disk_usage(self.out_dir).free
                 free = f' {number / 2**20:.0f} MiB are free there.'
             last = self.last_ckpt or 'none'
-            raise RuntimeError(
+            raise InputError(
                 f'{name} could not be written to {self.out_dir}: {error}.'
                 f'{free} The last complete checkpoint of this run is '
                 f'{last}. Make room or choose another work dir, then start '
@@ -319,7 +321,7 @@ def _latest_complete(
             return path
         incomplete.append(path)
     if incomplete:
-        raise RuntimeError(
+        raise InputError(
             f'There is nothing to resume from in {folder}: '
             f'{", ".join(map(str, incomplete))} was not written to its end. '
             'Remove it to start the training anew, or name another '

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from rfdetr_mm.errors import InputError
 from tests.small_run import build, result, same
 
 ROOT = Path(__file__).parents[3]
@@ -53,6 +54,16 @@ def killed_and_resumed(**options):
             hook=dict(by_epoch=False, interval=2),
             optim=dict(accumulative_counts=2),
         ),
+        dict(every=37, ranks=2, loader=WORKERS),
+        pytest.param(
+            dict(
+                every=4,
+                ranks=2,
+                hook=dict(by_epoch=False, interval=2),
+                optim=dict(accumulative_counts=2),
+            ),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(dict(every=1), marks=pytest.mark.slow),
         pytest.param(
             dict(every=1, custom=[WAITING], **BOTH), marks=pytest.mark.slow
@@ -76,6 +87,7 @@ def killed_and_resumed(**options):
 def test_killed_at_any_moment(options):
     report = killed_and_resumed(**options)
     assert report['tried'] > 3
+    assert report['killed'] > report['tried'] / 2
     assert report['different'] == []
 
 
@@ -136,7 +148,7 @@ def test_a_lost_pointer_does_not_matter(finished, caplog, pointer):
 def test_nothing_complete_is_an_error(finished, caplog):
     for path in finished.glob('epoch_*'):
         cut(path)
-    with pytest.raises(RuntimeError, match='nothing to resume from.*epoch_4'):
+    with pytest.raises(InputError, match='nothing to resume from.*epoch_4'):
         resume(finished, caplog)
     assert names(finished) == ['epoch_2.pth', 'epoch_3.pth', 'epoch_4.pth']
 
@@ -167,7 +179,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, 'fsync', fsync)
     with pytest.raises(
-        RuntimeError,
+        InputError,
         match=r'epoch_2\.pth.*No space left.*MiB.*epoch_1\.pth.*--resume',
     ):
         build(tmp_path).train()
