@@ -15,6 +15,7 @@ from .hooks import (
 from .loops import ResumableTrainLoop, TwoWeightsValLoop
 from .optim_wrapper_constructor import RFDETROptimWrapperConstructor
 from .seeded_data import SeededBatchSampler, SeededDataset
+from .sharded_runner import ShardedRunner
 from .warmup_lr import WarmupCosineLR, WarmupStepLR
 
 register_checkpoint_loaders()
@@ -28,6 +29,7 @@ __all__ = [
     'SafeCheckpointHook',
     'SeededBatchSampler',
     'SeededDataset',
+    'ShardedRunner',
     'TwoWeightsValLoop',
     'WarmupCosineLR',
     'WarmupEMA',
