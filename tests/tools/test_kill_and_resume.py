@@ -88,8 +88,12 @@ def finish(folder, work_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('more', 'num_iters'), [('', 9), (MORE, 12)])
-def test_killed_from_outside(tmp_path, more, num_iters):
+@pytest.mark.parametrize(
+    ('more', 'num_iters', 'waits'),
+    [('', 9, (0.0, 0.15, 0.4)), (MORE, 12, (0.1,))],
+    ids=['plain', 'more'],
+)
+def test_killed_from_outside(tmp_path, more, num_iters, waits):
     data_root = write_coco(tmp_path / 'data', SIZES, empty=(2,))
     (tmp_path / 'tiny.py').write_text(
         CONFIG.format(
@@ -104,7 +108,7 @@ def test_killed_from_outside(tmp_path, more, num_iters):
     expected = finish(tmp_path, 'calm')
     assert expected['position'][1] == num_iters
     work_dir = tmp_path / 'killed'
-    for wait in (0.0, 0.15, 0.4):
+    for wait in waits:
         process = start(tmp_path, 'killed')
         before = {p.name for p in work_dir.glob('iter_*')}
         while {p.name for p in work_dir.glob('iter_*')} <= before:
