@@ -1,8 +1,9 @@
 """The real model in two processes on a CPU, and in one for comparison.
 
-``python tests/two_ranks.py FOLDER`` runs what tests/tools/test_distributed.py
-looks at and writes it to FOLDER/report.pth. A program of its own, because it
-forks: a process that has trained already cannot.
+``python tests/two_ranks.py FOLDER quick|training`` runs what
+tests/tools/test_distributed.py looks at and writes it to FOLDER/report.pth. A
+program of its own, because it forks: a process that has trained already
+cannot.
 """
 
 import hashlib
@@ -351,12 +352,10 @@ def write_configs(folder):
     return tiny, oracle, weights
 
 
-def main():
-    register_all_modules(init_default_scope=True)
-    torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
+def quick(folder):
+    """Gradients, samplers and evaluation."""
     tiny, oracle, weights = write_configs(folder)
-    report = dict(
+    return dict(
         one={
             name: in_ranks(1, folder, gradients, tiny, objects)[0]
             for name, objects in OBJECTS.items()
@@ -369,24 +368,34 @@ def main():
             2, folder, gradients, tiny, OBJECTS['uneven'], False
         ),
         parts=in_ranks(2, folder, parts),
-        trained=in_ranks(2, folder, train, tiny, folder / 'trained'),
-        in_shards=in_ranks(
-            2,
-            folder,
-            train_in_shards,
-            tiny,
-            folder / 'in_shards',
-            folder / 'trained/epoch_1.pth',
-        ),
-        checkpoints=[
-            torch.load(folder / name / 'epoch_2.pth', weights_only=False)
-            for name in ('trained', 'in_shards')
-        ],
         tested=[
             in_ranks(n, folder, evaluate, oracle, weights, folder / f'on_{n}')
             for n in (1, 2)
         ],
     )
+
+
+def training(folder):
+    """Training, without shards and with them from its first checkpoint on."""
+    tiny, _, _ = write_configs(folder)
+    first = folder / 'trained/epoch_1.pth'
+    return dict(
+        trained=in_ranks(2, folder, train, tiny, folder / 'trained'),
+        in_shards=in_ranks(
+            2, folder, train_in_shards, tiny, folder / 'in_shards', first
+        ),
+        checkpoints=[
+            torch.load(folder / name / 'epoch_2.pth', weights_only=False)
+            for name in ('trained', 'in_shards')
+        ],
+    )
+
+
+def main():
+    register_all_modules(init_default_scope=True)
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    report = dict(quick=quick, training=training)[sys.argv[2]](folder)
     torch.save(report, folder / 'report.pth')
 
 

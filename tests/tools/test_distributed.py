@@ -16,10 +16,20 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope='module')
 def report(tmp_path_factory):
+    """Gradients, samplers and evaluation."""
+    return run(tmp_path_factory.mktemp('quick'), 'quick')
+
+
+@pytest.fixture(scope='module')
+def training(tmp_path_factory):
+    """Training with and without shards."""
+    return run(tmp_path_factory.mktemp('training'), 'training')
+
+
+def run(folder, part):
     """What tests/two_ranks.py has found."""
-    folder = tmp_path_factory.mktemp('two_ranks')
     done = subprocess.run(
-        [sys.executable, 'tests/two_ranks.py', str(folder)],
+        [sys.executable, 'tests/two_ranks.py', str(folder), part],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -89,8 +99,9 @@ def test_processes_share_the_images(report, sampler):
     assert first[0] != first[1]
 
 
-def test_processes_stay_together_in_training(report):
-    first, second = report['trained']
+@pytest.mark.slow
+def test_processes_stay_together_in_training(training):
+    first, second = training['trained']
     assert first['wrapper'] == 'MMDistributedDataParallel'
     assert first['weights'] == second['weights']
     assert first['average'] == second['average'] != first['weights']
@@ -101,8 +112,9 @@ def test_processes_stay_together_in_training(report):
         assert set(seen) == set(range(1, 8)) and len(seen) == 8
 
 
-def test_shards_are_parts_of_the_same_training(report):
-    whole, shards = report['trained'], report['in_shards']
+@pytest.mark.slow
+def test_shards_are_parts_of_the_same_training(training):
+    whole, shards = training['trained'], training['in_shards']
     for name, numbers in enumerate(('weights', 'averages', 'states')):
         held = [found['numbers'][name] for found in shards]
         assert sum(held) == whole[0]['numbers'][name], numbers
@@ -116,16 +128,20 @@ def test_shards_are_parts_of_the_same_training(report):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['state_dict', 'ema_state_dict'])
-def test_checkpoints_of_shards_are_whole(report, name):
-    whole, shards = (content[name] for content in report['checkpoints'])
+def test_checkpoints_of_shards_are_whole(training, name):
+    whole, shards = (content[name] for content in training['checkpoints'])
     assert whole.keys() == shards.keys()
     # Two steps in float32, summed in another order.
     torch.testing.assert_close(dict(shards), dict(whole), rtol=1e-5, atol=1e-6)
 
 
-def test_optimizer_states_of_shards_are_whole(report):
-    whole, shards = (content['optimizer'] for content in report['checkpoints'])
+@pytest.mark.slow
+def test_optimizer_states_of_shards_are_whole(training):
+    whole, shards = (
+        content['optimizer'] for content in training['checkpoints']
+    )
     assert whole['param_groups'] == shards['param_groups']
     torch.testing.assert_close(
         shards['state'], whole['state'], rtol=1e-4, atol=1e-7

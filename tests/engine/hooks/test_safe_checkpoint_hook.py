@@ -57,7 +57,7 @@ def killed_and_resumed(**options):
         dict(every=37, ranks=2, loader=WORKERS),
         pytest.param(
             dict(
-                every=4,
+                every=3,  # odd: each process is killed in turn
                 ranks=2,
                 hook=dict(by_epoch=False, interval=2),
                 optim=dict(accumulative_counts=2),
@@ -87,7 +87,8 @@ def killed_and_resumed(**options):
 def test_killed_at_any_moment(options):
     report = killed_and_resumed(**options)
     assert report['tried'] > 3
-    assert report['killed'] > report['tried'] / 2
+    # A moment may lie beyond the last one of the second process.
+    assert report['killed'] > report['tried'] / 3
     assert report['different'] == []
 
 
