@@ -23,10 +23,13 @@ class SmallDataSampler(DefaultSampler):
         batch_size: Of the data loader, per process.
         accumulative_counts: Of the optimizer wrapper: batches per step.
         min_steps: Least steps of the optimizer in an epoch.
+        shuffle: True. What a config says of the default sampler may stay
+            when only the type is changed.
         seed: The same in all processes; None draws one for all of them.
 
     Raises:
-        ValueError: If the data set is empty or a number is not positive.
+        ValueError: If the data set is empty, a number is not positive or
+            ``shuffle`` is False.
 
     Source: rfdetr 1.11.2, RFDETRDataModule.train_dataloader and
         GradAccumAlignedDataset (Apache-2.0). Upstream fills up by the same
@@ -40,8 +43,14 @@ class SmallDataSampler(DefaultSampler):
         batch_size: int,
         accumulative_counts: int = 1,
         min_steps: int = 5,
+        shuffle: bool = True,
         seed: int | None = None,
     ) -> None:
+        if not shuffle:
+            raise ValueError(
+                'SmallDataSampler draws at random; for images in their order '
+                "take type='DefaultSampler' with shuffle=False"
+            )
         if min(batch_size, accumulative_counts, min_steps) < 1:
             raise ValueError(
                 'SmallDataSampler counts from 1, but got '

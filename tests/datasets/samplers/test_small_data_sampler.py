@@ -1,9 +1,13 @@
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from mmdet.registry import DATA_SAMPLERS
+from mmengine.config import Config
 
 from rfdetr_mm.datasets.samplers import SmallDataSampler, small_data_sampler
+
+ROOT = Path(__file__).parents[3]
 
 
 def epoch(sampler: SmallDataSampler, number: int = 0) -> list[int]:
@@ -92,3 +96,20 @@ def test_is_built_by_name():
         default_args=dict(dataset=range(3), seed=0),
     )
     assert isinstance(sampler, small_data_sampler.SmallDataSampler)
+
+
+def test_two_options_switch_it_on():
+    """What the config says of the default sampler stays."""
+    cfg = Config.fromfile(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py')
+    cfg.merge_from_dict(
+        {
+            'train_dataloader.sampler.type': 'SmallDataSampler',
+            'train_dataloader.sampler.batch_size': 4,
+        }
+    )
+    sampler = DATA_SAMPLERS.build(
+        cfg.train_dataloader.sampler, default_args=dict(dataset=range(3))
+    )
+    assert len(epoch(sampler)) == 20
+    with pytest.raises(ValueError, match='DefaultSampler'):
+        SmallDataSampler(range(3), 4, shuffle=False)
