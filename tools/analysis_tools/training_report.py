@@ -28,7 +28,8 @@ PACKAGES = (
     'mmdet',
 )
 NUM_WORST = 5
-SMALLEST = 1e-17  # stands for no difference at all on a logarithmic axis
+# On the logarithmic axis these stand for no difference at all.
+SMALLEST = {'float64': 1e-17, 'float32': 1e-9}
 
 
 def write_report(
@@ -228,7 +229,7 @@ def plot(content: dict[str, Any]) -> plt.Figure:
     if 'drift' in content:
         curves['rfdetr with noise against rfdetr'] = content['drift']
     for label, errors in curves.items():
-        shown = [max(error, SMALLEST) for error in errors]
+        shown = [max(error, SMALLEST[dtype]) for error in errors]
         below.semilogy(steps, shown, marker='.', label=label)
     if dtype == 'float64':
         below.axhline(

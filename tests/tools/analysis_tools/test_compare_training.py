@@ -1,5 +1,6 @@
 """The same training on both sides, in float64, and what has to be noticed."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -163,6 +164,23 @@ def test_too_few_images_are_one_line(tool, setup, tmp_path):
         tool.main(options + sizes)
     assert '\n' not in str(stop.value)
     assert 'has 4' in str(stop.value)
+
+
+@pytest.mark.slow
+def test_float32_beside_the_drift_of_rfdetr(tool, setup):
+    single = dataclasses.replace(setup, double=False)
+    comparison = tool.compare(single, noise=1e-7, evaluate=True)
+    assert comparison.failures() == []
+    for other in (comparison.ours, comparison.noisy):
+        errors = tool.pair.loss_errors(other, comparison.upstream)
+        print(errors)
+        assert 0 < max(errors) < 1e-3
+    assert sorted(comparison.precision) == [
+        'rfdetr, after',
+        'rfdetr, before',
+        'rfdetr_mm, after',
+        'rfdetr_mm, before',
+    ]
 
 
 @pytest.mark.slow
