@@ -113,6 +113,25 @@ def _box_branch(name: str) -> list:
     ]
 
 
+def _mask_head(num_layers: int) -> list:
+    pre = 'segmentation_head'
+    shapes = [
+        (f'{pre}.bias', (1,)),
+        *_affine(f'{pre}.spatial_features_proj', EMBED, EMBED, 1, 1),
+        *_affine(f'{pre}.query_features_block.norm_in', EMBED),
+        *_affine(f'{pre}.query_features_block.layers.0', 4 * EMBED, EMBED),
+        *_affine(f'{pre}.query_features_block.layers.2', EMBED, 4 * EMBED),
+        *_affine(f'{pre}.query_features_proj', EMBED, EMBED),
+    ]
+    for i in range(num_layers):
+        shapes += [
+            *_affine(f'{pre}.blocks.{i}.dwconv', EMBED, 1, 3, 3),
+            *_affine(f'{pre}.blocks.{i}.norm', EMBED),
+            *_affine(f'{pre}.blocks.{i}.pwconv1', EMBED, EMBED),
+        ]
+    return shapes
+
+
 def upstream_state_dict(
     num_rows: int = 4,
     num_groups: int = 3,
@@ -122,6 +141,7 @@ def upstream_state_dict(
     num_blocks: int = 2,
     num_layers: int = 2,
     width: int = WIDTH,
+    with_masks: bool = False,
 ) -> dict[str, Tensor]:
     """A complete state dict with different numbers in every weight."""
     shapes = [
@@ -140,6 +160,8 @@ def upstream_state_dict(
             f'transformer.enc_out_class_embed.{g}', num_rows, EMBED
         )
         shapes += _box_branch(f'transformer.enc_out_bbox_embed.{g}')
+    if with_masks:
+        shapes += _mask_head(num_layers)
     generator = torch.Generator().manual_seed(0)
     state_dict = {
         key: torch.randn(shape, generator=generator) for key, shape in shapes

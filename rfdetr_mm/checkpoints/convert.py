@@ -27,12 +27,6 @@ _REFUSALS = (
         "{'model': model.model.model.state_dict()} and convert that.",
     ),
     (
-        'segmentation_head.',
-        'a segmentation model (RFDETRSeg…)',
-        'This version converts detection models only; RFDETRInsHead and '
-        'rfdetr_seg configs come with segmentation support.',
-    ),
-    (
         (
             'keypoint',
             'transformer.decoder.keypoint',
@@ -222,8 +216,8 @@ def refuse_unsupported(state_dict: Mapping[str, Any]) -> None:
     mask = state_dict.get(_KEYPOINT_MASK)
     if mask is not None and mask.numel():
         raise ValueError(
-            f'This is a file of {_REFUSALS[2][1]}: {_KEYPOINT_MASK!r} is not '
-            f'empty. {_REFUSALS[2][2]}'
+            f'This is a file of {_REFUSALS[1][1]}: {_KEYPOINT_MASK!r} is not '
+            f'empty. {_REFUSALS[1][2]}'
         )
 
 

@@ -250,12 +250,44 @@ def _branch_rules() -> list[Rule]:
     return rules
 
 
+def _mask_rules() -> list[Rule]:
+    """Sizes: d embedding. There is one block for each decoder layer."""
+    ours, theirs = 'bbox_head.mask_branch', 'segmentation_head'
+    block, their_block = (
+        f'{ours}.blocks.{{layer}}',
+        f'{theirs}.blocks.{{layer}}',
+    )
+    query_ffn, their_ffn = (
+        f'{ours}.query_ffn',
+        f'{theirs}.query_features_block',
+    )
+    rules = [Rule(f'{ours}.bias', f'{theirs}.bias', (1,), option='masks')]
+    shapes: list[tuple[str, str, tuple[Dim, ...]]] = [
+        (f'{block}.depthwise', f'{their_block}.dwconv', ('d', 1, 3, 3)),
+        (f'{block}.norm', f'{their_block}.norm', ('d',)),
+        (f'{block}.pointwise', f'{their_block}.pwconv1', ('d', 'd')),
+        (
+            f'{ours}.feature_proj',
+            f'{theirs}.spatial_features_proj',
+            ('d', 'd', 1, 1),
+        ),
+        (f'{query_ffn}.norm', f'{their_ffn}.norm_in', ('d',)),
+        (f'{query_ffn}.fc1', f'{their_ffn}.layers.0', ('4d', 'd')),
+        (f'{query_ffn}.fc2', f'{their_ffn}.layers.2', ('d', '4d')),
+        (f'{ours}.query_proj', f'{theirs}.query_features_proj', ('d', 'd')),
+    ]
+    for name, upstream, shape in shapes:
+        rules += _affine(name, upstream, shape, option='masks')
+    return rules
+
+
 RULES: tuple[Rule, ...] = (
     *_backbone_rules(),
     *_neck_rules(),
     *_query_rules(),
     *_decoder_rules(),
     *_branch_rules(),
+    *_mask_rules(),
 )
 
 DINOV2_DEPTHS = {384: 12, 768: 12, 1024: 24}

@@ -202,7 +202,7 @@ def to_upstream_checkpoint(
         num_classes=num_rows - 1,
         num_queries=report.num_queries,
         group_detr=report.num_groups,
-        segmentation_head=False,
+        segmentation_head='segmentation_head.bias' in model,
         pretrain_weights=None,
         **args,
     )

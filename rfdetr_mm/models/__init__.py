@@ -9,13 +9,14 @@ evaluation, Q queries per group, K classes)::
      -> QuerySelector        boxes and logits of the G * Q best positions
      -> RFDETRDecoder        (L, bs, G * Q, embed_dims) from learned queries
      -> branches             logits (L, bs, G * Q, K), boxes (L, bs, G * Q, 4)
+     -> MaskBranch           RFDETRInsHead: masks (L, bs, G * Q, h / 4, w / 4)
      -> loss                 one assignment for each layer and group
      -> predict              last layer, best max_per_img, xyxy in pixels
 """
 
 from .backbones import WindowedDINOv2
 from .data_preprocessors import BatchMultiScaleResize
-from .dense_heads import RFDETRHead
+from .dense_heads import RFDETRHead, RFDETRInsHead
 from .detectors import RFDETR
 from .losses import IABCELoss
 from .necks import MultiScaleProjector
@@ -29,5 +30,6 @@ __all__ = [
     'IABCELoss',
     'MultiScaleProjector',
     'RFDETRHead',
+    'RFDETRInsHead',
     'WindowedDINOv2',
 ]

@@ -154,6 +154,35 @@ def test_branches_and_selector_layers_are_not_mixed_up():
     )
 
 
+@pytest.mark.parametrize(
+    'our_key, upstream_key',
+    [
+        ('bias', 'bias'),
+        ('blocks.1.depthwise.weight', 'blocks.1.dwconv.weight'),
+        ('blocks.1.norm.bias', 'blocks.1.norm.bias'),
+        ('blocks.0.pointwise.weight', 'blocks.0.pwconv1.weight'),
+        ('feature_proj.weight', 'spatial_features_proj.weight'),
+        ('query_ffn.norm.bias', 'query_features_block.norm_in.bias'),
+        ('query_ffn.fc1.weight', 'query_features_block.layers.0.weight'),
+        ('query_ffn.fc2.bias', 'query_features_block.layers.2.bias'),
+        ('query_proj.weight', 'query_features_proj.weight'),
+    ],
+)
+def test_weights_of_masks_follow_the_contract(our_key, upstream_key):
+    upstream = upstream_state_dict(with_masks=True)
+    ours, _ = upstream_to_mmdet(upstream)
+    expected = upstream[f'segmentation_head.{upstream_key}']
+    assert torch.equal(ours[f'bbox_head.mask_branch.{our_key}'], expected)
+
+
+def test_a_block_of_masks_for_every_layer():
+    weights = upstream_state_dict(num_layers=3, with_masks=True)
+    for key in [k for k in weights if 'head.blocks.2' in k]:
+        del weights[key]
+    with pytest.raises(ValueError, match='6 missing: .*blocks.2.dwconv'):
+        upstream_to_mmdet(weights)
+
+
 def test_every_number_is_used_once_and_in_its_place():
     upstream = upstream_state_dict(num_groups=3, num_queries=5)
     ours, report = upstream_to_mmdet(upstream, _NAMES)
@@ -199,8 +228,11 @@ def test_groups_are_stacked_in_numeric_order():
     'num_rows, names', [(4, _NAMES), (91, None), (2, ('cat',))]
 )
 @pytest.mark.parametrize('scales', ['P4', 'P3+P5'])
-def test_round_trips_are_exact(num_rows, names, scales):
-    upstream = upstream_state_dict(num_rows, scales=scales, num_registers=2)
+@pytest.mark.parametrize('with_masks', [False, True])
+def test_round_trips_are_exact(num_rows, names, scales, with_masks):
+    upstream = upstream_state_dict(
+        num_rows, scales=scales, num_registers=2, with_masks=with_masks
+    )
     before = {key: tensor.clone() for key, tensor in upstream.items()}
     ours, report = upstream_to_mmdet(upstream, names)
     back, _ = mmdet_to_upstream(ours, report.class_names)
@@ -311,7 +343,6 @@ def test_the_way_back_is_strict_too():
 @pytest.mark.parametrize(
     'key, message',
     [
-        ('segmentation_head.bias', 'a segmentation model'),
         ('keypoint_embed.layers.0.bias', 'a keypoint model'),
         ('backbone.0.cross_attn_projector.stages.0.1.bias', 'keypoint model'),
         (

@@ -31,8 +31,13 @@ def test_every_rule_finds_itself_and_no_other(side):
 
 @pytest.mark.parametrize('scales', ['P4', 'P3+P5', 'P3', 'P5'])
 @pytest.mark.parametrize('num_registers', [0, 4])
-def test_hand_written_keys_are_exactly_the_table(scales, num_registers):
-    weights = upstream_state_dict(scales=scales, num_registers=num_registers)
+@pytest.mark.parametrize('with_masks', [False, True])
+def test_hand_written_keys_are_exactly_the_table(
+    scales, num_registers, with_masks
+):
+    weights = upstream_state_dict(
+        scales=scales, num_registers=num_registers, with_masks=with_masks
+    )
     del weights['_kp_active_mask']
     matches, unknown = match_keys(weights, 'upstream')
     assert unknown == []
@@ -44,7 +49,9 @@ def test_hand_written_keys_are_exactly_the_table(scales, num_registers):
 
 
 def test_every_missing_key_is_named():
-    weights = upstream_state_dict(scales='P3+P5', num_registers=1)
+    weights = upstream_state_dict(
+        scales='P3+P5', num_registers=1, with_masks=True
+    )
     del weights['_kp_active_mask']
     all_keys = set(weights)
     for key in sorted(all_keys):
@@ -55,7 +62,7 @@ def test_every_missing_key_is_named():
 
 
 def test_every_mis_shaped_key_is_found():
-    weights = upstream_state_dict(scales='P3+P5')
+    weights = upstream_state_dict(scales='P3+P5', with_masks=True)
     del weights['_kp_active_mask']
     matches, _ = match_keys(weights, 'upstream')
     for key, tensor in weights.items():

@@ -5,7 +5,10 @@ import importlib.util
 import pytest
 
 if importlib.util.find_spec('rfdetr'):
-    from oracle import VARIANTS, build_pair
+    from oracle import SEG_VARIANTS, VARIANTS, build_pair
+
+    # Without windows, and with; the others differ in sizes alone.
+    CHEAP = ('seg-nano', 'seg-medium')
 
     # Session scope: pytest runs all tests of a variant together, in every
     # file, so that each pair is built once.
@@ -17,3 +20,18 @@ if importlib.util.find_spec('rfdetr'):
     def pair(any_pair):
         """Upstream's model and ours in evaluation mode."""
         return any_pair.train(False)
+
+    @pytest.fixture(
+        scope='session',
+        params=[
+            pytest.param(name, marks=[] if name in CHEAP else pytest.mark.slow)
+            for name in SEG_VARIANTS
+        ],
+    )
+    def any_seg_pair(request):
+        return build_pair(request.param)
+
+    @pytest.fixture
+    def seg_pair(any_seg_pair):
+        """Upstream's model with masks and ours in evaluation mode."""
+        return any_seg_pair.train(False)

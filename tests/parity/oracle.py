@@ -19,7 +19,7 @@ from rfdetr_mm.checkpoints import upstream_to_mmdet
 
 os.environ['HF_HUB_OFFLINE'] = '1'
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'rfdetr'
+CONFIGS = Path(__file__).parents[2] / 'configs'
 NUM_CLASSES = 7
 NUM_QUERIES = 16
 DEAD_BIAS = -20.0
@@ -83,6 +83,19 @@ VARIANTS = {
 }
 
 
+_SEG = (48, 96)
+SEG_VARIANTS = {
+    'seg-nano': Variant('nano', 'RFDETRSegNanoConfig', (48, 60)),
+    'seg-small': Variant('small', 'RFDETRSegSmallConfig', _SEG),
+    'seg-medium': Variant('medium', 'RFDETRSegMediumConfig', _SEG),
+    'seg-large': Variant('large', 'RFDETRSegLargeConfig', _SEG),
+    'seg-xlarge': Variant('xlarge', 'RFDETRSegXLargeConfig', _SEG),
+    'seg-2xlarge': Variant('2xlarge', 'RFDETRSeg2XLargeConfig', _SEG),
+    'seg-preview': Variant('preview', 'RFDETRSegPreviewConfig', _SEG),
+}
+ALL_VARIANTS = {**VARIANTS, **SEG_VARIANTS}
+
+
 @dataclass
 class Pair:
     """Upstream's model and ours, holding the same weights."""
@@ -111,7 +124,7 @@ def upstream_config(
     """The configuration object of rfdetr for a variant."""
     import rfdetr.config
 
-    spec = VARIANTS[variant]
+    spec = ALL_VARIANTS[variant]
     given = dict(
         num_classes=num_classes,
         num_queries=num_queries,
@@ -164,14 +177,19 @@ def convert(
     return upstream_to_mmdet(state_dict, class_names)[0]
 
 
+def config_file(variant: str) -> Path:
+    """The shipped config of a variant."""
+    family = 'rfdetr_seg/rfdetr-seg' if 'seg-' in variant else 'rfdetr/rfdetr'
+    return CONFIGS / f'{family}_{ALL_VARIANTS[variant].config}_coco.py'
+
+
 def our_config(
     variant: str,
     num_classes: int = NUM_CLASSES,
     num_queries: int = NUM_QUERIES,
 ) -> Config:
     """The model of the shipped config, with few classes and queries."""
-    name = f'rfdetr_{VARIANTS[variant].config}_coco.py'
-    model = Config.fromfile(CONFIGS / name).model
+    model = Config.fromfile(config_file(variant)).model
     model.bbox_head.num_classes = num_classes
     model.bbox_head.num_queries = num_queries
     model.test_cfg.max_per_img = num_queries
@@ -187,7 +205,7 @@ def build_pair(variant: str) -> Pair:
     state_dict = convert(upstream.state_dict())
     missing, unexpected = ours.load_state_dict(state_dict, strict=True)
     assert not missing and not unexpected
-    return Pair(upstream, ours, config, VARIANTS[variant].input_hw)
+    return Pair(upstream, ours, config, ALL_VARIANTS[variant].input_hw)
 
 
 def nested(images: Tensor | list[Tensor]) -> object:

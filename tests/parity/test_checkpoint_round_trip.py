@@ -19,7 +19,13 @@ from rfdetr.config import (
     RFDETRKeypointPreviewConfig,
     RFDETRLargeDeprecatedConfig,
     RFDETRNanoConfig,
+    RFDETRSeg2XLargeConfig,
+    RFDETRSegLargeConfig,
+    RFDETRSegMediumConfig,
     RFDETRSegNanoConfig,
+    RFDETRSegPreviewConfig,
+    RFDETRSegSmallConfig,
+    RFDETRSegXLargeConfig,
 )
 from rfdetr.models import build_model_from_config
 from rfdetr.models.weights import (
@@ -42,14 +48,22 @@ pytestmark = pytest.mark.parity
 
 _ROOT = Path(__file__).parents[2]
 
-# The count of a model's numbers at 80 classes (design, "counts").
+# The count of a model's numbers at 80 classes (design, "counts"), queries.
 _MODELS = {
-    'nano': (RFDETRNanoConfig, None, 30_427_720),
-    'base': (RFDETRBaseConfig, '/nonexistent/x.pth', 32_134_952),
+    'nano': (RFDETRNanoConfig, None, 30_427_720, 300),
+    'base': (RFDETRBaseConfig, '/nonexistent/x.pth', 32_134_952, 300),
     'large-deprecated': (
-        RFDETRLargeDeprecatedConfig, '/nonexistent/x.pth', 135_578_184
+        RFDETRLargeDeprecatedConfig, '/nonexistent/x.pth', 135_578_184, 300
     ),
+    'seg-nano': (RFDETRSegNanoConfig, None, 33_537_897, 100),
+    'seg-small': (RFDETRSegSmallConfig, None, 33_671_529, 100),
+    'seg-medium': (RFDETRSegMediumConfig, None, 35_654_681, 200),
+    'seg-large': (RFDETRSegLargeConfig, None, 35_834_393, 200),
+    'seg-xlarge': (RFDETRSegXLargeConfig, None, 38_074_057, 300),
+    'seg-2xlarge': (RFDETRSeg2XLargeConfig, None, 38_608_585, 300),
+    'seg-preview': (RFDETRSegPreviewConfig, None, 34_113_977, 200),
 }  # fmt: skip
+_CHEAP = ('nano', 'base', 'large-deprecated', 'seg-nano')
 
 
 def _build(config_class, pretrain_weights=None, **kwargs):
@@ -64,13 +78,19 @@ def _build(config_class, pretrain_weights=None, **kwargs):
     return model
 
 
-@pytest.mark.parametrize('name', _MODELS)
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[] if name in _CHEAP else pytest.mark.slow)
+        for name in _MODELS
+    ],
+)
 def test_round_trips_of_coco_models_are_exact(name):
-    config_class, switch, count = _MODELS[name]
+    config_class, switch, count, num_queries = _MODELS[name]
     upstream = _build(config_class, switch).state_dict()
     ours, report = upstream_to_mmdet(upstream)
     assert report.num_parameters == count
-    assert (report.num_groups, report.num_queries) == (13, 300)
+    assert (report.num_groups, report.num_queries) == (13, num_queries)
     back, _ = mmdet_to_upstream(ours, report.class_names)
     assert back.keys() == upstream.keys()
     spare = sorted(set(range(91)) - set(COCO_CATEGORY_IDS))
@@ -100,15 +120,19 @@ def small_nano():
 
 
 @pytest.fixture(scope='module')
-def nano_file(tmp_path_factory, small_nano):
-    """A fine-tuned Nano, converted by our tool for our config."""
-    upstream, names = small_nano.state_dict(), [f'{i}th' for i in range(90)]
+def small_seg_nano():
+    """The same with masks."""
+    return _build(RFDETRSegNanoConfig, num_classes=90, num_queries=2)
+
+
+def _convert_back(folder, upstream, config_name):
+    """Fine-tuned weights, converted by our tool for our config."""
+    names = [f'{i}th' for i in range(90)]
     ours, _ = to_mmdet_checkpoint(
-        {'model': upstream, 'args': {'class_names': names}}
+        {'model': upstream.state_dict(), 'args': {'class_names': names}}
     )
-    folder = tmp_path_factory.mktemp('rfdetr')
     torch.save(ours, folder / 'ours.pth')
-    config = Config.fromfile(_ROOT / 'configs/rfdetr/rfdetr_nano_coco.py')
+    config = Config.fromfile(_ROOT / 'configs' / config_name)
     config.model.bbox_head.num_classes = 90
     config.model.bbox_head.num_queries = 2
     config.model.test_cfg.max_per_img = 2
@@ -123,6 +147,24 @@ def nano_file(tmp_path_factory, small_nano):
     return folder / 'fine-tuned.pth'
 
 
+@pytest.fixture(scope='module')
+def nano_file(tmp_path_factory, small_nano):
+    return _convert_back(
+        tmp_path_factory.mktemp('rfdetr'),
+        small_nano,
+        'rfdetr/rfdetr_nano_coco.py',
+    )
+
+
+@pytest.fixture(scope='module')
+def seg_nano_file(tmp_path_factory, small_seg_nano):
+    return _convert_back(
+        tmp_path_factory.mktemp('rfdetr_seg'),
+        small_seg_nano,
+        'rfdetr_seg/rfdetr-seg_nano_coco.py',
+    )
+
+
 def _check_loaded(facade, path):
     assert facade.class_names == [f'{i}th' for i in range(90)]
     loaded = facade.model.model.state_dict()
@@ -132,33 +174,44 @@ def _check_loaded(facade, path):
         assert torch.equal(loaded[key].cpu(), tensor), key
 
 
-def test_rfdetr_loads_what_we_write(nano_file):
-    facade = rfdetr.RFDETRNano(
-        pretrain_weights=str(nano_file),
+@pytest.mark.parametrize(
+    'file, name',
+    [('nano_file', 'RFDETRNano'), ('seg_nano_file', 'RFDETRSegNano')],
+)
+def test_rfdetr_loads_what_we_write(file, name, request):
+    path = request.getfixturevalue(file)
+    facade = getattr(rfdetr, name)(
+        pretrain_weights=str(path),
         num_classes=90,
         num_queries=2,
         num_select=2,
         device='cpu',
     )
-    _check_loaded(facade, nano_file)
+    _check_loaded(facade, path)
+    facade = rfdetr.RFDETR.from_checkpoint(str(path), device='cpu')
+    assert type(facade) is getattr(rfdetr, name)
+    _check_loaded(facade, path)
 
 
-def test_rfdetr_finds_its_class_for_what_we_write(nano_file):
-    facade = rfdetr.RFDETR.from_checkpoint(str(nano_file), device='cpu')
-    assert type(facade) is rfdetr.RFDETRNano
-    _check_loaded(facade, nano_file)
+def test_rfdetr_tells_our_two_kinds_of_files_apart(nano_file, seg_nano_file):
+    for name, path in (
+        ('RFDETRSegNano', nano_file),
+        ('RFDETRNano', seg_nano_file),
+    ):
+        with pytest.raises(ValueError, match='segmentation head'):
+            getattr(rfdetr, name)(
+                pretrain_weights=str(path),
+                num_queries=2,
+                num_select=2,
+                patch_size=read_checkpoint(path)['args']['patch_size'],
+                device='cpu',
+            )
 
 
-@pytest.mark.parametrize(
-    'config_class, message',
-    [
-        (RFDETRSegNanoConfig, 'a segmentation model'),
-        (RFDETRKeypointPreviewConfig, 'a keypoint model'),
-    ],
-)
-def test_other_models_are_refused_by_name(config_class, message):
-    with pytest.raises(ValueError, match=message):
-        upstream_to_mmdet(_build(config_class).state_dict())
+def test_other_models_are_refused_by_name():
+    upstream = _build(RFDETRKeypointPreviewConfig).state_dict()
+    with pytest.raises(ValueError, match='a keypoint model'):
+        upstream_to_mmdet(upstream)
 
 
 @pytest.mark.parametrize('grid_size', [12, 24, 37])

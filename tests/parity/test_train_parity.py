@@ -8,147 +8,18 @@ import torch
 
 pytest.importorskip('rfdetr', reason='the parity oracle is not installed')
 
-from compare import (
-    END_TO_END,
-    assert_stage,
-    decode_upstreams_rows,
-    gradient_errors,
+from compare import END_TO_END, assert_stage, gradient_errors
+from train_step import (
+    expected_names,
+    outputs_of,
+    run_step,
+    upstream_losses,
 )
-from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
-from mmengine.structures import InstanceData
-from oracle import NUM_CLASSES, convert, nested
 
 pytestmark = pytest.mark.parity
 
-# Ours to upstream's, each times upstream's weight.
-TERMS = {
-    'loss_cls': 'loss_ce',
-    'loss_bbox': 'loss_bbox',
-    'loss_iou': 'loss_giou',
-}
 GRADIENT_TOLERANCE = 1e-6
 LOSS_TOLERANCE = 1e-5
-
-
-def targets_for(images, counts, seed=0):
-    """Random objects: upstream's targets and our data samples."""
-    generator = torch.Generator().manual_seed(seed)
-    height, width = images.shape[-2:]
-    theirs, ours = [], []
-    for count in counts:
-        labels = torch.randint(NUM_CLASSES, (count,), generator=generator)
-        centers = torch.rand(count, 2, generator=generator) * 0.6 + 0.2
-        sizes = torch.rand(count, 2, generator=generator) * 0.3 + 0.05
-        boxes = torch.cat([centers, sizes], dim=1).to(images.dtype)
-        theirs.append(
-            dict(
-                labels=labels,
-                boxes=boxes,
-                orig_size=torch.tensor([height, width]),
-            )
-        )
-        scale = torch.tensor([width, height] * 2)
-        xyxy = bbox_cxcywh_to_xyxy(boxes)
-        sample = DetDataSample(
-            metainfo=dict(
-                batch_input_shape=(height, width),
-                img_shape=(height, width),
-            )
-        )
-        sample.gt_instances = InstanceData(bboxes=xyxy * scale, labels=labels)
-        ours.append(sample)
-    return theirs, ours
-
-
-def upstream_losses(pair, outputs, targets):
-    """Upstream's weighted loss terms."""
-    from rfdetr.config import TrainConfig
-    from rfdetr.models import build_criterion_from_config
-
-    criterion, _ = build_criterion_from_config(
-        pair.upstream_config, TrainConfig(dataset_dir='.')
-    )
-    criterion.train()
-    losses = criterion(outputs, targets)
-    weights = criterion.weight_dict
-    return {k: v * weights[k] for k, v in losses.items() if k in weights}, {
-        k: v for k, v in losses.items() if k not in weights
-    }
-
-
-def expected_names(num_layers):
-    """Our names of upstream's loss terms."""
-    names = {}
-    for ours, theirs in TERMS.items():
-        names[ours] = theirs
-        names[f'enc_{ours}'] = f'{theirs}_enc'
-        for i in range(num_layers - 1):
-            names[f'd{i}.{ours}'] = f'{theirs}_{i}'
-    return names
-
-
-def outputs_of(pair, outs):
-    """Our head's outputs in upstream's form, for upstream's criterion."""
-    # upstream's spare class: a column that can never fire
-    layers = []
-    scores = [*outs.cls_scores, outs.proposals.cls_scores]
-    boxes = [*outs.bbox_preds, outs.proposals.bboxes_cxcywh_norm]
-    for logits, bboxes in zip(scores, boxes):
-        spare = torch.full_like(logits[..., :1], -20.0)
-        layers.append(
-            dict(
-                pred_logits=torch.cat([logits, spare], dim=-1),
-                pred_boxes=bboxes,
-            )
-        )
-    return dict(layers[-2], aux_outputs=layers[:-2], enc_outputs=layers[-1])
-
-
-def run_step(pair, dtype):
-    """One forward and backward of both models on the same batch."""
-    pair.train(True)
-    images = pair.images(seed=11, bs=3).to(dtype)
-    theirs, samples = targets_for(images, counts=(3, 0, 5))
-    head = pair.ours.bbox_head
-
-    pair.upstream.zero_grad()
-    outputs = pair.upstream(nested(images))
-    terms, logged = upstream_losses(pair, outputs, theirs)
-    sum(terms.values()).backward()
-    grads = {
-        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
-        for name, p in pair.upstream.named_parameters()
-    }
-
-    pair.ours.zero_grad()
-    outs = decode_upstreams_rows(
-        head,
-        pair.ours.extract_feat(images),
-        samples,
-        head.num_groups,
-        outputs['enc_outputs'],
-    )
-    losses = head.loss_by_feat(
-        outs,
-        [s.gt_instances for s in samples],
-        [s.metainfo for s in samples],
-    )
-    sum(v for k, v in losses.items() if 'loss' in k).backward()
-    result = dict(
-        pair=pair,
-        outputs=outputs,
-        terms=terms,
-        logged=logged,
-        their_grads=convert({**pair.upstream.state_dict(), **grads}),
-        outs=outs,
-        losses=losses,
-        our_grads={n: p.grad for n, p in pair.ours.named_parameters()},
-        targets=theirs,
-    )
-    pair.upstream.zero_grad()
-    pair.ours.zero_grad()
-    return result
 
 
 @pytest.fixture(scope='session')
@@ -195,11 +66,12 @@ def test_groups_differ(step):
 def test_every_loss_term(step):
     """Fed the same outputs, every term is the same."""
     pair = step['pair']
+    head = pair.ours.bbox_head
     terms, logged = upstream_losses(
-        pair, outputs_of(pair, step['outs']), step['targets']
+        pair, outputs_of(head, step['outs']), step['targets']
     )
     losses = step['losses']
-    names = expected_names(len(pair.ours.bbox_head.decoder.layers))
+    names = expected_names(head)
     assert set(names) == {k for k in losses if 'loss' in k}
     assert set(names.values()) == set(terms)
     for ours, theirs in names.items():

@@ -57,6 +57,10 @@ def folder(tmp_path_factory):
 
 def _write_config(path, num_classes=3, img_size=64, num_queries=6, groups=3):
     config = Config.fromfile(_ROOT / 'configs/rfdetr/rfdetr_nano_coco.py')
+    return _shrink(config, path, num_classes, img_size, num_queries, groups)
+
+
+def _shrink(config, path, num_classes, img_size, num_queries, groups):
     config.model.backbone.img_size = img_size
     config.model.neck.in_channels = [24] * 4
     head = config.model.bbox_head
@@ -205,6 +209,60 @@ def test_other_class_rows_are_an_error(
     assert not path.exists()
 
 
+@pytest.fixture(scope='module')
+def mask_config(folder):
+    config = Config.fromfile(
+        _ROOT / 'configs/rfdetr_seg/rfdetr-seg_nano_coco.py'
+    )
+    return _shrink(config, folder / 'masks.py', 3, 48, 6, 3)
+
+
+@pytest.fixture(scope='module')
+def mask_files(folder, mask_config):
+    """Our weights with masks in both layouts, ours first."""
+    weights = _weights(mask_config)
+    model, _ = mmdet_to_upstream(weights, _NAMES)
+    ours, theirs = folder / 'our_masks.pth', folder / 'upstream_masks.pth'
+    torch.save({'state_dict': weights, 'meta': {}}, ours)
+    torch.save({'model': model, 'args': {'class_names': list(_NAMES)}}, theirs)
+    return ours, theirs
+
+
+def test_masks_survive_both_ways(folder, mask_files, mask_config):
+    ours, theirs = mask_files
+    there, back = folder / 'there.pth', folder / 'and_back.pth'
+    args = ('--config', mask_config)
+    assert _run('rfdetr_to_mmdet', theirs, there, *args) == 0
+    assert _run('mmdet_to_rfdetr', there, back, *args) == 0
+    for written, key, expected in (
+        (there, 'state_dict', read_checkpoint(ours)['state_dict']),
+        (back, 'model', read_checkpoint(theirs)['model']),
+    ):
+        found = read_checkpoint(written)[key]
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[k], v) for k, v in expected.items())
+    assert read_checkpoint(back)['args']['segmentation_head'] is True
+
+
+def test_detection_and_segmentation_files_refuse_each_other(
+    folder, converted, upstream_file, config, mask_files, mask_config, capsys
+):
+    path = folder / 'never.pth'
+    for tool, boxes, masks in (
+        ('rfdetr_to_mmdet', upstream_file, mask_files[1]),
+        ('mmdet_to_rfdetr', converted, mask_files[0]),
+    ):
+        for src, its_task, cfg, task in (
+            (masks, 'an instance segmentation', config, 'a detection'),
+            (boxes, 'a detection', mask_config, 'an instance segmentation'),
+        ):
+            assert _run(tool, src, path, '--config', cfg) == 1
+            error = capsys.readouterr().err
+            assert f'the checkpoint is of {its_task} model' in error
+            assert f'this is {task} model' in error
+            assert not path.exists()
+
+
 @pytest.mark.parametrize('tool', ['rfdetr_to_mmdet', 'mmdet_to_rfdetr'])
 def test_an_existing_file_needs_force(
     folder, upstream_file, converted, config, tool, capsys
@@ -288,13 +346,19 @@ def test_a_coco_model_gets_91_rows(folder):
         ('large-deprecated', 'RFDETRLargeDeprecated'),
         ('xlarge', 'RFDETRXLarge'),
         ('2xlarge', 'RFDETR2XLarge'),
+        ('seg_nano', 'RFDETRSegNano'),
+        ('seg_small', 'RFDETRSegSmall'),
+        ('seg_medium', 'RFDETRSegMedium'),
+        ('seg_large', 'RFDETRSegLarge'),
+        ('seg_xlarge', 'RFDETRSegXLarge'),
+        ('seg_2xlarge', 'RFDETRSeg2XLarge'),
+        ('seg_preview', 'RFDETRSegPreview'),
     ],
 )
 def test_upstreams_class_is_recognised(variant, name):
     tool = _tool('mmdet_to_rfdetr')
-    config = Config.fromfile(
-        _ROOT / f'configs/rfdetr/rfdetr_{variant}_coco.py'
-    )
+    family = 'rfdetr_seg/rfdetr-' if 'seg_' in variant else 'rfdetr/rfdetr_'
+    config = Config.fromfile(_ROOT / f'configs/{family}{variant}_coco.py')
     architecture = tool.upstream_architecture(config)
     assert tool.model_name(config, architecture) == name
 

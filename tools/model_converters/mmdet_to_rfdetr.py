@@ -41,7 +41,19 @@ MODEL_NAMES = {
     (20, 1, 5, 'base'): 'RFDETRXLarge',
     (20, 2, 5, 'base'): 'RFDETR2XLarge',
 }
-LARGE_GRID = 44  # Large is Medium with a finer position table.
+SEG_MODEL_NAMES = {
+    (12, 1, 4, 'small'): 'RFDETRSegNano',
+    (12, 2, 4, 'small'): 'RFDETRSegSmall',
+    (12, 2, 5, 'small'): 'RFDETRSegMedium',
+    (12, 2, 6, 'small'): 'RFDETRSegXLarge',
+}
+# These differ from those in the side of the position table alone.
+LARGER_NAMES = {
+    ('RFDETRMedium', 44): 'RFDETRLarge',
+    ('RFDETRSegSmall', 36): 'RFDETRSegPreview',
+    ('RFDETRSegMedium', 42): 'RFDETRSegLarge',
+    ('RFDETRSegXLarge', 64): 'RFDETRSeg2XLarge',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -93,7 +105,8 @@ def input_side(config: Config) -> int:
 
 def model_name(config: Config, architecture: Mapping[str, Any]) -> str | None:
     """Name of upstream's class of this architecture, if it has one."""
-    name = MODEL_NAMES.get(
+    is_seg = config.model.bbox_head.type == 'RFDETRInsHead'
+    name = (SEG_MODEL_NAMES if is_seg else MODEL_NAMES).get(
         (
             architecture['patch_size'],
             architecture['num_windows'],
@@ -101,8 +114,8 @@ def model_name(config: Config, architecture: Mapping[str, Any]) -> str | None:
             config.model.backbone.arch,
         )
     )
-    is_large = architecture['positional_encoding_size'] == LARGE_GRID
-    return 'RFDETRLarge' if name == 'RFDETRMedium' and is_large else name
+    side = architecture['positional_encoding_size']
+    return LARGER_NAMES.get((name, side), name)
 
 
 def convert(src: Path, config: Config) -> tuple[dict, ConversionReport]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -27,32 +26,23 @@ from torch import Tensor, nn
 from ..layers.box_deltas import apply_box_deltas
 from ..layers.decoder import RFDETRDecoder
 from ..layers.decoder_memory import build_memory
+from ..layers.detections import best_detections
+from ..layers.head_outputs import HeadOutputs, LayerOutputs
+from ..layers.image_size import image_size_px
 from ..layers.match_errors import match_errors
-from ..layers.query_rows import cut_query_rows, refuse_other_classes
-from ..layers.query_selector import QuerySelector, SelectedProposals
+from ..layers.query_rows import (
+    cut_query_rows,
+    refuse_other_classes,
+    refuse_other_task,
+)
+from ..layers.query_selector import QuerySelector
 from ..layers.state_dict_check import refuse_mis_shaped
 
 PRIOR_PROBABILITY = 0.01  # of every class at the start, as in focal loss
 BOX_EPS = 1e-7  # keeps IoU finite for empty boxes
 
-
-@dataclass
-class HeadOutputs:
-    """Everything the head computes from the maps.
-
-    Attributes:
-        cls_scores: Logits of all layers, shape (num_layers, bs,
-            num_groups * num_queries, num_classes).
-        bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
-            num_groups * num_queries, 4).
-        proposals: What the queries were selected from.
-        num_groups: Groups that were run.
-    """
-
-    cls_scores: Tensor
-    bbox_preds: Tensor
-    proposals: SelectedProposals
-    num_groups: int
+# (query indices, object indices) of each image, queries ascending
+Matches = list[tuple[Tensor, Tensor]]
 
 
 @MODELS.register_module()
@@ -83,6 +73,8 @@ class RFDETRHead(BaseDenseHead):
 
     Source: rfdetr 1.11.2, LWDETR, Transformer, SetCriterion, PostProcess.
     """
+
+    has_masks = False  # and so have checkpoints that fit
 
     def __init__(
         self,
@@ -191,7 +183,9 @@ class RFDETRHead(BaseDenseHead):
             bbox_preds=apply_box_deltas(
                 reference_boxes, self.reg_branch(hidden_states)
             ),
+            hidden_states=hidden_states,
             proposals=proposals,
+            feats=x,
             num_groups=num_groups,
         )
 
@@ -237,14 +231,7 @@ class RFDETRHead(BaseDenseHead):
         outs = self._decode(x, batch_data_samples, self._groups_to_run())
         gt_instances, _, img_metas = unpack_gt_instances(batch_data_samples)
         losses = self.loss_by_feat(outs, gt_instances, img_metas)
-        num_queries = outs.cls_scores.shape[2] // outs.num_groups
-        detections = self.predict_by_feat(
-            outs.cls_scores[:, :, :num_queries].detach(),
-            outs.bbox_preds[:, :, :num_queries].detach(),
-            img_metas,
-            rescale=False,
-        )
-        return losses, detections
+        return losses, self._detect(outs.first_group(), img_metas, False)
 
     def loss_by_feat(
         self,
@@ -271,21 +258,21 @@ class RFDETRHead(BaseDenseHead):
         )
         avg_factor = reduce_mean(avg_factor).clamp(min=1.0).item()
 
-        layers = {
-            f'd{i}.': (outs.cls_scores[i], outs.bbox_preds[i])
-            for i in range(len(outs.cls_scores))
-        }
-        layers[''] = layers.pop(f'd{len(outs.cls_scores) - 1}.')
-        proposals = outs.proposals
-        layers['enc_'] = (proposals.cls_scores, proposals.bboxes_cxcywh_norm)
+        layers = self._supervised_layers(outs)
+        # All of them before the first loss: both may draw random points.
+        matches = [
+            self._match(
+                layer, batch_gt_instances, batch_img_metas, outs.num_groups
+            )
+            for layer in layers.values()
+        ]
         losses: dict[str, Tensor] = {}
-        for prefix, (cls_scores, bbox_preds) in layers.items():
+        for (prefix, layer), layer_matches in zip(layers.items(), matches):
             terms = self.loss_by_feat_single(
-                cls_scores,
-                bbox_preds,
+                layer,
+                layer_matches,
                 batch_gt_instances,
                 batch_img_metas,
-                outs.num_groups,
                 avg_factor,
             )
             if prefix:
@@ -293,45 +280,37 @@ class RFDETRHead(BaseDenseHead):
             losses.update({prefix + k: v for k, v in terms.items()})
         return losses
 
+    def _supervised_layers(self, outs: HeadOutputs) -> dict[str, LayerOutputs]:
+        return outs.layers()
+
     def loss_by_feat_single(
         self,
-        cls_scores: Tensor,
-        bbox_preds: Tensor,
+        layer: LayerOutputs,
+        matches: Matches,
         batch_gt_instances: InstanceList,
         batch_img_metas: list[dict],
-        num_groups: int,
         avg_factor: float,
     ) -> dict[str, Tensor]:
-        """Compute the losses of one layer, with its own assignment.
+        """Compute the losses of one layer.
 
         Args:
-            cls_scores: Logits, shape (bs, num_queries, num_classes).
-            bbox_preds: Normalised (cx, cy, w, h), shape (bs, num_queries,
-                4).
+            layer: Its predictions.
+            matches: Of each image, (query indices, object indices).
             batch_gt_instances: Boxes in pixels, and labels.
             batch_img_metas: With ``img_shape``.
-            num_groups: Groups among the queries.
             avg_factor: Divisor of all sums.
 
         Returns:
-            The three losses and the two logged values.
+            The losses and the two logged values.
         """
+        cls_scores, bbox_preds = layer.cls_scores, layer.bbox_preds
         labels = cls_scores.new_full(
             cls_scores.shape[:2], self.num_classes, dtype=torch.long
         )
         rows, gt_bboxes_cxcywh_norm = [], []
-        for i, (gt_instances, img_meta) in enumerate(
-            zip(batch_gt_instances, batch_img_metas)
-        ):
-            size_px = _image_size_px(bbox_preds, img_meta)
-            query_inds, gt_inds = self._match(
-                cls_scores[i],
-                bbox_preds[i],
-                gt_instances,
-                img_meta,
-                size_px,
-                num_groups,
-            )
+        for i, (query_inds, gt_inds) in enumerate(matches):
+            gt_instances = batch_gt_instances[i]
+            size_px = image_size_px(bbox_preds, batch_img_metas[i])
             labels[i, query_inds] = gt_instances.labels[gt_inds]
             rows.append(query_inds + i * cls_scores.shape[1])
             gt_bboxes_cxcywh_norm.append(
@@ -363,28 +342,45 @@ class RFDETRHead(BaseDenseHead):
     @torch.no_grad()
     def _match(
         self,
-        cls_scores: Tensor,
-        bboxes_cxcywh_norm: Tensor,
-        gt_instances: InstanceData,
-        img_meta: dict,
-        size_px: Tensor,
+        layer: LayerOutputs,
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
         num_groups: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Matched (query indices, object indices) of one image."""
+    ) -> Matches:
+        """Match (query indices, object indices) in every image."""
         if self.assigner is None:
             raise ValueError(
                 'the losses need train_cfg=dict(assigner=...); the model was '
                 'built without it'
             )
-        pred_instances = InstanceData(
-            scores=cls_scores,
-            bboxes=bbox_cxcywh_to_xyxy(bboxes_cxcywh_norm) * size_px,
+        matches = []
+        instances = self._match_instances(
+            layer, batch_gt_instances, batch_img_metas
         )
-        result = self.assigner.assign(
-            pred_instances, gt_instances, img_meta, num_groups=num_groups
-        )
-        query_inds = result.gt_inds.nonzero().squeeze(-1)
-        return query_inds, result.gt_inds[query_inds] - 1
+        for (preds, gts), img_meta in zip(instances, batch_img_metas):
+            result = self.assigner.assign(
+                preds, gts, img_meta, num_groups=num_groups
+            )
+            query_inds = result.gt_inds.nonzero().squeeze(-1)
+            matches.append((query_inds, result.gt_inds[query_inds] - 1))
+        return matches
+
+    def _match_instances(
+        self,
+        layer: LayerOutputs,
+        batch_gt_instances: InstanceList,
+        batch_img_metas: list[dict],
+    ) -> list[tuple[InstanceData, InstanceData]]:
+        """Predictions and objects of every image, for the assigner."""
+        pairs = []
+        for i, img_meta in enumerate(batch_img_metas):
+            size_px = image_size_px(layer.bbox_preds, img_meta)
+            preds = InstanceData(
+                scores=layer.cls_scores[i],
+                bboxes=bbox_cxcywh_to_xyxy(layer.bbox_preds[i]) * size_px,
+            )
+            pairs.append((preds, batch_gt_instances[i]))
+        return pairs
 
     def predict(
         self,
@@ -406,11 +402,14 @@ class RFDETRHead(BaseDenseHead):
             x2, y2), best first, at most ``test_cfg.max_per_img``.
         """
         outs = self._decode(x, batch_data_samples, num_groups=1)
+        img_metas = [sample.metainfo for sample in batch_data_samples]
+        return self._detect(outs, img_metas, rescale)
+
+    def _detect(
+        self, outs: HeadOutputs, batch_img_metas: list[dict], rescale: bool
+    ) -> InstanceList:
         return self.predict_by_feat(
-            outs.cls_scores,
-            outs.bbox_preds,
-            [sample.metainfo for sample in batch_data_samples],
-            rescale=rescale,
+            outs.cls_scores, outs.bbox_preds, batch_img_metas, rescale
         )
 
     def predict_by_feat(
@@ -434,40 +433,29 @@ class RFDETRHead(BaseDenseHead):
             See :meth:`predict`.
         """
         return [
-            self._predict_by_feat_single(scores, boxes, img_meta, rescale)
+            detections
+            for detections, _ in self._best_detections(
+                cls_scores, bbox_preds, batch_img_metas, rescale
+            )
+        ]
+
+    def _best_detections(
+        self,
+        cls_scores: Tensor,
+        bbox_preds: Tensor,
+        batch_img_metas: list[dict],
+        rescale: bool,
+    ) -> list[tuple[InstanceData, Tensor]]:
+        """Detections of every image and the query of each."""
+        max_per_img = (self.test_cfg or {}).get(
+            'max_per_img', self.num_queries
+        )
+        return [
+            best_detections(scores, boxes, img_meta, max_per_img, rescale)
             for scores, boxes, img_meta in zip(
                 cls_scores[-1].float(), bbox_preds[-1].float(), batch_img_metas
             )
         ]
-
-    def _predict_by_feat_single(
-        self,
-        cls_scores: Tensor,
-        bboxes_cxcywh_norm: Tensor,
-        img_meta: dict,
-        rescale: bool,
-    ) -> InstanceData:
-        # Stable, so that equal scores keep the order of queries and classes.
-        scores, order = (
-            cls_scores.sigmoid().flatten().sort(descending=True, stable=True)
-        )
-        max_per_img = (self.test_cfg or {}).get(
-            'max_per_img', self.num_queries
-        )
-        order = order[:max_per_img]
-        size_px = _image_size_px(bboxes_cxcywh_norm, img_meta)
-        bboxes = bbox_cxcywh_to_xyxy(
-            bboxes_cxcywh_norm[order // self.num_classes]
-        )
-        bboxes = torch.min((bboxes * size_px).clamp(min=0), size_px)
-        if rescale:
-            scale_w, scale_h = img_meta['scale_factor'][:2]
-            bboxes = bboxes / bboxes.new_tensor([scale_w, scale_h] * 2)
-        return InstanceData(
-            bboxes=bboxes,
-            scores=scores[:max_per_img],
-            labels=order % self.num_classes,
-        )
 
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args, **kwargs
@@ -488,13 +476,9 @@ class RFDETRHead(BaseDenseHead):
             prefix: What this head's keys begin with.
 
         Raises:
-            ValueError: If the number of classes is another.
+            ValueError: If the number of classes is another, or only one of
+                model and checkpoint has masks.
         """
+        refuse_other_task(self.has_masks, state_dict, prefix)
         refuse_other_classes(self.num_classes, state_dict, prefix)
         cut_query_rows(self, state_dict, prefix)
-
-
-def _image_size_px(like: Tensor, img_meta: dict) -> Tensor:
-    """(w, h, w, h) of the unpadded network input in pixels, shape (4,)."""
-    height_px, width_px = img_meta['img_shape'][:2]
-    return like.new_tensor([width_px, height_px, width_px, height_px])

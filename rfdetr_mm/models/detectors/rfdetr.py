@@ -12,6 +12,8 @@ from ..layers.state_dict_check import refuse_misfits
 class RFDETR(SingleStageDetector):
     """Backbone, neck and :class:`RFDETRHead`, in one direction.
 
+    With :class:`RFDETRInsHead` it segments instances.
+
     RF-DETR has no transformer encoder, so mmdet's ``DetectionTransformer``
     does not fit: the head owns query selection and decoder.
 
@@ -34,7 +36,8 @@ class RFDETR(SingleStageDetector):
                 taken for padding.
 
         Returns:
-            Of :meth:`RFDETRHead.forward`.
+            Of :meth:`RFDETRHead.forward`, or of that of
+            :class:`RFDETRInsHead`.
         """
         return self.bbox_head(
             self.extract_feat(batch_inputs), batch_data_samples
@@ -43,7 +46,8 @@ class RFDETR(SingleStageDetector):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args, **kwargs
     ) -> None:
-        for name, module in self.named_children():
+        # The head first: it knows files of another task, in which nothing fits.
+        for name, module in reversed(list(self.named_children())):
             if hasattr(module, 'adapt_state_dict'):
                 module.adapt_state_dict(state_dict, f'{prefix}{name}.')
         refuse_misfits(self, state_dict, prefix)

@@ -67,3 +67,36 @@ def refuse_other_classes(
             'it with load_from and the ClassRowsHook, which re-initialises '
             'the rows'
         )
+
+
+def refuse_other_task(
+    has_masks: bool, state_dict: dict[str, Tensor], prefix: str
+) -> None:
+    """Raise if only one of model and checkpoint has masks.
+
+    Args:
+        has_masks: Whether the head has them.
+        state_dict: Keys to values; without the head's keys, such as a
+            backbone's, it is left alone.
+        prefix: What the head's keys begin with.
+
+    Raises:
+        ValueError: With both tasks and the way out.
+    """
+    if f'{prefix}cls_branch.weight' not in state_dict:
+        return
+    mask_keys = [
+        key for key in state_dict if key.startswith(f'{prefix}mask_branch.')
+    ]
+    if bool(mask_keys) == has_masks:
+        return
+    tasks = ('a detection', 'an instance segmentation')
+    raise ValueError(
+        f'the checkpoint is of {tasks[bool(mask_keys)]} model '
+        f'({len(mask_keys)} keys {prefix}mask_branch.*), this is '
+        f'{tasks[has_masks]} model; nothing was loaded. Use the configs of '
+        f'configs/{("rfdetr", "rfdetr_seg")[bool(mask_keys)]}, or a '
+        f'checkpoint of {tasks[has_masks]} model; to start from the backbone '
+        'alone, give the backbone an init_cfg of type Pretrained with prefix '
+        "'backbone.'"
+    )

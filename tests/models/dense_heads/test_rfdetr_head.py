@@ -130,14 +130,13 @@ def test_divisor_counts_objects_and_groups_not_matches():
     head = build().train()
     outs = head._decode(feats(), samples(), GROUPS)
     targets = samples((9, 0))
-    args = (
-        outs.cls_scores[-1],
-        outs.bbox_preds[-1],
-        [s.gt_instances for s in targets],
-        [s.metainfo for s in targets],
-        GROUPS,
-    )
-    losses = head.loss_by_feat(outs, args[2], args[3])
+    gts = [s.gt_instances for s in targets]
+    metas = [s.metainfo for s in targets]
+    losses = head.loss_by_feat(outs, gts, metas)
+    last = outs.layers()['']
+    matches = head._match(last, gts, metas, GROUPS)
+    assert [len(queries) for queries, _ in matches] == [6 * GROUPS, 0]
+    args = (last, matches, gts, metas)
     expected = head.loss_by_feat_single(*args, avg_factor=9 * GROUPS)
     assert losses['loss_bbox'] == expected['loss_bbox']
     other = head.loss_by_feat_single(*args, avg_factor=6 * GROUPS)

@@ -70,7 +70,14 @@ def test_modes_of_mmdet(model):
             lambda s: s.update(
                 {'bbox_head.mask_branch.weight': torch.ones(2)}
             ),
-            ['unknown to the model: bbox_head.mask_branch.weight'],
+            [
+                'an instance segmentation model',
+                'this is a detection model; nothing was loaded',
+            ],
+        ),
+        (
+            lambda s: s.update({'bbox_head.extra': torch.ones(2)}),
+            ['unknown to the model: bbox_head.extra'],
         ),
         (
             lambda s: s.update({'neck.norms.0.bias': torch.ones(3)}),

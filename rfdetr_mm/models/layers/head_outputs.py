@@ -1,0 +1,83 @@
+"""What a head computes from the maps, before losses or detections."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from .mask_branch import MaskFactors
+from .query_selector import SelectedProposals
+
+
+@dataclass
+class LayerOutputs:
+    """What one decoder layer, or the query selection, predicts.
+
+    Attributes:
+        cls_scores: Logits, shape (bs, num_groups * num_queries,
+            num_classes).
+        bbox_preds: Normalised (cx, cy, w, h), shape (bs, num_groups *
+            num_queries, 4).
+        masks: Mask logits, if the head has masks.
+    """
+
+    cls_scores: Tensor
+    bbox_preds: Tensor
+    masks: MaskFactors | None = None
+
+
+@dataclass
+class HeadOutputs:
+    """Everything the head computes from the maps.
+
+    Attributes:
+        cls_scores: Logits of all layers, shape (num_layers, bs,
+            num_groups * num_queries, num_classes).
+        bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
+            num_groups * num_queries, 4).
+        hidden_states: Normed queries after each layer, shape (num_layers,
+            bs, num_groups * num_queries, embed_dims).
+        proposals: What the queries were selected from.
+        feats: The maps, one for each level, shape (bs, embed_dims, h, w).
+        num_groups: Groups that were run.
+    """
+
+    cls_scores: Tensor
+    bbox_preds: Tensor
+    hidden_states: Tensor
+    proposals: SelectedProposals
+    feats: Sequence[Tensor]
+    num_groups: int
+
+    def layers(self) -> dict[str, LayerOutputs]:
+        """Predictions by the prefix of their losses.
+
+        Returns:
+            The last layer (``''``), the earlier ones (``'d0.'``, ...) and
+            the proposals (``'enc_'``), in this order.
+        """
+        *earlier, last = (
+            LayerOutputs(scores, bboxes)
+            for scores, bboxes in zip(self.cls_scores, self.bbox_preds)
+        )
+        layers = {'': last}
+        layers.update((f'd{i}.', layer) for i, layer in enumerate(earlier))
+        layers['enc_'] = LayerOutputs(
+            self.proposals.cls_scores, self.proposals.bboxes_cxcywh_norm
+        )
+        return layers
+
+    def first_group(self) -> 'HeadOutputs':
+        """What evaluation would compute: the first group, no gradients.
+
+        Returns:
+            Outputs of all layers; the proposals stay those of all groups.
+        """
+        num_queries = self.cls_scores.shape[2] // self.num_groups
+        return replace(
+            self,
+            cls_scores=self.cls_scores[:, :, :num_queries].detach(),
+            bbox_preds=self.bbox_preds[:, :, :num_queries].detach(),
+            hidden_states=self.hidden_states[:, :, :num_queries].detach(),
+            num_groups=1,
+        )
