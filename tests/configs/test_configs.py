@@ -17,6 +17,13 @@ ROOT = Path(__file__).parents[2] / 'configs'
 # Variant: image size and, with the class rows of upstream's configuration,
 # parameters; from embed_dims and rows follows the count for 80 classes.
 VARIANTS = {
+    'seg_nano': (312, 33_577_475, 256, 91),
+    'seg_small': (384, 33_711_107, 256, 91),
+    'seg_medium': (432, 35_694_259, 256, 91),
+    'seg_large': (504, 35_873_971, 256, 91),
+    'seg_xlarge': (624, 38_113_635, 256, 91),
+    'seg_2xlarge': (768, 38_648_163, 256, 91),
+    'seg_preview': (432, 34_153_555, 256, 91),
     'nano': (384, 30_467_298, 256, 91),
     'small': (512, 32_111_170, 256, 91),
     'medium': (576, 33_687_458, 256, 91),
@@ -26,7 +33,16 @@ VARIANTS = {
     'xlarge': (700, 128_332_204, 512, 366),
     '2xlarge': (880, 128_878_252, 512, 366),
 }
-FILES = sorted(ROOT.glob('rfdetr/*.py'))
+SEG_QUERIES = {
+    'seg_nano': 100,
+    'seg_small': 100,
+    'seg_medium': 200,
+    'seg_large': 200,
+    'seg_xlarge': 300,
+    'seg_2xlarge': 300,
+    'seg_preview': 200,
+}
+FILES = sorted((*ROOT.glob('rfdetr/*.py'), *ROOT.glob('rfdetr_seg/*.py')))
 ALL_FILES = sorted(ROOT.glob('**/*.py'))
 
 
@@ -38,6 +54,8 @@ def mmdet_scope():
 
 
 def variant_file(name: str) -> Path:
+    if name.startswith('seg_'):
+        return ROOT / 'rfdetr_seg' / f'rfdetr-{name}_coco.py'
     return ROOT / 'rfdetr' / f'rfdetr_{name}_coco.py'
 
 
@@ -66,9 +84,9 @@ def find(node, key: str) -> list:
     return found
 
 
-def test_the_eight_variants_are_there():
-    names = {file.stem for file in FILES}
-    assert {f'rfdetr_{name}_coco' for name in VARIANTS} <= names
+def test_the_fifteen_variants_are_there():
+    assert len(VARIANTS) == 15
+    assert {variant_file(name) for name in VARIANTS} <= set(FILES)
 
 
 @pytest.mark.parametrize('name', VARIANTS)
@@ -117,7 +135,11 @@ def test_numbers_fit_together(name):
     assert backbone.img_size % backbone.patch_size == 0
     max_per_img = cfg.model.test_cfg.max_per_img
     assert max_per_img <= head.num_queries * head.num_classes
-    assert cfg.tta_model.tta_cfg.max_per_img == max_per_img
+    if name in SEG_QUERIES:
+        assert cfg.tta_model is None  # would merge boxes alone
+        assert SEG_QUERIES[name] == max_per_img == head.num_queries
+    else:
+        assert cfg.tta_model.tta_cfg.max_per_img == max_per_img
     assert cfg.num_queries == head.num_queries
     assert len(cfg.model.neck.in_channels) == len(backbone.out_indices)
     assert cfg.model.neck.out_channels == head.embed_dims
@@ -150,6 +172,25 @@ def test_files_are_portable(file):
     assert 'lambda' not in text
     assert not re.search(r'[\'"](/|~|[A-Za-z]:\\)', text), 'absolute path'
     assert all(base.is_file() for base in bases(file))
+
+
+@pytest.mark.parametrize('name', SEG_QUERIES)
+def test_masks_reach_every_part(name):
+    cfg = Config.fromfile(variant_file(name))
+    head = cfg.model.bbox_head
+    assert head.type == 'RFDETRInsHead'
+    # Four pixels of the input to a mask cell, as upstream.
+    assert head.mask_upsample_ratio * 4 == cfg.model.backbone.patch_size
+    assert cfg.model.data_preprocessor.pad_mask
+    assert [cost.type for cost in cfg.model.train_cfg.assigner.match_costs][
+        3:
+    ] == ['CrossEntropyLossCost', 'DiceCost']
+    load = cfg.train_dataloader.dataset.pipeline[1]
+    assert load.type == 'LoadAnnotations' and load.with_mask
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert evaluator.metric == ['bbox', 'segm']
+    assert cfg.default_hooks.checkpoint.save_best == 'coco/segm_mAP'
+    assert cfg.default_hooks.checkpoint.type == 'SafeCheckpointHook'
 
 
 def test_the_package_is_imported_by_one_file():

@@ -46,7 +46,7 @@ class RFDETR(SingleStageDetector):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args, **kwargs
     ) -> None:
-        # The head first: it knows files of another task, in which nothing fits.
+        # The head first: in a file of another task nothing fits.
         for name, module in reversed(list(self.named_children())):
             if hasattr(module, 'adapt_state_dict'):
                 module.adapt_state_dict(state_dict, f'{prefix}{name}.')
