@@ -12,7 +12,7 @@ from rfdetr_mm.checkpoints import PUBLISHED_FILES
 from rfdetr_mm.datasets import resolve_own_data
 from tests.data_factory import write_layout
 
-ROOT = Path(__file__).parents[2] / 'configs' / 'rfdetr'
+ROOT = Path(__file__).parents[2] / 'configs'
 WEIGHTS = {
     'nano': 'rf-detr-nano.pth',
     'small': 'rf-detr-small.pth',
@@ -22,11 +22,20 @@ WEIGHTS = {
     'large-deprecated': 'rf-detr-large.pth',
     'xlarge': 'rf-detr-xlarge.pth',
     '2xlarge': 'rf-detr-xxlarge.pth',
+    'seg_nano': 'rf-detr-seg-nano.pt',
+    'seg_small': 'rf-detr-seg-small.pt',
+    'seg_medium': 'rf-detr-seg-medium.pt',
+    'seg_large': 'rf-detr-seg-large.pt',
+    'seg_xlarge': 'rf-detr-seg-xlarge.pt',
+    'seg_2xlarge': 'rf-detr-seg-xxlarge.pt',
+    'seg_preview': 'rf-detr-seg-preview.pt',
 }
 
 
 def custom_file(name: str) -> Path:
-    return ROOT / f'rfdetr_{name}_custom.py'
+    if name.startswith('seg_'):
+        return ROOT / 'rfdetr_seg' / f'rfdetr-{name}_custom.py'
+    return ROOT / 'rfdetr' / f'rfdetr_{name}_custom.py'
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +62,8 @@ def test_models_fit_the_data_set(name, data_root):
 def test_the_rest_is_as_for_coco(name):
     """Only the data set is open and the weights are named."""
     cfg = Config.fromfile(custom_file(name))
-    coco = Config.fromfile(ROOT / f'rfdetr_{name}_coco.py')
+    coco_file = str(custom_file(name)).replace('_custom', '_coco')
+    coco = Config.fromfile(coco_file)
     assert cfg.pop('dataset_layout') == 'auto'
     assert cfg.load_from == f'rfdetr://{WEIGHTS[name]}'
     assert WEIGHTS[name] in PUBLISHED_FILES
@@ -77,10 +87,10 @@ def test_the_files_differ_in_variant_and_weights_only():
     texts = {
         custom_file(name)
         .read_text()
-        .replace(f"'./rfdetr_{name}_coco.py'", 'BASE')
+        .replace(custom_file(name).stem.replace('_custom', '_coco'), 'BASE')
         .replace(f'rfdetr://{weights}', 'WEIGHTS')
         for name, weights in WEIGHTS.items()
-        if 'xlarge' not in name
+        if name not in ('xlarge', '2xlarge')
     }
     assert len(texts) == 1
     for name in ('xlarge', '2xlarge'):

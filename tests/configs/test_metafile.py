@@ -10,10 +10,12 @@ from mmengine.fileio import load
 from rfdetr_mm.checkpoints import PUBLISHED_FILES
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / 'configs' / 'rfdetr'
-README = (FOLDER / 'README.md').read_text()
+FOLDERS = [ROOT / 'configs' / name for name in ('rfdetr', 'rfdetr_seg')]
+READMES = {folder: (folder / 'README.md').read_text() for folder in FOLDERS}
 MODELS = {
-    model['Name']: model for model in load(FOLDER / 'metafile.yml')['Models']
+    model['Name']: (folder, model)
+    for folder in FOLDERS
+    for model in load(folder / 'metafile.yml')['Models']
 }
 ROW = re.compile(
     r'\| \[\w+\]\(\./(?P<name>\S+)\.py\)[^|]*\| (?P<size>\d+) '
@@ -31,38 +33,54 @@ def described(model):
         params=f'{model["Metadata"]["Parameters (M)"]:.2f}',
         file=model['Weights'].removeprefix('rfdetr://'),
         licence=model['Metadata']['Licence Of Weights'],
-        ap=str(result.get('Metrics', {}).get('box AP', '')),
+        ap=''.join(str(ap) for ap in result.get('Metrics', {}).values()),
     )
 
 
-def test_the_readme_has_the_numbers_of_the_metafile():
-    rows = [match.groupdict() for match in ROW.finditer(README)]
-    assert len(rows) == 8
-    assert rows == [described(model) for model in MODELS.values()]
+def models_of(folder):
+    return {n: model for n, (f, model) in MODELS.items() if f == folder}
 
 
-def test_every_model_of_coco_and_no_other_is_listed():
-    variants = {path.stem for path in FOLDER.glob('rfdetr_*_custom.py')}
-    assert {name.replace('_coco', '_custom') for name in MODELS} == variants
+@pytest.mark.parametrize(
+    'folder, count', zip(FOLDERS, (8, 7)), ids=['boxes', 'masks']
+)
+def test_the_readme_has_the_numbers_of_the_metafile(folder, count):
+    rows = [match.groupdict() for match in ROW.finditer(READMES[folder])]
+    assert len(rows) == count
+    assert rows == [described(model) for model in models_of(folder).values()]
+    metrics = {
+        name
+        for model in models_of(folder).values()
+        for result in model.get('Results', ())
+        for name in result['Metrics']
+    }
+    assert metrics == {f'{("box", "mask")[count == 7]} AP'}
+
+
+@pytest.mark.parametrize('folder', FOLDERS, ids=lambda f: f.name)
+def test_every_model_of_coco_and_no_other_is_listed(folder):
+    variants = {path.stem for path in folder.glob('*_custom.py')}
+    names = models_of(folder)
+    assert {name.replace('_coco', '_custom') for name in names} == variants
 
 
 @pytest.mark.parametrize('name', MODELS)
 def test_entries_fit_configs_and_published_files(name):
-    model = MODELS[name]
+    folder, model = MODELS[name]
     path = ROOT / model['Config']
-    assert path == FOLDER / f'{name}.py'
+    assert path == folder / f'{name}.py'
     cfg = Config.fromfile(path)
     assert model['Metadata']['Image Size (px)'] == cfg.image_size
     assert model['Weights'].startswith('rfdetr://')
     file = PUBLISHED_FILES[model['Weights'].removeprefix('rfdetr://')]
     assert model['Metadata']['Licence Of Weights'] == file.licence
-    custom = Config.fromfile(FOLDER / name.replace('_coco', '_custom.py'))
+    custom = Config.fromfile(folder / name.replace('_coco', '_custom.py'))
     assert custom.load_from == model['Weights']
 
 
 def test_names_are_found_in_one_way():
     names = [
-        name for m in MODELS.values() for name in (m['Name'], *m['Alias'])
+        name for _, m in MODELS.values() for name in (m['Name'], *m['Alias'])
     ]
     # mmengine compares them in lower case.
     assert len(names) == len({name.lower() for name in names})
@@ -75,25 +93,30 @@ def test_the_index_follows_its_scheme():
     index.check(silent=True)
     parts = [index, *index.models, *index.collections]
     assert not [str(e) for part in parts for e in part.check_errors]
-    (collection,) = index.collections
-    note = collection.metadata.data['Results From']
+    assert len(index.collections) == len(FOLDERS)
+    notes = {c.metadata.data['Results From'] for c in index.collections}
+    (note,) = notes
     assert 'upstream' in note and 'not run here' in note
     for model in index.models:
         assert model.full_model.metadata.data['Results From'] == note
 
 
 @pytest.mark.parametrize(
-    'path', sorted(FOLDER.glob('*.py')), ids=lambda p: p.stem
+    'path',
+    [path for folder in FOLDERS for path in sorted(folder.glob('*.py'))],
+    ids=lambda p: p.stem,
 )
 def test_the_readme_names_every_config(path):
-    variant = re.fullmatch(r'rfdetr_(.+)_custom', path.stem)
-    if variant and f'rfdetr_{variant[1]}_coco' in MODELS:
-        assert '`rfdetr_{variant}_custom.py`' in README
+    family = path.stem.partition('_')[0]
+    if f'{path.stem.removesuffix("_custom")}_coco' in MODELS:
+        assert f'`{family}_{{variant}}_custom.py`' in READMES[path.parent]
     else:
-        assert f'](./{path.name})' in README
+        assert f'](./{path.name})' in READMES[path.parent]
 
 
-def test_the_readme_leads_nowhere_else():
-    links = re.findall(r'\]\((?!https?://|#)([^)#]+)', README)
+@pytest.mark.parametrize('folder', FOLDERS, ids=lambda f: f.name)
+def test_the_readme_leads_nowhere_else(folder):
+    readme = READMES[folder]
+    links = re.findall(r'\]\((?!https?://|#)([^)#]+)', readme)
     assert len(links) > 8
-    assert [link for link in links if not (FOLDER / link).exists()] == []
+    assert [link for link in links if not (folder / link).exists()] == []

@@ -22,15 +22,23 @@ REFRESH = 'make golden'
 MAX_BYTES = 50 * 1024
 NUM_CLASSES = 5
 NUM_QUERIES = 12
+LOSS_SEED = 5  # of the random points in masks
 # variant: H x W of the input in pixels
-INPUTS = {'nano': (64, 96), 'base': (56, 112), 'large-deprecated': (56, 112)}
+INPUTS = {
+    'nano': (64, 96),
+    'base': (56, 112),
+    'large-deprecated': (56, 112),
+    'seg-nano': (48, 60),
+}
 
 
 def seeded_model(variant: str) -> nn.Module:
     """Our model of a variant with reproducible weights."""
     init_default_scope('mmdet')
-    path = ROOT / 'configs' / 'rfdetr' / f'rfdetr_{variant}_coco.py'
-    config = Config.fromfile(path).model
+    path = f'rfdetr/rfdetr_{variant}_coco.py'
+    if variant.startswith('seg-'):
+        path = f'rfdetr_seg/rfdetr-seg_{variant[4:]}_coco.py'
+    config = Config.fromfile(ROOT / 'configs' / path).model
     config.bbox_head.num_classes = NUM_CLASSES
     config.bbox_head.num_queries = NUM_QUERIES
     model = MODELS.build(config)
@@ -59,12 +67,29 @@ def seeded_images(variant: str) -> Tensor:
 
 
 def seeded_targets(variant: str) -> list[dict[str, Tensor]]:
-    """Objects of both images (none in the second), cxcywh normalised."""
+    """Objects of both images (none in the second), cxcywh normalised.
+
+    Their masks are the cells whose centres are in the box.
+    """
     random = np.random.RandomState(9)
     centers = random.uniform(0.3, 0.7, (3, 2))
     sizes = random.uniform(0.1, 0.4, (3, 2))
     boxes = np.concatenate([centers, sizes], axis=1).astype(np.float32)
+    height, width = INPUTS[variant]
+    y = (np.arange(height)[:, None] + 0.5) / height
+    x = (np.arange(width) + 0.5) / width
+    masks = [
+        (abs(x - cx) < w / 2) & (abs(y - cy) < h / 2) for cx, cy, w, h in boxes
+    ]
     return [
-        dict(labels=torch.tensor([0, 3, 4]), boxes=torch.from_numpy(boxes)),
-        dict(labels=torch.empty(0).long(), boxes=torch.empty(0, 4)),
+        dict(
+            labels=torch.tensor([0, 3, 4]),
+            boxes=torch.from_numpy(boxes),
+            masks=torch.from_numpy(np.stack(masks)),
+        ),
+        dict(
+            labels=torch.empty(0).long(),
+            boxes=torch.empty(0, 4),
+            masks=torch.empty(0, height, width, dtype=torch.bool),
+        ),
     ]

@@ -14,6 +14,7 @@ import torch
 from golden import (
     FILES,
     INPUTS,
+    LOSS_SEED,
     NUM_CLASSES,
     NUM_QUERIES,
     seeded_images,
@@ -27,25 +28,33 @@ from rfdetr_mm.checkpoints import mmdet_to_upstream
 
 def upstream_numbers(variant: str) -> dict[str, np.ndarray]:
     """Raw outputs of evaluation and loss terms of training."""
-    from rfdetr.config import TrainConfig
+    from rfdetr.config import SegmentationTrainConfig, TrainConfig
     from rfdetr.models import build_criterion_from_config
 
     config = upstream_config(variant, NUM_CLASSES, NUM_QUERIES)
     model = build_upstream(config)
     weights = mmdet_to_upstream(seeded_model(variant).state_dict())[0]
     model.load_state_dict(weights)
+    has_masks = variant.startswith('seg-')
+    targets = seeded_targets(variant)
+    if not has_masks:
+        for target in targets:
+            del target['masks']
     batch = nested(seeded_images(variant))
     with torch.no_grad():
         outputs = model.eval()(batch)
         maps = model.backbone[0].encoder(batch.tensors)
+        train_config = SegmentationTrainConfig if has_masks else TrainConfig
         criterion, _ = build_criterion_from_config(
-            config, TrainConfig(dataset_dir='.')
+            config, train_config(dataset_dir='.')
         )
+        predictions = model.train()(batch)
+        torch.manual_seed(LOSS_SEED)
         losses = criterion.train()(
-            model.train()(batch),
+            predictions,
             [
                 dict(t, orig_size=torch.tensor(INPUTS[variant]))
-                for t in seeded_targets(variant)
+                for t in targets
             ],
         )
     weights = criterion.weight_dict
@@ -57,6 +66,8 @@ def upstream_numbers(variant: str) -> dict[str, np.ndarray]:
             losses[k] * w for k, w in weights.items() if k in losses
         ),
     }
+    if has_masks:
+        numbers['mask_preds'] = outputs['pred_masks']
     return {k: v.numpy() for k, v in numbers.items()}
 
 

@@ -6,6 +6,7 @@ import torch
 from golden import (
     FILES,
     INPUTS,
+    LOSS_SEED,
     MAX_BYTES,
     REFRESH,
     seeded_images,
@@ -36,9 +37,11 @@ def test_evaluation(case):
     variant, model, expected = case
     model.eval()
     images = seeded_images(variant)
-    cls_scores, bbox_preds = model(images, mode='tensor')
-    close(cls_scores[-1], expected['cls_scores'])
-    close(bbox_preds[-1], expected['bbox_preds'])
+    outputs = model(images, mode='tensor')
+    names = ['cls_scores', 'bbox_preds', 'mask_preds'][: len(outputs)]
+    assert set(names) == {*expected} - {'last_map_corner', 'total_loss'}
+    for name, output in zip(names, outputs):
+        close(output[-1], expected[name])
     corner = model.backbone(images)[-1][:, :8, :2, :3]
     close(corner, expected['last_map_corner'])
     model.backbone.norm.bias.data += 0.1
@@ -65,8 +68,10 @@ def test_total_loss(case):
         sample.gt_instances = InstanceData(
             bboxes=xyxy * torch.tensor([width, height] * 2),
             labels=target['labels'],
+            masks=target['masks'],
         )
         samples.append(sample)
+    torch.manual_seed(LOSS_SEED)
     losses = model(seeded_images(variant), samples, mode='loss')
     total = sum(v for k, v in losses.items() if 'loss' in k)
     torch.testing.assert_close(

@@ -1,4 +1,4 @@
-"""Every Apache variant at its own resolution with 300 queries (slow)."""
+"""Every Apache variant at its own resolution, with its queries (slow)."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ pytest.importorskip('rfdetr', reason='the parity oracle is not installed')
 from compare import END_TO_END, assert_stage, decode_upstreams_rows
 from mmdet.registry import MODELS
 from oracle import (
-    VARIANTS,
+    ALL_VARIANTS,
     build_upstream,
     convert,
     nested,
@@ -27,15 +27,30 @@ SIZES = {
     'large': [(704, 704), (544, 864)],
     'base': [(560, 560), (280, 840)],
     'large-deprecated': [(560, 560), (280, 840)],
+    'seg-nano': [(312, 312), (252, 372)],
+    'seg-small': [(384, 384), (264, 504)],
+    'seg-medium': [(432, 432), (312, 552)],
+    'seg-large': [(504, 504), (384, 624)],
+    'seg-xlarge': [(624, 624), (504, 744)],
+    'seg-2xlarge': [(768, 768), (648, 888)],
+    'seg-preview': [(432, 432), (312, 552)],
+}
+QUERIES = {
+    'seg-nano': 100,
+    'seg-small': 100,
+    'seg-medium': 200,
+    'seg-large': 200,
+    'seg-preview': 200,
 }
 
 
 @pytest.fixture(scope='module', params=list(SIZES))
 def models(request):
     variant = request.param
-    assert variant in VARIANTS
-    upstream = build_upstream(upstream_config(variant, 90, 300)).eval()
-    ours = MODELS.build(our_config(variant, 90, 300)).eval()
+    assert variant in ALL_VARIANTS
+    queries = QUERIES.get(variant, 300)
+    upstream = build_upstream(upstream_config(variant, 90, queries)).eval()
+    ours = MODELS.build(our_config(variant, 90, queries)).eval()
     # 91 rows without names would be taken for COCO's.
     names = [f'class {i}' for i in range(90)]
     ours.load_state_dict(convert(upstream.state_dict(), names))
@@ -63,3 +78,7 @@ def test_forward(models, which):
             outs.cls_scores[i], layer['pred_logits'][..., :-1], **END_TO_END
         )
         assert_stage(outs.bbox_preds[i], layer['pred_boxes'], **END_TO_END)
+    if ours.bbox_head.has_masks:
+        masks = ours.bbox_head._supervised_layers(outs)[''].masks.dense()
+        assert masks.shape[2:] == (size[0] // 4, size[1] // 4)
+        assert_stage(masks, theirs['pred_masks'], **END_TO_END)

@@ -24,6 +24,7 @@ VARIANTS = {
     'nano': set(range(12)),
     'base': set(range(11)),
     'large-deprecated': set(range(11)),
+    'seg-nano': set(range(12)),
 }
 
 
