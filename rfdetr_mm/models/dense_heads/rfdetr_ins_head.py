@@ -248,7 +248,6 @@ class RFDETRInsHead(RFDETRHead):
             rescale,
         )
 
-    @torch.no_grad()
     def predict_by_feat(
         self,
         cls_scores: Tensor,

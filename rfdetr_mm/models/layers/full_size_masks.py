@@ -65,6 +65,7 @@ def gt_mask_tensor(
     return F.pad(masks, (0, missing_w, 0, missing_h))
 
 
+@torch.no_grad()
 def resize_masks(
     mask_logits: Tensor, img_meta: dict, size_px: tuple[int, int]
 ) -> Tensor:

@@ -1,15 +1,20 @@
+import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.runner.checkpoint import load_state_dict
+from mmengine.structures import InstanceData
 
 CONFIG = 'configs/rfdetr/rfdetr_nano_coco.py'
+SEG_CONFIG = 'configs/rfdetr_seg/rfdetr-seg_nano_coco.py'
 
 
-def build(request, **head):
-    config = Config.fromfile(request.config.rootpath / CONFIG).model
-    config.backbone.img_size = 64
+def build(request, name=CONFIG, **head):
+    config = Config.fromfile(request.config.rootpath / name).model
+    config.backbone.img_size = 4 * config.backbone.patch_size
     config.bbox_head.update(num_classes=3, num_queries=5, num_groups=2, **head)
     torch.manual_seed(0)
     return MODELS.build(config)
@@ -18,6 +23,11 @@ def build(request, **head):
 @pytest.fixture(scope='module')
 def model(request):
     return build(request)
+
+
+@pytest.fixture(scope='module')
+def seg_model(request):
+    return build(request, SEG_CONFIG)
 
 
 def test_is_what_the_config_says(model):
@@ -31,9 +41,6 @@ def test_modes_of_mmdet(model):
         inputs=[torch.randint(0, 255, (3, 64, 96), dtype=torch.uint8)] * 2,
         data_samples=[],
     )
-    from mmdet.structures import DetDataSample
-    from mmengine.structures import InstanceData
-
     for _ in range(2):
         sample = DetDataSample(
             metainfo=dict(
@@ -56,6 +63,58 @@ def test_modes_of_mmdet(model):
     boxes = results[0].pred_instances.bboxes
     assert boxes.shape[1] == 4
     assert (boxes[:, 2] <= 192).all() and (boxes[:, 3] <= 128).all()
+
+
+def test_modes_with_masks(seg_model):
+    """Masks are padded with the images; results have the images' sizes."""
+    seg_model.eval()
+    batch = dict(inputs=[], data_samples=[])
+    for height, width in ((48, 60), (40, 50)):
+        image = torch.randint(0, 255, (3, height, width), dtype=torch.uint8)
+        batch['inputs'].append(image)
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=(height, width),
+                ori_shape=(2 * height, 3 * width),
+                scale_factor=(1 / 3, 0.5),
+            )
+        )
+        masks = np.zeros((1, height, width), np.uint8)
+        masks[0, 10:30, 5:40] = 1
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor([[5.0, 10, 40, 30]]),
+            labels=torch.tensor([1]),
+            masks=BitmapMasks(masks, height, width),
+        )
+        batch['data_samples'].append(sample)
+    data = seg_model.data_preprocessor(batch, training=True)
+    shapes = [s.gt_instances.masks.masks.shape for s in data['data_samples']]
+    assert shapes == [(1, 48, 60)] * 2
+    mask_preds = seg_model(**data, mode='tensor')[2]
+    assert mask_preds.shape == (4, 2, 5, 12, 15)
+    losses = seg_model(**data, mode='loss')
+    assert losses['loss_mask'].requires_grad and losses['loss_dice'] > 0
+    results = seg_model(**data, mode='predict')
+    for result, size in zip(results, ((96, 180), (80, 150))):
+        masks = result.pred_instances.masks
+        assert masks.dtype == torch.bool and masks.shape == (15, *size)
+
+
+@pytest.mark.parametrize('load', ['mmengine', 'torch'])
+def test_detection_and_segmentation_refuse_each_other(model, seg_model, load):
+    """By their tasks, although patches and windows differ as well."""
+    for ours, theirs, task in (
+        (model, seg_model, 'an instance segmentation'),
+        (seg_model, model, 'a detection'),
+    ):
+        before = {k: v.clone() for k, v in ours.state_dict().items()}
+        with pytest.raises(ValueError, match=f'checkpoint is of {task} model'):
+            if load == 'mmengine':
+                load_state_dict(ours, theirs.state_dict())
+            else:
+                ours.load_state_dict(theirs.state_dict())
+        after = ours.state_dict()
+        assert all(torch.equal(after[k], before[k]) for k in before)
 
 
 @pytest.mark.parametrize('load', ['mmengine', 'torch'])
