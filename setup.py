@@ -121,6 +121,9 @@ setup(
         # mmdeploy declares pins that would downgrade protobuf and replace
         # OneDL's engine: install it with --no-deps beside this extra.
         'deploy': ['onnx>=1.16', 'onnxruntime>=1.18', 'aenum'],
+        # LoRA and DoRA adapters (model.adapters) while they are trained; it
+        # brings transformers, which nothing else here needs.
+        'lora': ['peft>=0.15'],
         # torchao 0.18 breaks on torch 2.9.
         'tflite': ['litert-torch==0.10.0', 'torchao==0.17.0'],
         # What configs/_base_/visualizers log to. MLflow's small client writes

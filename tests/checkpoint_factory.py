@@ -9,6 +9,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+LORA_LAYER = (
+    'backbone.0.encoder.base_model.model.encoder.encoder.layer.1'
+    '.attention.attention.{}'
+)
 WIDTH, EMBED, PATCH, GRID, FFN, POINTS = 8, 12, 4, 3, 20, 6
 
 
@@ -168,6 +172,31 @@ def upstream_state_dict(
     }
     state_dict['_kp_active_mask'] = torch.zeros(0, 0, dtype=torch.bool)
     return state_dict
+
+
+def upstream_lora_state_dict(
+    weights: dict[str, Tensor], rank: int = 2
+) -> dict[str, Tensor]:
+    """The same weights as a LoRA run saves them, block 1 with adapters."""
+    generator = torch.Generator().manual_seed(1)
+    lora = {
+        key.replace('0.encoder.', '0.encoder.base_model.model.', 1): tensor
+        for key, tensor in weights.items()
+    }
+    for name in ('query', 'key', 'value'):
+        layer = LORA_LAYER.format(name)
+        width = len(lora[f'{layer}.bias'])
+        for kind in ('weight', 'bias'):
+            lora[f'{layer}.base_layer.{kind}'] = lora.pop(f'{layer}.{kind}')
+        for part, shape in (
+            ('lora_A', (rank, width)),
+            ('lora_B', (width, rank)),
+            ('lora_magnitude_vector', (width,)),
+        ):
+            lora[f'{layer}.{part}.default.weight'] = torch.randn(
+                shape, generator=generator
+            )
+    return lora
 
 
 def meta_dinov2_state_dict(

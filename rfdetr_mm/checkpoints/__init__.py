@@ -3,6 +3,8 @@
 Imports PyTorch and the standard library only.
 """
 
+from rfdetr_mm.adapter_weights import find_adapted_layers, merge_adapters
+
 from .class_rows import (
     CLASS_ROW_WEIGHTS,
     COCO_CATEGORY_IDS,
@@ -45,8 +47,10 @@ __all__ = [
     'dinov2_to_backbone',
     'download',
     'file_md5',
+    'find_adapted_layers',
     'hint_for_missing',
     'is_dinov2',
+    'merge_adapters',
     'mmdet_to_upstream',
     'published_address',
     'read_checkpoint',

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rfdetr_mm.adapter_weights import find_adapted_layers, merge_adapters
+
 from .class_rows import (
     CLASS_ROW_WEIGHTS,
     SPARE_ROW_BIAS,
@@ -18,14 +20,11 @@ from .class_rows import (
 from .key_map import Match, match_keys, missing_keys, shape_errors
 
 _KEYPOINT_MASK = '_kp_active_mask'
+_ENCODER = 'backbone.0.encoder.'
+# peft nests the encoder of a LoRA run
+_PEFT_ENCODER = _ENCODER + 'base_model.model.'
 
 _REFUSALS = (
-    (
-        'backbone.0.encoder.base_model.model.',
-        'a LoRA run (its adapters are not merged into the weights)',
-        'Load it with rfdetr, which merges the adapters, save '
-        "{'model': model.model.model.state_dict()} and convert that.",
-    ),
     (
         (
             'keypoint',
@@ -89,7 +88,7 @@ def upstream_to_mmdet(
     """
     refuse_unsupported(state_dict)
     report = ConversionReport()
-    weights = dict(state_dict)
+    weights = _merge_upstream_adapters(state_dict, report)
     mask = weights.pop(_KEYPOINT_MASK, None)
     if mask is not None:
         report.dropped[_KEYPOINT_MASK] = 'empty keypoint buffer, no weight'
@@ -120,6 +119,30 @@ def upstream_to_mmdet(
     _keep_class_rows(converted, class_names, report)
     report.num_parameters = sum(t.numel() for t in converted.values())
     return converted, report
+
+
+def _merge_upstream_adapters(
+    state_dict: Mapping[str, Tensor], report: ConversionReport
+) -> dict[str, Tensor]:
+    """Give weights of a LoRA run the keys and values of one without."""
+    weights = {
+        key.replace(_PEFT_ENCODER, _ENCODER, 1)
+        if key.startswith(_PEFT_ENCODER)
+        else key: tensor
+        for key, tensor in state_dict.items()
+    }
+    return _merge(weights, report)
+
+
+def _merge(
+    weights: Mapping[str, Tensor], report: ConversionReport
+) -> dict[str, Tensor]:
+    num_adapted = len(find_adapted_layers(weights))
+    if num_adapted:
+        report.notes.append(
+            f'adapters of {num_adapted} layers merged into their weights'
+        )
+    return merge_adapters(weights)
 
 
 def _keep_class_rows(
@@ -156,8 +179,8 @@ def mmdet_to_upstream(
             listed), or if the class names do not fit the rows.
     """
     report = ConversionReport()
-    matches = _checked_matches(state_dict, 'ours')
-    weights = dict(state_dict)
+    weights = _merge(state_dict, report)
+    matches = _checked_matches(weights, 'ours')
     _spread_class_rows(weights, class_names, report)
 
     converted: dict[str, Tensor] = {}
@@ -216,8 +239,8 @@ def refuse_unsupported(state_dict: Mapping[str, Any]) -> None:
     mask = state_dict.get(_KEYPOINT_MASK)
     if mask is not None and mask.numel():
         raise ValueError(
-            f'This is a file of {_REFUSALS[1][1]}: {_KEYPOINT_MASK!r} is not '
-            f'empty. {_REFUSALS[1][2]}'
+            f'This is a file of {_REFUSALS[-1][1]}: {_KEYPOINT_MASK!r} is not '
+            f'empty. {_REFUSALS[-1][2]}'
         )
 
 

@@ -5,11 +5,14 @@ import types
 import pytest
 import torch
 from checkpoint_factory import (
+    LORA_LAYER,
     huggingface_dinov2_state_dict,
     meta_dinov2_state_dict,
+    upstream_lora_state_dict,
     upstream_state_dict,
 )
 
+from rfdetr_mm.adapter_weights import merged_weight
 from rfdetr_mm.checkpoints import (
     COCO_CLASSES,
     read_checkpoint,
@@ -151,13 +154,41 @@ def test_an_upstream_file_without_its_backbone_does_not_pass_through():
         to_mmdet_checkpoint({'model': head})
 
 
-def test_a_lora_file_is_recognised():
-    weights = {
-        key.replace('0.encoder.', '0.encoder.base_model.model.', 1): tensor
-        for key, tensor in upstream_state_dict().items()
-    }
-    with pytest.raises(ValueError, match='LoRA'):
-        to_mmdet_checkpoint({'model': weights})
+@pytest.mark.parametrize('field', ['model', 'ema_model'])
+def test_a_lora_file_is_merged(field):
+    weights = upstream_state_dict()
+    lora = upstream_lora_state_dict(weights)
+    content = {'model': weights, field: lora}
+    converted, report = to_mmdet_checkpoint(content, use_ema=field != 'model')
+    assert 'adapters of 3 layers merged into their weights' in report.notes
+    plain, _ = upstream_to_mmdet(weights)
+    state_dict = converted['state_dict']
+    assert state_dict.keys() == plain.keys()
+    for key, tensor in plain.items():
+        if 'blocks.1.attn.' not in key or not key.endswith('.weight'):
+            assert torch.equal(state_dict[key], tensor), key
+            continue
+        layer = key.removeprefix('backbone.blocks.1.attn.')
+        layer = layer.removesuffix('.weight')
+        if layer == 'proj':
+            assert torch.equal(state_dict[key], tensor)
+            continue
+        theirs = LORA_LAYER.format(layer)
+        expected = merged_weight(
+            tensor,
+            lora[f'{theirs}.lora_A.default.weight'],
+            lora[f'{theirs}.lora_B.default.weight'],
+            lora[f'{theirs}.lora_magnitude_vector.default.weight'],
+        )
+        assert torch.equal(state_dict[key], expected)
+        assert not torch.equal(state_dict[key], tensor)
+
+
+def test_a_lora_file_without_its_base_is_refused():
+    lora = upstream_lora_state_dict(upstream_state_dict())
+    del lora[LORA_LAYER.format('key') + '.base_layer.weight']
+    with pytest.raises(ValueError, match='key.base_layer.weight'):
+        to_mmdet_checkpoint({'model': lora})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 
 from rfdetr_mm.checkpoints import (
     COCO_CLASSES,
+    merge_adapters,
     mmdet_to_upstream,
     read_checkpoint,
 )
@@ -55,8 +56,11 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('converters')
 
 
-def _write_config(path, num_classes=3, img_size=64, num_queries=6, groups=3):
+def _write_config(
+    path, num_classes=3, img_size=64, num_queries=6, groups=3, adapters=None
+):
     config = Config.fromfile(_ROOT / 'configs/rfdetr/rfdetr_nano_coco.py')
+    config.model.adapters = adapters
     return _shrink(config, path, num_classes, img_size, num_queries, groups)
 
 
@@ -80,6 +84,8 @@ def _weights(config_path):
     torch.manual_seed(1)
     return {
         key: tensor + 0.1 * torch.randn_like(tensor)
+        if tensor.is_floating_point()
+        else tensor
         for key, tensor in model.state_dict().items()
     }
 
@@ -375,3 +381,24 @@ def test_a_tool_runs_from_any_folder(tmp_path):
         )  # fmt: skip
         assert result.returncode == 1, result.stderr
         assert 'There is no checkpoint file a.pth' in result.stderr
+
+
+def test_adapters_are_merged(folder):
+    pytest.importorskip('peft', reason='the extra lora is not installed')
+    config = _write_config(
+        folder / 'adapted.py', adapters=dict(type='dora', rank=4)
+    )
+    weights = _weights(config)
+    torch.save({'state_dict': weights}, folder / 'adapted.pth')
+    path = folder / 'merged.pth'
+    done = _run(
+        'mmdet_to_rfdetr', folder / 'adapted.pth', path, '--config', config
+    )
+    assert done == 0
+    expected, _ = mmdet_to_upstream(merge_adapters(weights))
+    found = torch.load(path, weights_only=True)['model']
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    query = 'encoder.layer.0.attention.attention.query.weight'
+    base = weights['backbone.blocks.0.attn.query.base_layer.weight']
+    assert not torch.equal(found[f'backbone.0.encoder.encoder.{query}'], base)

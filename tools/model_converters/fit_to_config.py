@@ -9,14 +9,16 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
+from rfdetr_mm.checkpoints import merge_adapters
+
 
 def fit_to_config(
     weights: Mapping[str, Tensor], config: Config
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Fit weights to a model as the model itself does when it loads.
 
-    The position table is resized, groups and queries are cut to the first
-    ones; everything else has to agree.
+    Adapters are merged, the position table is resized, groups and queries
+    are cut to the first ones; everything else has to agree.
 
     Args:
         weights: Our weights, complete. Not changed.
@@ -30,8 +32,11 @@ def fit_to_config(
         ValueError: If anything else differs, or queries are missing.
     """
     init_default_scope('mmdet')
+    weights = merge_adapters(weights)
+    plain = dict(config.model)
+    plain.pop('adapters', None)
     with torch.device('meta'):  # shapes alone: no memory, no initialisation
-        model = MODELS.build(config.model)
+        model = MODELS.build(plain)
     with warnings.catch_warnings():
         # A converter does not write rows that nobody has trained.
         warnings.filterwarnings('error', '.*queries in each group')

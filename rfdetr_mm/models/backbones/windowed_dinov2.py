@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..layers.adapters import fit_adapters
 from ..layers.dinov2_block import VIT_NORM_EPS, DINOv2Block
 from ..layers.position_table import resize_position_table
 from ..layers.state_dict_check import refuse_mis_shaped
@@ -255,7 +256,7 @@ class WindowedDINOv2(BaseModule):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def adapt_state_dict(self, state_dict: dict, prefix: str = '') -> None:
-        """Fit position table and patch kernels to this model, in place.
+        """Fit position table, patch kernels and adapters, in place.
 
         Args:
             state_dict: Keys to values; only entries are replaced, the
@@ -263,8 +264,9 @@ class WindowedDINOv2(BaseModule):
             prefix: What this backbone's keys begin with.
 
         Raises:
-            ValueError: If the patch size is another.
+            ValueError: If the patch size is another, or adapters do not fit.
         """
+        fit_adapters(self, state_dict, prefix)
         key = f'{prefix}patch_embed.weight'
         if key in state_dict:
             side = state_dict[key].shape[-1]

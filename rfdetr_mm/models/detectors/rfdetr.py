@@ -3,8 +3,14 @@
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import OptSampleList
+from mmdet.utils import OptConfigType
 from torch import Tensor
 
+from ..layers.adapters import (
+    add_adapters,
+    fit_adapters,
+    merge_adapted_layers,
+)
 from ..layers.state_dict_check import refuse_misfits
 
 
@@ -21,9 +27,33 @@ class RFDETR(SingleStageDetector):
     too (for padding), and a checkpoint either fits in full or is refused
     before anything is loaded.
 
+    Args:
+        *args: Of SingleStageDetector.
+        adapters: Arguments of :func:`add_adapters`, e.g. ``dict(type='dora',
+            rank=16, alpha=16)``: only low-rank adapters of the backbone are
+            trained, its own weights are frozen. Checkpoints without adapters
+            start them anew; a model without adapters merges those of a
+            checkpoint.
+        **kwargs: Of SingleStageDetector.
+
     Source: "RF-DETR: Neural Architecture Search for Real-Time Detection
         Transformers" (arXiv 2511.09554); rfdetr 1.11.2, LWDETR.
     """
+
+    def __init__(
+        self, *args, adapters: OptConfigType = None, **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if adapters is not None:
+            add_adapters(self.backbone, **adapters)
+
+    def merge_adapters(self) -> int:
+        """Merge all adapters into the weights, in place, for deployment.
+
+        Returns:
+            How many layers had one.
+        """
+        return merge_adapted_layers(self)
 
     def _forward(
         self, batch_inputs: Tensor, batch_data_samples: OptSampleList = None
@@ -46,6 +76,7 @@ class RFDETR(SingleStageDetector):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args, **kwargs
     ) -> None:
+        fit_adapters(self, state_dict, prefix)
         # The head first: in a file of another task nothing fits.
         for name, module in reversed(list(self.named_children())):
             if hasattr(module, 'adapt_state_dict'):
