@@ -8,7 +8,15 @@ import torch
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 pytest.importorskip('rfdetr', reason='the parity oracle is not installed')
 
-from oracle import Pair, build_pair, convert
+from mmdet.registry import MODELS
+from oracle import (
+    Pair,
+    build_pair,
+    build_upstream,
+    convert,
+    our_config,
+    upstream_config,
+)
 from rfdetr._namespace import _namespace_from_configs
 from rfdetr.config import TrainConfig
 from rfdetr.training.param_groups import get_param_dict
@@ -132,3 +140,23 @@ def test_negative_control_number_of_layers(nano, monkeypatch):
     monkeypatch.setattr(pair.ours.backbone, 'out_indices', (2, 5, 8, 10))
     with pytest.raises(AssertionError):
         assert_parity(our_settings(pair), expected)
+
+
+@pytest.mark.parametrize('frozen_stages, equal', [(12, True), (11, False)])
+def test_frozen_encoder(frozen_stages, equal):
+    """``freeze_encoder=True`` is ``model.backbone.frozen_stages=12``."""
+    config = upstream_config('nano', freeze_encoder=True)
+    flags = {
+        name: constant(float(param.requires_grad), param.shape)
+        for name, param in build_upstream(config).named_parameters()
+    }
+    expected = {name: value_of(f) for name, f in convert(flags).items()}
+    model = our_config('nano')
+    model.backbone.frozen_stages = frozen_stages
+    found = {
+        name: float(param.requires_grad)
+        for name, param in MODELS.build(model).named_parameters()
+    }
+    assert (found == expected) == equal
+    frozen = {name for name, flag in expected.items() if not flag}
+    assert frozen == {n for n in expected if n.startswith('backbone.')}

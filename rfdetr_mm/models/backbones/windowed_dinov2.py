@@ -199,7 +199,7 @@ class WindowedDINOv2(BaseModule):
         feats = []
         for i in range(self.out_indices[-1] + 1):
             span = self.num_windows**2 if i in self.global_attn_indices else 1
-            if self.with_cp and windows.requires_grad:
+            if self.with_cp and self.training and torch.is_grad_enabled():
                 windows = checkpoint(
                     self.blocks[i], windows, span, use_reentrant=False
                 )

@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
+from rfdetr_mm.models.backbones import windowed_dinov2
 from rfdetr_mm.models.backbones.windowed_dinov2 import (
     WindowedDINOv2,
     adapt_patch_kernel,
@@ -76,21 +77,63 @@ def test_one_window_equals_all_blocks_global():
     torch.testing.assert_close(backbone(images)[-1], plain)
 
 
-def test_activation_checkpointing_changes_nothing():
+@pytest.mark.parametrize(
+    'kwargs', [{}, dict(drop_path_rate=0.5), dict(frozen_stages=0)]
+)
+def test_activation_checkpointing_changes_nothing(kwargs):
+    """Drop path draws the same in the second run of a block."""
     results = []
     for with_cp in (False, True):
-        backbone = build(with_cp=with_cp)
+        backbone = build(arch='tiny', with_cp=with_cp, **kwargs)
         images = torch.randn(
-            1, 3, 64, 96, generator=torch.Generator().manual_seed(1)
+            2, 3, 64, 96, generator=torch.Generator().manual_seed(1)
         )
+        torch.manual_seed(2)
         feats = backbone(images)
         sum(f.square().mean() for f in feats).backward()
         grads = [p.grad for p in backbone.parameters() if p.grad is not None]
-        results.append((feats, grads))
-    (feats, grads), (cp_feats, cp_grads) = results
-    assert len(grads) == len(cp_grads) > 200
-    torch.testing.assert_close(feats, cp_feats)
-    torch.testing.assert_close(grads, cp_grads)
+        results.append((feats, grads, torch.rand(3)))
+    (feats, grads, draw), (cp_feats, cp_grads, cp_draw) = results
+    assert len(grads) == len(cp_grads) > 190
+    torch.testing.assert_close(feats, cp_feats, rtol=0, atol=0)
+    torch.testing.assert_close(grads, cp_grads, rtol=0, atol=0)
+    # and what comes after it draws what it would have drawn
+    assert torch.equal(draw, cp_draw)
+
+
+@pytest.mark.parametrize('frozen_stages', [-1, 0])
+def test_activation_checkpointing_keeps_the_inputs_of_blocks(frozen_stages):
+    """Numbers kept for the backward pass: fewer than a third."""
+    kept = {}
+    for with_cp in (False, True):
+        backbone = build(
+            arch='tiny', with_cp=with_cp, frozen_stages=frozen_stages
+        )
+        own = {p.data_ptr() for p in backbone.parameters()}
+        saved = {}
+
+        def pack(tensor, saved=saved, own=own):
+            if tensor.data_ptr() not in own:
+                saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            feats = backbone(torch.randn(2, 3, 64, 96))
+        kept[with_cp] = sum(saved.values())
+        del feats
+    assert kept[True] < kept[False] / 3
+
+
+@pytest.mark.parametrize('mode', ['eval', 'no_grad'])
+def test_activation_checkpointing_is_for_training(mode, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError
+
+    monkeypatch.setattr(windowed_dinov2, 'checkpoint', refuse)
+    backbone = build(arch='tiny', with_cp=True)
+    backbone.train(mode != 'eval')
+    with torch.set_grad_enabled(mode != 'no_grad'):
+        backbone(torch.randn(1, 3, 64, 96))
 
 
 def test_drop_path_grows_and_works_in_training_only():
@@ -104,17 +147,27 @@ def test_drop_path_grows_and_works_in_training_only():
     assert torch.equal(backbone(images)[-1], backbone(images)[-1])
 
 
+@pytest.mark.parametrize('num_registers', [0, 4])
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 3, 12])
-def test_frozen_stages(frozen_stages):
-    backbone = build(frozen_stages=frozen_stages)
+def test_frozen_stages(frozen_stages, num_registers):
+    backbone = build(
+        arch='tiny', frozen_stages=frozen_stages, num_registers=num_registers
+    )
     backbone.train()
-    trainable = {n for n, p in backbone.named_parameters() if p.requires_grad}
-    assert ('patch_embed.weight' in trainable) == (frozen_stages < 0)
-    assert ('pos_embed' in trainable) == (frozen_stages < 0)
-    for i in range(12):
-        is_frozen = i < frozen_stages
-        assert (f'blocks.{i}.attn.query.weight' in trainable) != is_frozen
-    assert ('norm.weight' in trainable) == (frozen_stages < 12)
+    stem = ['cls_token', 'pos_embed', 'patch_embed.weight', 'patch_embed.bias']
+    stem += ['register_tokens'] * (num_registers > 0)
+    expected = set(stem if frozen_stages < 0 else ())
+    for name, _ in backbone.named_parameters():
+        parts = name.split('.')
+        if parts[0] == 'blocks' and int(parts[1]) >= frozen_stages:
+            expected.add(name)
+        if parts[0] == 'norm' and frozen_stages < 12:
+            expected.add(name)
+    assert expected == {
+        name for name, p in backbone.named_parameters() if p.requires_grad
+    }
+    modes = [block.training for block in backbone.blocks]
+    assert modes == [i >= frozen_stages for i in range(12)]
 
 
 def test_blocks_after_the_last_tap_are_kept_frozen_and_not_run():
