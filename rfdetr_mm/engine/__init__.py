@@ -8,6 +8,7 @@ from .cpu_processes import join_cpu_processes
 from .ema import WarmupEMA
 from .hooks import (
     ClassRowsHook,
+    CompileHook,
     DropPathHook,
     OptimStepEMAHook,
     SafeCheckpointHook,
@@ -22,6 +23,7 @@ register_checkpoint_loaders()
 
 __all__ = [
     'ClassRowsHook',
+    'CompileHook',
     'DropPathHook',
     'OptimStepEMAHook',
     'RFDETROptimWrapperConstructor',

@@ -1,12 +1,14 @@
 """Hooks for mmengine's Runner."""
 
 from .class_rows_hook import ClassRowsHook
+from .compile_hook import CompileHook
 from .drop_path_hook import DropPathHook
 from .optim_step_ema_hook import OptimStepEMAHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 
 __all__ = [
     'ClassRowsHook',
+    'CompileHook',
     'DropPathHook',
     'OptimStepEMAHook',
     'SafeCheckpointHook',

@@ -2,6 +2,7 @@
 
 import random
 
+import torch
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import scale_boxes
@@ -147,6 +148,7 @@ class BatchMultiScaleResize(nn.Module):
                 'model.data_preprocessor.batch_augments=None'
             )
 
+    @torch.compiler.disable
     def forward(
         self, inputs: Tensor, data_samples: SampleList
     ) -> tuple[Tensor, SampleList]:

@@ -31,6 +31,14 @@ def resize_position_table(
     side = math.isqrt(pos_embed.shape[1] - 1)
     if (grid_h, grid_w) == (side, side):
         return pos_embed
+    return _interpolate(pos_embed, side, grid_h, grid_w)
+
+
+# AOTAutograd of torch 2.9 fails on bicubic-antialiased to dynamic sizes.
+@torch.compiler.disable
+def _interpolate(
+    pos_embed: Tensor, side: int, grid_h: int, grid_w: int
+) -> Tensor:
     cls_row, patch_rows = pos_embed[:, :1], pos_embed[:, 1:]
     grid = patch_rows.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     grid = F.interpolate(

@@ -1,0 +1,57 @@
+"""torch.compile for the parts of a detector that gain from it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+PARTS = ('backbone', 'neck', 'bbox_head.decoder')
+
+
+@HOOKS.register_module()
+class CompileHook(Hook):
+    """Compile parts of the model when a training begins.
+
+    ``cfg.compile`` of mmengine compiles the whole training step: what
+    prepares the data, the matching, the losses and the optimizer as well,
+    whose graphs are broken or change with every number of objects. It works,
+    but takes many times longer to start. This hook leaves all of that alone.
+
+    Weights, keys of checkpoints and averages are those of the model without
+    it. Image sizes of multi-scale training are compiled once, as dynamic
+    shapes. A drop path rate that changes in every iteration (DropPathHook)
+    is compiled anew each time, until torch gives up and runs the backbone as
+    it is.
+
+    Args:
+        parts: Names of the submodules to compile.
+        **kwargs: Of ``torch.compile``, e.g. ``mode='max-autotune'``.
+
+    Source: rfdetr 1.11.2, ModelConfig.compile.
+    """
+
+    def __init__(self, parts: Sequence[str] = PARTS, **kwargs: Any) -> None:
+        self.parts = tuple(parts)
+        self.kwargs = kwargs
+
+    def before_train(self, runner: Runner) -> None:
+        """Compile; torch does the work at the first call of each part.
+
+        Args:
+            runner: The runner.
+
+        Raises:
+            AttributeError: If the model has no such part.
+        """
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        for name in self.parts:
+            model.get_submodule(name).compile(**self.kwargs)
+        runner.logger.info(
+            f'{", ".join(self.parts)} will be compiled; the first iterations '
+            'take longer'
+        )
