@@ -62,6 +62,8 @@ def test_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args)
     check_checkpoint(args.checkpoint, 'the command line')
     cfg.load_from = args.checkpoint
+    # The config of a resumed training would load its optimizer as well.
+    cfg.resume = False
     if args.show or args.show_dir:
         _enable_painting(cfg, args)
     if args.tta:

@@ -264,3 +264,14 @@ def test_addresses_are_left_to_their_loaders(in_folder, tools):
     address = 'rfdetr://rf-detr-nano.pth'
     cfg = test.test_config(test.parse_args(['tiny.py', address]))
     assert cfg.load_from == address
+
+
+def test_a_resumed_trainings_config_is_tested_without_resuming(
+    in_folder, tools
+):
+    _, test = tools
+    Path('resumed.py').write_text("_base_ = 'tiny.py'\nresume = True\n")
+    cfg = test.test_config(
+        test.parse_args(['resumed.py', str(checkpoint(in_folder))])
+    )
+    assert cfg.resume is False
