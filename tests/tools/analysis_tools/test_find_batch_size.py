@@ -133,7 +133,7 @@ def test_nothing_fits(find_batch_size, monkeypatch):
     monkeypatch.setattr(
         find_batch_size, 'probe_in_process', lambda *args: dict(fits=False)
     )
-    with pytest.raises(SystemExit, match='not even one image of 128 x 128'):
+    with pytest.raises(SystemExit, match='not even one image of 96 x 128'):
         find_batch_size.main([str(TINY)])
 
 
