@@ -226,6 +226,8 @@ class WindowedDINOv2(BaseModule):
             )
         return height_px // self.patch_size, width_px // self.patch_size
 
+    # Inductor fixes the memory layout of the images at their first size.
+    @torch.compiler.disable
     def _embed(self, x: Tensor, grid_h: int, grid_w: int) -> Tensor:
         """Images to windowed tokens, prefix tokens first in every window."""
         pos_embed = resize_position_table(self.pos_embed, grid_h, grid_w)
