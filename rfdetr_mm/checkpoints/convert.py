@@ -24,17 +24,13 @@ _ENCODER = 'backbone.0.encoder.'
 # peft nests the encoder of a LoRA run
 _PEFT_ENCODER = _ENCODER + 'base_model.model.'
 
-_REFUSALS = (
-    (
-        (
-            'keypoint',
-            'transformer.decoder.keypoint',
-            'backbone.0.cross_attn_projector.',
-        ),
-        'a keypoint model (RFDETRKeypointPreview)',
-        'Keypoints are not supported.',
-    ),
+_KEYPOINT_PREFIXES = (
+    'keypoint',
+    'transformer.decoder.keypoint',
+    'backbone.0.cross_attn_projector.',
 )
+_KEYPOINT_FILE = 'This is a file of a keypoint model (RFDETRKeypointPreview)'
+_NO_KEYPOINTS = 'Keypoints are not supported.'
 
 
 @dataclasses.dataclass
@@ -229,18 +225,17 @@ def _spread_class_rows(
 
 def refuse_unsupported(state_dict: Mapping[str, Any]) -> None:
     """Raise ValueError for upstream models that have no counterpart here."""
-    for prefixes, kind, way_out in _REFUSALS:
-        keys = [key for key in state_dict if key.startswith(prefixes)]
-        if keys:
-            raise ValueError(
-                f'This is a file of {kind}: {len(keys)} keys such as '
-                f'{keys[0]!r}. {way_out}'
-            )
+    keys = [key for key in state_dict if key.startswith(_KEYPOINT_PREFIXES)]
+    if keys:
+        raise ValueError(
+            f'{_KEYPOINT_FILE}: {len(keys)} keys such as {keys[0]!r}. '
+            f'{_NO_KEYPOINTS}'
+        )
     mask = state_dict.get(_KEYPOINT_MASK)
     if mask is not None and mask.numel():
         raise ValueError(
-            f'This is a file of {_REFUSALS[-1][1]}: {_KEYPOINT_MASK!r} is not '
-            f'empty. {_REFUSALS[-1][2]}'
+            f'{_KEYPOINT_FILE}: {_KEYPOINT_MASK!r} is not empty. '
+            f'{_NO_KEYPOINTS}'
         )
 
 
