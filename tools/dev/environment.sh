@@ -13,7 +13,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cache=${RFDETR_MM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rfdetr_mm}
-steps=6
+steps=7
 
 die() { echo "error: $*" >&2; exit 1; }
 step() { echo "[$1/$steps] $2 ($(date +%H:%M:%S))" >&2; }
@@ -92,10 +92,12 @@ else
   fi
   pip install -q "${lock[@]}" "$wheels"/onedl_mmcv-*.whl
 fi
-step 5 "mmengine, mmdet and mim"
+step 5 "mmengine, mmdet, mmdeploy and mim"
 pip install -q "${lock[@]}" --no-build-isolation -r "$root/requirements/mm.txt" -r "$root/requirements/torch.txt"
 pip install -q --no-build-isolation --no-deps -r "$root/requirements/no_deps.txt"
-step 6 "import check"
+step 6 "deployment backends, web page and search"
+pip install -q "${lock[@]}" -r "$root/requirements/deploy.txt" -r "$root/requirements/apis.txt" -r "$root/requirements/torch.txt"
+step 7 "import check"
 "$env/bin/python" -c "$check_imports" >&2 || die "the finished environment does not import; delete $env and try again"
 touch "$env/.complete"
 echo "$env"
