@@ -1,0 +1,10 @@
+"""Deployment: RF-DETR's parts as graphs, for mmdeploy.
+
+Named in a deploy config, ``codebase_config.module=['rfdetr_mm.deploy']``, it
+registers rewriters into mmdeploy's registries. The only room that imports
+mmdeploy and ONNX.
+"""
+
+from . import backbone, detector, head, onnx_file, symbolics, task
+
+__all__ = ['backbone', 'detector', 'head', 'onnx_file', 'symbolics', 'task']

@@ -1,0 +1,146 @@
+"""An exported RF-DETR behind the interface of an mmdet detector."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmdeploy.codebase.base import BaseBackendModel
+from mmdeploy.utils import get_backend, get_codebase_config
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from rfdetr_mm.checkpoints.class_rows import choose_our_rows
+from rfdetr_mm.errors import InputError
+from rfdetr_mm.models.layers.detections import best_detections
+from rfdetr_mm.models.layers.full_size_masks import resize_masks
+
+from .onnx_file import read_metadata
+
+
+class DetectionBackendModel(BaseBackendModel):
+    """Runs exported files and finishes what the graph leaves open.
+
+    Boxes go back to the original image; masks are resized bilinearly to it
+    and cut at 0, as :class:`RFDETRInsHead` does; outputs of the raw layout
+    are decoded as :class:`RFDETRHead` does.
+
+    Args:
+        model_files: Of the backend.
+        device: Such as 'cpu' or 'cuda:0'.
+        model_cfg: Config of the model.
+        deploy_cfg: The deploy config.
+        data_preprocessor: Config of the model's.
+
+    Raises:
+        InputError: If the files are of a model with other classes.
+    """
+
+    def __init__(
+        self,
+        model_files: Sequence[str],
+        device: str,
+        model_cfg: Config,
+        deploy_cfg: Config,
+        data_preprocessor: dict,
+    ) -> None:
+        super().__init__(
+            deploy_cfg=deploy_cfg, data_preprocessor=data_preprocessor
+        )
+        codebase = get_codebase_config(deploy_cfg)
+        if codebase.get('backbone_only'):
+            raise InputError(
+                'an exported backbone gives maps, not detections: it cannot '
+                'be evaluated or painted'
+            )
+        self.raw = codebase.get('output_layout', 'end2end') == 'raw'
+        self.device = device
+        self.num_classes = model_cfg.model.bbox_head.num_classes
+        self.max_per_img = model_cfg.model.test_cfg.max_per_img
+        metadata = read_metadata(model_files[0])
+        names = json.loads(metadata.get('class_names', 'null'))
+        if names is not None and len(names) != self.num_classes:
+            raise InputError(
+                f'{model_files[0]} is of a model with {len(names)} classes, '
+                f'the config has num_classes={self.num_classes}: use the '
+                'config that it was exported with'
+            )
+        self.class_names = names
+        self.wrapper = self._build_wrapper(
+            backend=get_backend(deploy_cfg),
+            backend_files=model_files,
+            device=device,
+            input_names=[self.input_name],
+            output_names=self.output_names,
+            deploy_cfg=deploy_cfg,
+        )
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: list[DetDataSample],
+        mode: str = 'predict',
+        **kwargs: Any,
+    ) -> list[DetDataSample]:
+        """Detect objects.
+
+        Args:
+            inputs: Normalised images, shape (bs, 3, h_px, w_px).
+            data_samples: With ``img_shape``, ``ori_shape`` and
+                ``scale_factor``; get ``pred_instances``.
+            mode: Only 'predict'.
+            **kwargs: Of mmdeploy's interface.
+
+        Returns:
+            The data samples.
+        """
+        outputs = self.predict(inputs.contiguous())
+        for i, sample in enumerate(data_samples):
+            first, second, *masks = (output[i] for output in outputs)
+            read = self._read_raw if self.raw else self._read_end2end
+            instances, chosen = read(first, second, sample.metainfo)
+            if masks:
+                instances.masks = resize_masks(
+                    masks[0][chosen],
+                    sample.metainfo,
+                    tuple(sample.ori_shape[:2]),
+                )
+            sample.pred_instances = instances
+        return data_samples
+
+    def predict(self, inputs: Tensor) -> list[Tensor]:
+        """Outputs of the graph, in the order of ``output_names``."""
+        outputs = self.wrapper({self.input_name: inputs})
+        return self.wrapper.output_to_list(outputs)
+
+    def _read_end2end(
+        self, dets: Tensor, labels: Tensor, img_meta: dict
+    ) -> tuple[InstanceData, slice]:
+        scale_w, scale_h = img_meta['scale_factor'][:2]
+        scale = dets.new_tensor([scale_w, scale_h] * 2)
+        instances = InstanceData(
+            scores=dets[:, 4],
+            labels=labels.long(),
+            bboxes=dets[:, :4] / scale,
+        )
+        return instances, slice(None)
+
+    def _read_raw(
+        self, boxes: Tensor, logits: Tensor, img_meta: dict
+    ) -> tuple[InstanceData, Tensor]:
+        rows, num_rows, _ = choose_our_rows(self.num_classes, self.class_names)
+        if logits.shape[-1] != num_rows:
+            raise InputError(
+                f'the exported model has {logits.shape[-1]} class rows, '
+                f'{self.num_classes} classes make {num_rows}: use the config '
+                'that it was exported with'
+            )
+        return best_detections(
+            logits[:, torch.tensor(rows)],
+            boxes,
+            img_meta,
+            self.max_per_img,
+            rescale=True,
+        )

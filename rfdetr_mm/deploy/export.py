@@ -1,0 +1,198 @@
+"""Export in one call: a config, weights and a deploy config to files."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmdeploy.apis import build_task_processor
+from mmdeploy.apis.core.pipeline_manager import no_mp
+from mmdeploy.apis.onnx import export as export_to_onnx
+from mmdeploy.apis.utils import to_backend
+from mmdeploy.utils import (
+    get_backend,
+    get_dynamic_axes,
+    get_input_shape,
+    get_ir_config,
+)
+from mmengine.config import Config
+from mmengine.hub import get_config
+from torch import nn
+
+from rfdetr_mm.errors import InputError
+
+from .task import check_divisible
+
+TASKS = ('detection', 'instance-seg')
+
+
+def deploy_config(
+    task: str,
+    backend: str,
+    precision: str = 'fp32',
+    input_size: tuple[int, int] | None = None,
+    batch_size: int = 1,
+    dynamic_batch: bool = False,
+    layout: str = 'end2end',
+    backbone_only: bool = False,
+    opset: int = 17,
+) -> Config:
+    """Build a deploy config on those that the package ships.
+
+    Args:
+        task: 'detection' or 'instance-seg'.
+        backend: Such as 'onnxruntime'.
+        precision: 'fp32' or what the backend has besides.
+        input_size: (h, w) in pixels; the model config's if None.
+        batch_size: Images that the graph takes at once.
+        dynamic_batch: Any number of images instead.
+        layout: 'end2end' or 'raw', see :class:`HeadGraph`.
+        backbone_only: Export backbone and neck alone.
+        opset: Version of ONNX's operator set.
+
+    Returns:
+        The config.
+
+    Raises:
+        InputError: If there is no such config, or for an unknown layout.
+    """
+    for name, value, known in (
+        ('task', task, TASKS),
+        ('layout', layout, ('end2end', 'raw')),
+    ):
+        if value not in known:
+            raise InputError(f'{name} must be one of {known}, got {value!r}')
+    suffix = '' if precision == 'fp32' else f'-{precision}'
+    kind = 'dynamic' if dynamic_batch else 'static'
+    name = f'{task}_{backend}{suffix}_{kind}.py'
+    try:
+        cfg = get_config(f'rfdetr_mm::deploy/{task}/{name}')
+    except FileNotFoundError as error:
+        raise InputError(
+            f'there is no deploy config {name} for task={task!r}, '
+            f'backend={backend!r}, precision={precision!r}, '
+            f'dynamic_batch={dynamic_batch}'
+        ) from error
+    cfg.onnx_config.opset_version = opset
+    if input_size is not None:
+        cfg.onnx_config.input_shape = tuple(input_size[::-1])
+    cfg.codebase_config.update(
+        output_layout=layout,
+        backbone_only=backbone_only,
+        batch_size=batch_size,
+    )
+    return cfg
+
+
+def export(
+    model_cfg: str | os.PathLike[str] | Config,
+    checkpoint: str | os.PathLike[str] | None,
+    deploy_cfg: str | os.PathLike[str] | Config,
+    out_dir: str | os.PathLike[str],
+    *,
+    device: str = 'cpu',
+    calibration: Sequence[np.ndarray] | None = None,
+    progress: Callable[[str], None] = print,
+) -> list[Path]:
+    """Export a model for a backend, within this process.
+
+    Args:
+        model_cfg: Config of the model.
+        checkpoint: Its weights; any that can be loaded by name.
+        deploy_cfg: The deploy config.
+        out_dir: Folder of the files; made if missing.
+        device: Where weights are loaded to; tracing is on the CPU.
+        calibration: Batches of normalised images for static int8, shape
+            (bs, 3, h_px, w_px) each.
+        progress: Told what is going on, line by line.
+
+    Returns:
+        The backend's files. A file is complete or absent.
+
+    Raises:
+        InputError: If configs, weights and image size do not fit.
+    """
+    model_cfg, deploy_cfg = _read(model_cfg), _read(deploy_cfg)
+    out_dir = Path(out_dir)
+    ir_config = get_ir_config(deploy_cfg)
+    onnx_file = out_dir / ir_config['save_file']
+    progress(f'building the model and loading {checkpoint}')
+    task = build_task_processor(model_cfg, deploy_cfg, device)
+    model = task.build_pytorch_model(
+        None if checkpoint is None else str(checkpoint)
+    )
+    out_dir.mkdir(parents=True, exist_ok=True)
+    progress(f'exporting to {onnx_file}')
+    write_onnx(model, task.model_cfg, deploy_cfg, onnx_file)
+    backend = get_backend(deploy_cfg)
+    progress(f'converting for {backend.value}')
+    files = to_backend(
+        backend.value,
+        [str(onnx_file)],
+        work_dir=str(out_dir),
+        deploy_cfg=deploy_cfg,
+        device=device,
+    )
+    for file in files:
+        progress(f'wrote {file} ({Path(file).stat().st_size / 1e6:.1f} MB)')
+    return [Path(file) for file in files]
+
+
+def _read(cfg: str | os.PathLike[str] | Config) -> Config:
+    return cfg if isinstance(cfg, Config) else Config.fromfile(cfg)
+
+
+def write_onnx(
+    model: nn.Module, model_cfg: Config, deploy_cfg: Config, path: Path
+) -> None:
+    """Write a model as an ONNX file, by mmdeploy's exporter.
+
+    Args:
+        model: Built by the task processor; its parts are replaced.
+        model_cfg: Its config.
+        deploy_cfg: The deploy config.
+        path: The file, ``*.onnx``.
+
+    Raises:
+        InputError: If the image size does not divide.
+    """
+    height, width = image_size(model_cfg, deploy_cfg)
+    check_divisible(model_cfg, height, width)
+    ir_config = get_ir_config(deploy_cfg)
+    backbone = model_cfg.model.backbone
+    channels = backbone.get('in_channels', 3)
+    with no_mp():
+        export_to_onnx(
+            model,
+            torch.zeros(1, channels, height, width),
+            output_path_prefix=str(path.with_suffix('')),
+            backend=get_backend(deploy_cfg).value,
+            input_metas=dict(data_samples=None, mode='predict'),
+            context_info=dict(deploy_cfg=deploy_cfg),
+            input_names=ir_config['input_names'],
+            output_names=ir_config['output_names'],
+            opset_version=ir_config['opset_version'],
+            dynamic_axes=get_dynamic_axes(deploy_cfg),
+            keep_initializers_as_inputs=False,
+        )
+
+
+def image_size(model_cfg: Config, deploy_cfg: Config) -> tuple[int, int]:
+    """(h, w) in pixels that a model is exported for.
+
+    Args:
+        model_cfg: Config of the model.
+        deploy_cfg: The deploy config; its ``input_shape`` goes first.
+
+    Returns:
+        The size, else that of the test pipeline, else the square of the
+        backbone's position table.
+    """
+    size = get_input_shape(deploy_cfg)
+    for step in model_cfg.get('test_pipeline', ()):
+        if size is None and step['type'] == 'RFDETRResize':
+            size = step['scale']
+    if size is None:
+        size = [model_cfg.model.backbone.img_size] * 2
+    return int(size[1]), int(size[0])

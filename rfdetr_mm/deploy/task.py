@@ -1,0 +1,189 @@
+"""mmdeploy's detection task, for models with an :class:`RFDETRHead`."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mmdeploy.codebase.mmdet.deploy.object_detection import (
+    MMDET_TASK,
+    ObjectDetection,
+)
+from mmdeploy.utils import get_codebase_config, get_input_shape
+from mmengine.config import Config, ConfigDict
+from mmengine.runner.checkpoint import load_checkpoint
+from torch import nn
+from torch.utils.data import Dataset
+
+from rfdetr_mm.checkpoints.class_rows import COCO_CLASSES, generic_class_names
+from rfdetr_mm.errors import InputError
+
+from .backend_model import DetectionBackendModel
+
+HEADS = ('RFDETRHead', 'RFDETRInsHead')
+
+
+@MMDET_TASK.register_module('ObjectDetection', force=True)
+class RFDETRObjectDetection(ObjectDetection):
+    """mmdeploy's ``ObjectDetection`` that knows RF-DETR.
+
+    Images get the exported size by our resizing transform, too; weights of
+    other classes are refused; masks are read as RF-DETR's. Other models are
+    left to mmdeploy.
+
+    Args:
+        model_cfg: Config of the model.
+        deploy_cfg: The deploy config.
+        device: Such as 'cpu' or 'cuda:0'.
+
+    Raises:
+        InputError: If the two configs do not fit each other.
+    """
+
+    def __init__(
+        self, model_cfg: Config, deploy_cfg: Config, device: str
+    ) -> None:
+        super().__init__(model_cfg, deploy_cfg, device)
+        head = model_cfg.model.get('bbox_head') or {}
+        self.is_rfdetr = head.get('type') in HEADS
+        if not self.is_rfdetr:
+            return
+        check_task(model_cfg, deploy_cfg)
+        self.input_shape = get_input_shape(deploy_cfg)
+        if self.input_shape is not None:
+            check_divisible(model_cfg, *self.input_shape[::-1])
+            self.model_cfg = copy.deepcopy(model_cfg)
+            set_image_size(
+                self.model_cfg.get('test_pipeline', []), self.input_shape
+            )
+
+    def build_pytorch_model(
+        self,
+        model_checkpoint: str | None = None,
+        cfg_options: dict | None = None,
+        **kwargs,
+    ) -> nn.Module:
+        """Build the model, load weights, note the names of its classes."""
+        if not self.is_rfdetr:
+            return super().build_pytorch_model(
+                model_checkpoint, cfg_options, **kwargs
+            )
+        model = super().build_pytorch_model(None, cfg_options, **kwargs)
+        meta = {}
+        if model_checkpoint is not None:
+            checkpoint = load_checkpoint(
+                model, model_checkpoint, map_location=self.device
+            )
+            meta = checkpoint.get('meta', {})
+        if hasattr(model, 'merge_adapters'):
+            model.merge_adapters()
+        model.dataset_meta = dict(
+            classes=class_names(self.model_cfg, meta.get('dataset_meta', {}))
+        )
+        return model
+
+    def build_backend_model(
+        self,
+        model_files: Sequence[str] | None = None,
+        data_preprocessor_updater: Callable | None = None,
+        **kwargs,
+    ) -> nn.Module:
+        """Wrap exported files as a model.
+
+        Raises:
+            InputError: If the files are of a model with other classes.
+        """
+        if not self.is_rfdetr:
+            return super().build_backend_model(
+                model_files, data_preprocessor_updater, **kwargs
+            )
+        preprocessor = copy.deepcopy(self.model_cfg.model.data_preprocessor)
+        if data_preprocessor_updater is not None:
+            preprocessor = data_preprocessor_updater(preprocessor)
+        model = DetectionBackendModel(
+            model_files,
+            self.device,
+            self.model_cfg,
+            self.deploy_cfg,
+            preprocessor,
+        )
+        return model.to(self.device).eval()
+
+    def build_dataset(
+        self, dataset_cfg: Config, is_sort_dataset: bool = False, **kwargs
+    ) -> Dataset:
+        """Build a data set whose images get the exported size."""
+        if self.is_rfdetr and self.input_shape is not None:
+            dataset_cfg = copy.deepcopy(dataset_cfg)
+            inner = dataset_cfg
+            while 'dataset' in inner:
+                inner = inner['dataset']
+            set_image_size(inner['pipeline'], self.input_shape)
+        return super().build_dataset(dataset_cfg, is_sort_dataset, **kwargs)
+
+
+def check_task(model_cfg: Config, deploy_cfg: Config) -> None:
+    """Refuse a deploy config of the other task.
+
+    Raises:
+        InputError: With both and the way out.
+    """
+    outputs = deploy_cfg.get('onnx_config', deploy_cfg.get('ir_config', {}))
+    outputs = list(outputs.get('output_names', []))
+    if get_codebase_config(deploy_cfg).get('backbone_only'):
+        return
+    has_masks = model_cfg.model.bbox_head.type == 'RFDETRInsHead'
+    if has_masks != ('masks' in outputs):
+        tasks = ('detection', 'instance-seg')
+        raise InputError(
+            f'the deploy config gives {outputs}, the model has '
+            f'{"" if has_masks else "no "}masks: use a deploy config of '
+            f'configs/deploy/{tasks[has_masks]}'
+        )
+
+
+def check_divisible(model_cfg: Config, height: int, width: int) -> None:
+    """Refuse an image size that windows of patches do not fill.
+
+    Raises:
+        InputError: With the rule, its numbers and the nearest size.
+    """
+    backbone = model_cfg.model.backbone
+    if backbone.type != 'WindowedDINOv2':
+        return
+    patch, windows = backbone.patch_size, backbone.num_windows
+    divisor = patch * windows
+    if height % divisor or width % divisor:
+        near = [
+            max(divisor, round(side / divisor) * divisor)
+            for side in (height, width)
+        ]
+        raise InputError(
+            'height and width must be divisible by patch_size * num_windows '
+            f'= {patch} * {windows} = {divisor}: got {height} x {width} (H x '
+            f'W), {height} = {height // divisor} * {divisor} + '
+            f'{height % divisor}, {width} = {width // divisor} * {divisor} + '
+            f'{width % divisor}; the nearest is {near[0]} x {near[1]}'
+        )
+
+
+def set_image_size(pipeline: list[ConfigDict], size_wh: Sequence[int]) -> None:
+    """Let our resizing transform give images of one size, in place."""
+    for step in pipeline:
+        if step['type'] == 'RFDETRResize':
+            step['scale'] = tuple(size_wh)
+            step['keep_ratio'] = False
+
+
+def class_names(
+    model_cfg: Config, dataset_meta: dict[str, Any]
+) -> tuple[str, ...]:
+    """Names of the classes, by the checkpoint, the config or their count."""
+    count = model_cfg.model.bbox_head.num_classes
+    dataset = model_cfg.get('test_dataloader', {}).get('dataset', {})
+    for meta in (dataset_meta, dataset.get('metainfo') or {}):
+        names = meta.get('classes', meta.get('CLASSES'))
+        names = (names,) if isinstance(names, str) else tuple(names or ())
+        if len(names) == count:
+            return names
+    coco = count == len(COCO_CLASSES)
+    return COCO_CLASSES if coco else generic_class_names(count)
