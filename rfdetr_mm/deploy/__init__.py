@@ -5,6 +5,14 @@ registers rewriters into mmdeploy's registries. The only room that imports
 mmdeploy and ONNX.
 """
 
-from . import backbone, detector, head, onnx_file, symbolics, task
+from . import backbone, detector, head, neck, onnx_file, symbolics, task
 
-__all__ = ['backbone', 'detector', 'head', 'onnx_file', 'symbolics', 'task']
+__all__ = [
+    'backbone',
+    'detector',
+    'head',
+    'neck',
+    'onnx_file',
+    'symbolics',
+    'task',
+]

@@ -3,28 +3,22 @@
 from torch import Tensor
 
 
-def split_heads(
-    projected: Tensor,
-    num_tokens: int,
-    num_heads: int,
-    head_dims: int,
-    parts: int,
-) -> tuple[Tensor, ...]:
-    """Take queries, keys, values apart that lie side by side in rows.
+def by_head(
+    rows: Tensor, num_tokens: int, num_heads: int, head_dims: int
+) -> Tensor:
+    """Bring the heads of rows together.
 
     Args:
-        projected: Shape (bs * num_tokens, parts * num_heads * head_dims).
+        rows: Shape (bs * num_tokens, num_heads * head_dims).
         num_tokens: Rows that attend to each other.
         num_heads: Attention heads.
         head_dims: Channels of a head.
-        parts: How many there are.
 
     Returns:
-        All parts, shape (bs, num_heads, num_tokens, head_dims) each.
+        Shape (bs, num_heads, num_tokens, head_dims).
     """
-    heads = projected.reshape(-1, num_tokens, parts * num_heads, head_dims)
-    heads = heads.transpose(1, 2)
-    return heads.split(num_heads, dim=1) if parts > 1 else (heads,)
+    heads = rows.reshape(-1, num_tokens, num_heads, head_dims)
+    return heads.transpose(1, 2)
 
 
 def attend(

@@ -11,20 +11,15 @@ from rfdetr_mm.models.layers.dinov2_block import DINOv2Block
 from rfdetr_mm.models.layers.position_table import resize_position_table
 from rfdetr_mm.models.layers.window_ops import window_partition
 
-from .attention import attend, split_heads
-from .fixed_size import (
-    FixedSizeModule,
-    constant,
-    merged_linear,
-    scaled_linear,
-)
+from .attention import attend, by_head
+from .fixed_size import FixedSizeModule, constant, scaled_linear
 
 
 class BlockGraph(nn.Module):
     """DINOv2Block on rows of tokens, with all scales in its weights.
 
-    Query, key and value come of one matrix product; layer scales and the
-    attention's 1 / sqrt(head_dims) are multiplied into the weights.
+    Layer scales and the attention's 1 / sqrt(head_dims) are multiplied into
+    the weights.
 
     Args:
         block: The block.
@@ -37,11 +32,8 @@ class BlockGraph(nn.Module):
         self.embed_dims = attn.query.out_features
         self.head_dims = self.embed_dims // attn.num_heads
         self.norm1, self.norm2 = block.norm1, block.norm2
-        self.qkv = merged_linear(
-            scaled_linear(attn.query, self.head_dims**-0.5),
-            attn.key,
-            attn.value,
-        )
+        self.query = scaled_linear(attn.query, self.head_dims**-0.5)
+        self.key, self.value = attn.key, attn.value
         self.proj = scaled_linear(attn.proj, block.layer_scale1.weight)
         self.fc1 = block.mlp.fc1
         self.fc2 = scaled_linear(block.mlp.fc2, block.layer_scale2.weight)
@@ -56,11 +48,14 @@ class BlockGraph(nn.Module):
         Returns:
             Shape (rows, embed_dims).
         """
-        projected = self.qkv(self.norm1(tokens))
-        heads = split_heads(
-            projected, num_tokens, self.num_heads, self.head_dims, parts=3
+        normed = self.norm1(tokens)
+        shape = (num_tokens, self.num_heads, self.head_dims)
+        attended = attend(
+            by_head(self.query(normed), *shape),
+            by_head(self.key(normed), *shape),
+            by_head(self.value(normed), *shape),
+            self.embed_dims,
         )
-        attended = attend(*heads, self.embed_dims)
         tokens = tokens + self.proj(attended)
         return tokens + self.fc2(F.gelu(self.fc1(self.norm2(tokens))))
 

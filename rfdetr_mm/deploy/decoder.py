@@ -13,7 +13,7 @@ from rfdetr_mm.models.layers.query_selector import (
     grid_proposals,
 )
 
-from .attention import attend, split_heads
+from .attention import attend, by_head
 from .deformable_attention import DeformableAttentionGraph, SamplingGrid
 from .fixed_size import constant, linear, merged_linear, scaled_linear
 
@@ -94,7 +94,9 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def gather_rows(x: Tensor, rows: Tensor, channels: int) -> Tensor:
     """Pick rows (bs, k) of x (bs, num_rows, channels)."""
-    return x.gather(1, rows.unsqueeze(-1).repeat(1, 1, channels))
+    # A product spares the nodes that an expansion needs.
+    ones = torch.ones(channels, dtype=rows.dtype)
+    return x.gather(1, rows.unsqueeze(-1) * ones)
 
 
 def move_boxes(
@@ -124,10 +126,8 @@ class DecoderLayerGraph(nn.Module):
                 attn.in_proj_weight.chunk(3), attn.in_proj_bias.chunk(3)
             )
         )
-        self.query_key = merged_linear(
-            scaled_linear(query, attn.head_dim**-0.5), key
-        )
-        self.value = value
+        self.query = scaled_linear(query, attn.head_dim**-0.5)
+        self.key, self.value = key, value
         self.out_proj = linear(attn.out_proj.weight, attn.out_proj.bias)
         self.cross_attn = DeformableAttentionGraph(layer.cross_attn)
         self.fc1, self.fc2 = layer.ffn.layers[0][0], layer.ffn.layers[1]
@@ -144,7 +144,8 @@ class DecoderLayerGraph(nn.Module):
         """Refine the queries.
 
         Args:
-            query: Shape (bs or 1, num_queries, embed_dims).
+            query: Shape (bs, num_queries, embed_dims), or the same for all
+                images, (num_queries, embed_dims).
             query_pos: Shape (bs, num_queries, embed_dims).
             grid: Where to sample.
             value: What to sample, see :class:`DeformableAttentionGraph`.
@@ -159,8 +160,9 @@ class DecoderLayerGraph(nn.Module):
         key = (query + query_pos).reshape(-1, embed_dims)
         value_rows = self.value(query.reshape(-1, embed_dims))
         attended = attend(
-            *split_heads(self.query_key(key), *heads, parts=2),
-            *split_heads(value_rows, *heads, parts=1),
+            by_head(self.query(key), *heads),
+            by_head(self.key(key), *heads),
+            by_head(value_rows, *heads),
             embed_dims,
         )
         query = self.norms[0](
@@ -213,7 +215,7 @@ class DecoderGraph(nn.Module):
         """Run all layers.
 
         Args:
-            query: Learned content, shape (1, num_queries, embed_dims).
+            query: Learned content, shape (num_queries, embed_dims).
             boxes: Centres and sizes, shape (bs, num_queries, 2) each.
             tokens: Maps as rows, shape (bs * num_tokens, embed_dims).
             level_sizes: (h, w) of each level.

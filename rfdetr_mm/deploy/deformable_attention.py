@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from rfdetr_mm.models.layers.deformable_attention import DeformableAttention
 
-from .attention import split_heads
 from .fixed_size import linear
 
 
@@ -31,9 +30,10 @@ class SamplingGrid:
         centers, sizes = boxes
         self.level_sizes = level_sizes
         self.num_queries = num_queries
-        # (bs, 1, num_queries, 2); -1 and 1 are the borders of the map
-        self.centers = (centers * 2 - 1).unsqueeze(1)
-        self.sizes = sizes.unsqueeze(1)
+        # (bs, 1, num_queries, 1, 2); -1 and 1 are the borders of the map
+        shape = (-1, 1, num_queries, 1, 2)
+        self.centers = (centers * 2 - 1).reshape(shape)
+        self.sizes = sizes.reshape(shape)
 
 
 class DeformableAttentionGraph(nn.Module):
@@ -82,18 +82,11 @@ class DeformableAttentionGraph(nn.Module):
             [2 * self.num_heads * num_samples, self.num_heads * num_samples],
             dim=1,
         )
-        # (bs, num_heads, num_queries, num_samples * 2) and without the 2
-        (offsets,) = split_heads(
-            offsets, num_queries, self.num_heads, 2 * num_samples, parts=1
-        )
-        (weights,) = split_heads(
-            weights, num_queries, self.num_heads, num_samples, parts=1
-        )
-        weights = weights.softmax(dim=-1)
-        pairs = (1, 1, 1, num_samples)
-        locations = offsets * grid.sizes.repeat(pairs) + grid.centers.repeat(
-            pairs
-        )
+        by_query = (-1, num_queries, self.num_heads, num_samples)
+        # (bs, num_heads, num_queries, num_samples, 2) and without the 2
+        offsets = offsets.reshape(*by_query, 2).transpose(1, 2)
+        weights = weights.reshape(by_query).softmax(dim=-1).transpose(1, 2)
+        locations = offsets * grid.sizes + grid.centers
         locations = locations.reshape(-1, num_queries, num_samples, 2)
         sampled = self._sample(value, locations, grid.level_sizes)
         weights = weights.reshape(-1, 1, num_queries, num_samples)

@@ -71,7 +71,7 @@ class HeadGraph(FixedSizeModule):
         self.decoder = DecoderGraph(module.decoder)
         self.embed_dims = module.query_embedding.shape[-1]
         self.num_rows = module.num_classes
-        constant(self, 'query', module.query_embedding[:1])
+        constant(self, 'query', module.query_embedding[0])
         constant(self, 'box_deltas', module.query_box_deltas[:1])
         self.cls_branch = module.cls_branch
         self.reg_branch = module.reg_branch.layers
@@ -148,7 +148,7 @@ class HeadGraph(FixedSizeModule):
             self.box_deltas[:, :num_queries],
         )
         queries = self.decoder(
-            self.query[:, :num_queries],
+            self.query[:num_queries],
             references,
             tokens,
             self.sizes,

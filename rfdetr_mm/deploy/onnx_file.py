@@ -63,6 +63,7 @@ def export_onnx(
         )
         proto = onnx.load(file.name)
         check_operators(proto)
+        share_constants(proto.graph)
         add_metadata(proto, metadata(model, tuple(images.shape[-2:])))
         file.seek(0)
         file.truncate()
@@ -112,6 +113,29 @@ def example_images(args: Tensor | tuple, deploy_cfg: Config) -> Tensor:
     return torch.randn(
         batch_size, images.shape[1], height, width, generator=generator
     )
+
+
+def share_constants(graph: onnx.GraphProto) -> None:
+    """Turn Constant nodes into initializers, one for each value, in place."""
+    names: dict[tuple, str] = {}
+    renamed = {}
+    nodes = []
+    for node in graph.node:
+        if node.op_type != 'Constant':
+            nodes.append(node)
+            continue
+        tensor = node.attribute[0].t
+        name = node.output[0]
+        key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+        renamed[name] = names.setdefault(key, name)
+        if renamed[name] == name:
+            graph.initializer.add().CopyFrom(tensor)
+            graph.initializer[-1].name = name
+    for node in nodes:
+        for i, name in enumerate(node.input):
+            node.input[i] = renamed.get(name, name)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def check_operators(proto: onnx.ModelProto) -> None:

@@ -1,5 +1,6 @@
 """Operators that mmdeploy would write as plugins or in pieces."""
 
+import torch
 from mmdeploy.core import SYMBOLIC_REWRITER
 from mmdeploy.utils import IR, get_ir_config
 
@@ -50,3 +51,21 @@ def grid_sampler(  # noqa: ANN201, D417
         padding_mode_s=('zeros', 'border', 'reflection')[padding_mode],
         align_corners_i=int(align_corners),
     )
+
+
+@SYMBOLIC_REWRITER.register_symbolic(
+    'constant_pad_nd',
+    is_pytorch=True,
+    ir=IR.ONNX,
+    arg_descriptors=['v', 'is', 'f'],
+)
+def constant_pad_nd(g, input, pad, value):  # noqa: ANN201, D417
+    """Write Pad by known numbers, which torch computes within the graph."""
+    rank = len(input.type().sizes())
+    before, after = [0] * rank, [0] * rank
+    # PyTorch names the last dimension first.
+    for i in range(len(pad) // 2):
+        before[-1 - i], after[-1 - i] = pad[2 * i : 2 * i + 2]
+    pads = g.op('Constant', value_t=torch.tensor(before + after))
+    fill = g.op('Constant', value_t=torch.tensor(value))
+    return g.op('Pad', input, pads, fill)
