@@ -5,7 +5,17 @@ registers rewriters into mmdeploy's registries. The only room that imports
 mmdeploy and ONNX.
 """
 
-from . import backbone, detector, head, neck, onnx_file, symbolics, task
+from . import (
+    backbone,
+    detector,
+    head,
+    neck,
+    onnx_file,
+    openvino,
+    symbolics,
+    task,
+    tflite,
+)
 
 __all__ = [
     'backbone',
@@ -13,6 +23,8 @@ __all__ = [
     'head',
     'neck',
     'onnx_file',
+    'openvino',
     'symbolics',
     'task',
+    'tflite',
 ]

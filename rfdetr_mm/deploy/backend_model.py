@@ -17,7 +17,7 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.models.layers.detections import best_detections
 from rfdetr_mm.models.layers.full_size_masks import resize_masks
 
-from .onnx_file import read_metadata
+from .metadata import read_metadata
 
 
 class DetectionBackendModel(BaseBackendModel):

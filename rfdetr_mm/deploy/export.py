@@ -9,8 +9,10 @@ import torch
 from mmdeploy.apis import build_task_processor
 from mmdeploy.apis.core.pipeline_manager import no_mp
 from mmdeploy.apis.onnx import export as export_to_onnx
+from mmdeploy.apis.torch_jit import trace
 from mmdeploy.apis.utils import to_backend
 from mmdeploy.utils import (
+    IR,
     get_backend,
     get_dynamic_axes,
     get_input_shape,
@@ -74,9 +76,11 @@ def deploy_config(
             f'backend={backend!r}, precision={precision!r}, '
             f'dynamic_batch={dynamic_batch}'
         ) from error
-    cfg.onnx_config.opset_version = opset
+    ir_config = get_ir_config(cfg)
+    if 'opset_version' in ir_config:
+        ir_config.opset_version = opset
     if input_size is not None:
-        cfg.onnx_config.input_shape = tuple(input_size[::-1])
+        ir_config.input_shape = tuple(input_size[::-1])
     cfg.codebase_config.update(
         output_layout=layout,
         backbone_only=backbone_only,
@@ -116,23 +120,24 @@ def export(
     model_cfg, deploy_cfg = _read(model_cfg), _read(deploy_cfg)
     out_dir = Path(out_dir)
     ir_config = get_ir_config(deploy_cfg)
-    onnx_file = out_dir / ir_config['save_file']
+    graph_file = out_dir / ir_config['save_file']
     progress(f'building the model and loading {checkpoint}')
     task = build_task_processor(model_cfg, deploy_cfg, device)
     model = task.build_pytorch_model(
         None if checkpoint is None else str(checkpoint)
     )
     out_dir.mkdir(parents=True, exist_ok=True)
-    progress(f'exporting to {onnx_file}')
-    write_onnx(model, task.model_cfg, deploy_cfg, onnx_file)
+    progress(f'exporting to {graph_file}')
+    write_graph(model, task.model_cfg, deploy_cfg, graph_file)
     backend = get_backend(deploy_cfg)
     progress(f'converting for {backend.value}')
     files = to_backend(
         backend.value,
-        [str(onnx_file)],
+        [str(graph_file)],
         work_dir=str(out_dir),
         deploy_cfg=deploy_cfg,
         device=device,
+        calibration=calibration,
     )
     for file in files:
         progress(f'wrote {file} ({Path(file).stat().st_size / 1e6:.1f} MB)')
@@ -143,16 +148,17 @@ def _read(cfg: str | os.PathLike[str] | Config) -> Config:
     return cfg if isinstance(cfg, Config) else Config.fromfile(cfg)
 
 
-def write_onnx(
+def write_graph(
     model: nn.Module, model_cfg: Config, deploy_cfg: Config, path: Path
 ) -> None:
-    """Write a model as an ONNX file, by mmdeploy's exporter.
+    """Write a model as its backend takes it, by mmdeploy's exporters.
 
     Args:
         model: Built by the task processor; its parts are replaced.
         model_cfg: Its config.
-        deploy_cfg: The deploy config.
-        path: The file, ``*.onnx``.
+        deploy_cfg: The deploy config; its ``type`` of graph is 'onnx', or
+            'torchscript', which is a program of ``torch.export`` for TFLite.
+        path: The file, ``*.onnx`` or ``*.pt``.
 
     Raises:
         InputError: If the image size does not divide.
@@ -162,19 +168,26 @@ def write_onnx(
     ir_config = get_ir_config(deploy_cfg)
     backbone = model_cfg.model.backbone
     channels = backbone.get('in_channels', 3)
+    images = torch.zeros(1, channels, height, width)
+    arguments = dict(
+        output_path_prefix=str(path.with_suffix('')),
+        backend=get_backend(deploy_cfg).value,
+        input_metas=dict(data_samples=None, mode='predict'),
+        context_info=dict(deploy_cfg=deploy_cfg),
+    )
     with no_mp():
+        if IR.get(ir_config['type']) == IR.TORCHSCRIPT:
+            trace(model, images, check_trace=False, **arguments)
+            return
         export_to_onnx(
             model,
-            torch.zeros(1, channels, height, width),
-            output_path_prefix=str(path.with_suffix('')),
-            backend=get_backend(deploy_cfg).value,
-            input_metas=dict(data_samples=None, mode='predict'),
-            context_info=dict(deploy_cfg=deploy_cfg),
+            images,
             input_names=ir_config['input_names'],
             output_names=ir_config['output_names'],
             opset_version=ir_config['opset_version'],
             dynamic_axes=get_dynamic_axes(deploy_cfg),
             keep_initializers_as_inputs=False,
+            **arguments,
         )
 
 

@@ -8,7 +8,7 @@ from mmdeploy.codebase.mmdet.deploy.object_detection import (
     MMDET_TASK,
     ObjectDetection,
 )
-from mmdeploy.utils import get_codebase_config, get_input_shape
+from mmdeploy.utils import get_codebase_config, get_input_shape, get_ir_config
 from mmengine.config import Config, ConfigDict
 from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
@@ -127,8 +127,7 @@ def check_task(model_cfg: Config, deploy_cfg: Config) -> None:
     Raises:
         InputError: With both and the way out.
     """
-    outputs = deploy_cfg.get('onnx_config', deploy_cfg.get('ir_config', {}))
-    outputs = list(outputs.get('output_names', []))
+    outputs = list(get_ir_config(deploy_cfg).get('output_names', []))
     if get_codebase_config(deploy_cfg).get('backbone_only'):
         return
     has_masks = model_cfg.model.bbox_head.type == 'RFDETRInsHead'

@@ -1,0 +1,96 @@
+"""Images from which static quantisation learns ranges."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdeploy.codebase.base import BaseTask
+
+from rfdetr_mm.errors import InputError
+
+MAX_IMAGES = 100
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def read_calibration(file: Path | None) -> list[np.ndarray]:
+    """Read the file that mmdeploy's ``create_calib_input_data`` writes.
+
+    Args:
+        file: An HDF5 file.
+
+    Returns:
+        Normalised images, shape (bs, channels, h_px, w_px) each; at most
+        ``MAX_IMAGES`` of them, evenly spread.
+
+    Raises:
+        InputError: If there is none or it holds no images.
+    """
+    if file is None or not file.is_file():
+        raise InputError(
+            'static int8 needs images to calibrate with, and there are none: '
+            'name a folder of images, or set calib_config=dict('
+            "create_calib=True, calib_file='calib_data.h5') in the deploy "
+            'config, which takes the validation images of the model config'
+        )
+    import h5py
+
+    try:
+        with h5py.File(file) as content:
+            group = content['calib_data/end2end/input']
+            keys = evenly(sorted(group, key=int))
+            images = [group[key][...].astype(np.float32) for key in keys]
+    except (OSError, KeyError) as error:
+        raise InputError(
+            f'{file} is no calibration file of mmdeploy: {error}'
+        ) from error
+    if not images:
+        raise InputError(f'{file} holds no image to calibrate with')
+    return images
+
+
+def folder_calibration(folder: str | Path, task: BaseTask) -> Iterator[Any]:
+    """Read and normalise the images of a folder, as the model's test does.
+
+    Args:
+        folder: With images; not searched below.
+        task: Built for the model and the deploy config; its images get the
+            exported size.
+
+    Yields:
+        Normalised images, shape (1, channels, h_px, w_px); at most
+        ``MAX_IMAGES``, evenly spread over the sorted names.
+
+    Raises:
+        InputError: If the folder is missing or without images, or one of
+            them cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f'{folder}, for calibration, is no folder')
+    files = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES
+    )
+    if not files:
+        raise InputError(
+            f'{folder}, for calibration, has no image ({", ".join(SUFFIXES)})'
+        )
+    preprocessor = task.build_data_preprocessor()
+    for file in evenly(files):
+        try:
+            _, images = task.create_input(
+                str(file), task.input_shape, preprocessor
+            )
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise InputError(
+                f'{file}, for calibration, cannot be read: {error}'
+            ) from error
+        yield torch.stack(list(images)).numpy()
+
+
+def evenly(items: list, count: int = MAX_IMAGES) -> list:
+    """At most ``count`` of the items, evenly spread."""
+    if len(items) <= count:
+        return items
+    return [items[i * len(items) // count] for i in range(count)]

@@ -1,0 +1,230 @@
+"""OpenVINO for mmdeploy, through the API of current releases.
+
+mmdeploy 1.3.1 calls the ``mo`` script and ``IECore``, which OpenVINO no
+longer has. Registered here under the same name, ``openvino``, are a manager
+and a wrapper that use ``convert_model`` and ``Core``.
+"""
+
+import importlib.metadata
+import importlib.util
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import mmdeploy.backend.openvino  # noqa: F401  registers what is replaced
+import numpy as np
+import torch
+from mmdeploy.backend.base import (
+    BACKEND_MANAGERS,
+    BACKEND_WRAPPER,
+    BaseBackendManager,
+    BaseWrapper,
+)
+from mmdeploy.utils import Backend, get_backend_config, get_ir_config
+from mmdeploy.utils.timer import TimeCounter
+from torch import Tensor
+
+from rfdetr_mm.errors import InputError
+
+from . import onnx_file
+from .fixed_size_file import Arrays, run_in_parts
+from .missing_package import require_package
+from .whole_files import whole_files
+
+INSTALL = "pip install 'rfdetr_mm[openvino]'"
+METADATA_SECTION = 'rfdetr_mm'  # of the model's runtime information
+
+
+def onnx_to_openvino(
+    file: str | Path, folder: str | Path, compress_to_fp16: bool = False
+) -> Path:
+    """Convert an ONNX file; dynamic axes stay dynamic.
+
+    Args:
+        file: The ONNX file; its metadata is taken over.
+        folder: Where the ``.xml`` and ``.bin`` of the same name go.
+        compress_to_fp16: Store weights as fp16. A CPU computes in fp32
+            nevertheless; a GPU or NPU in fp16.
+
+    Returns:
+        The ``.xml`` file.
+
+    Raises:
+        InputError: If openvino is not installed.
+    """
+    require_package('openvino', 'OpenVINO', INSTALL)
+    import openvino
+
+    model = openvino.convert_model(str(file))
+    for key, text in onnx_file.read_metadata(file).items():
+        model.set_rt_info(text, [METADATA_SECTION, key])
+    name = f'{Path(file).stem}.xml'
+    with whole_files(folder) as unfinished:
+        openvino.save_model(
+            model, str(unfinished / name), compress_to_fp16=compress_to_fp16
+        )
+    return Path(folder) / name
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Texts that :func:`onnx_to_openvino` took over; empty without."""
+    section = ElementTree.parse(path).find(f'rt_info/{METADATA_SECTION}')
+    return {
+        entry.tag: entry.get('value', '')
+        for entry in (() if section is None else section)
+    }
+
+
+@BACKEND_MANAGERS.register('openvino')
+class OpenVINOManager(BaseBackendManager):
+    """What mmdeploy asks about OpenVINO."""
+
+    @classmethod
+    def is_available(cls, with_custom_ops: bool = False) -> bool:
+        """Whether openvino is installed; there are no custom operators."""
+        return importlib.util.find_spec('openvino') is not None
+
+    @classmethod
+    def get_version(cls) -> str:
+        """The version of openvino, 'None' without it."""
+        if not cls.is_available():
+            return 'None'
+        return importlib.metadata.version('openvino')
+
+    @classmethod
+    def to_backend(
+        cls,
+        ir_files: Sequence[str],
+        work_dir: str,
+        deploy_cfg: Any,
+        log_level: int = logging.INFO,
+        device: str = 'cpu',
+        **kwargs,
+    ) -> list[str]:
+        """Convert ONNX files.
+
+        Args:
+            ir_files: ONNX files.
+            work_dir: Where the results go.
+            deploy_cfg: With ``backend_config.compress_to_fp16``, False
+                unless given.
+            log_level: Of mmdeploy's interface.
+            device: Of mmdeploy's interface.
+            **kwargs: Of mmdeploy's interface.
+
+        Returns:
+            The ``.xml`` files.
+
+        Raises:
+            InputError: If openvino is not installed.
+        """
+        fp16 = get_backend_config(deploy_cfg).get('compress_to_fp16', False)
+        return [str(onnx_to_openvino(f, work_dir, fp16)) for f in ir_files]
+
+    @classmethod
+    def build_wrapper(
+        cls,
+        backend_files: Sequence[str],
+        device: str = 'cpu',
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+        deploy_cfg: Any = None,
+        **kwargs,
+    ) -> 'OpenVINOWrapper':
+        """Load a converted model.
+
+        Args:
+            backend_files: The ``.xml`` file.
+            device: Of mmdeploy's interface; it runs on the CPU.
+            input_names: Of mmdeploy's interface.
+            output_names: Wanted outputs, in order.
+            deploy_cfg: Of mmdeploy's interface.
+            **kwargs: Of mmdeploy's interface.
+
+        Returns:
+            The loaded model.
+        """
+        if output_names is None and deploy_cfg is not None:
+            output_names = get_ir_config(deploy_cfg).get('output_names')
+        return OpenVINOWrapper(backend_files[0], output_names)
+
+
+# The counter of mmdeploy's own wrapper: names must not come twice.
+TimeCounter.names.pop(Backend.OPENVINO.value, None)
+
+
+@BACKEND_WRAPPER.register_module(Backend.OPENVINO.value, force=True)
+class OpenVINOWrapper(BaseWrapper):
+    """Runs an OpenVINO model on the CPU, in float32.
+
+    A file of one batch size runs other batches in parts.
+
+    Args:
+        ir_model_file: The ``.xml`` file.
+        output_names: Wanted outputs, in order; all of the model's unless
+            given.
+
+    Raises:
+        InputError: If openvino is not installed, or the file cannot be read
+            or lacks an output.
+    """
+
+    def __init__(
+        self, ir_model_file: str, output_names: Sequence[str] | None = None
+    ) -> None:
+        require_package('openvino', 'OpenVINO', INSTALL)
+        import openvino
+
+        try:
+            # A CPU that can compute in bf16 would do it by default.
+            self._model = openvino.Core().compile_model(
+                str(ir_model_file), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'}
+            )
+        except RuntimeError as error:
+            raise InputError(
+                f'{ir_model_file} cannot be read as an OpenVINO model: '
+                f'{str(error).splitlines()[-1]}'
+            ) from error
+        known = sorted(output.any_name for output in self._model.outputs)
+        if not set(output_names or ()) <= set(known):
+            raise InputError(
+                f'{ir_model_file} has the outputs {known}, wanted are '
+                f'{list(output_names)}: use the deploy config that it was '
+                'exported with'
+            )
+        self._file = str(ir_model_file)
+        self._shape = [
+            side.get_length() if side.is_static else None
+            for side in self._model.input(0).partial_shape
+        ]
+        super().__init__(output_names or known)
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Run the model.
+
+        Args:
+            inputs: One entry, images of shape (bs, channels, h_px, w_px).
+
+        Returns:
+            The wanted outputs by name.
+
+        Raises:
+            InputError: If the images are of another size.
+        """
+        (images,) = inputs.values()
+        images = images.detach().cpu().contiguous().numpy()
+        outputs = run_in_parts(self._run, images, self._shape, self._file)
+        return {
+            name: torch.from_numpy(outputs[name]) for name in self.output_names
+        }
+
+    @TimeCounter.count_time(Backend.OPENVINO.value)
+    def _run(self, images: np.ndarray) -> Arrays:
+        results = self._model([images])
+        return {
+            name: results[name].copy()
+            for name in (output.any_name for output in self._model.outputs)
+        }

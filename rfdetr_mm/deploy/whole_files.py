@@ -1,0 +1,31 @@
+"""Exported files appear whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_files(folder: str | Path) -> Iterator[Path]:
+    """Give a temporary folder whose files are moved into another at the end.
+
+    For what writes several files, or insists on writing by itself; else
+    :func:`rfdetr_mm.checkpoints.atomic_file` does. If the block fails,
+    nothing of it is left, and older files of the same names stay as they are.
+
+    Args:
+        folder: Where the files go; it is made.
+
+    Yields:
+        A temporary folder beside them, so that moving is renaming.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix='.unfinished-', dir=folder
+    ) as unfinished:
+        yield Path(unfinished)
+        for path in sorted(Path(unfinished).iterdir()):
+            os.replace(path, folder / path.name)
