@@ -7,6 +7,7 @@ that lies beside it and not another one that happens to be installed.
 import argparse
 import contextlib
 import errno
+import importlib.util
 import logging
 import os
 import re
@@ -213,6 +214,25 @@ def _check_work_dir(work_dir: str) -> None:
             f'nothing can be written to the work dir {work_dir} '
             f'({error.strerror}); choose another one by --work-dir'
         ) from error
+
+
+def require_deploy() -> None:
+    """Stop unless the packages that deployment needs are installed.
+
+    Raises:
+        InputError: With what to install.
+    """
+    missing = [
+        name
+        for name in ('mmdeploy', 'onnx', 'onnxruntime')
+        if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise InputError(
+            f'deployment needs {", ".join(missing)}, not installed here: pip '
+            "install 'rfdetr_mm[deploy]' && pip install --no-deps "
+            'mmdeploy==1.3.1'
+        )
 
 
 def build_runner(cfg: Config) -> Runner:

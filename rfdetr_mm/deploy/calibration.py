@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from mmdeploy.codebase.base import BaseTask
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 
 from rfdetr_mm.errors import InputError
 
@@ -94,3 +96,32 @@ def evenly(items: list, count: int = MAX_IMAGES) -> list:
     if len(items) <= count:
         return items
     return [items[i * len(items) // count] for i in range(count)]
+
+
+def dataset_calibration(
+    cfg: str | Path | Config, task: BaseTask
+) -> Iterator[np.ndarray]:
+    """Read and normalise validation images of a config.
+
+    Args:
+        cfg: With ``val_dataloader``.
+        task: See :func:`folder_calibration`.
+
+    Yields:
+        Normalised images, shape (1, channels, h_px, w_px); at most
+        ``MAX_IMAGES``, evenly spread.
+
+    Raises:
+        InputError: If the data set has no images.
+    """
+    cfg = cfg if isinstance(cfg, Config) else Config.fromfile(cfg)
+    dataset = task.build_dataset(cfg.val_dataloader.dataset)
+    if not len(dataset):
+        raise InputError(
+            'the validation set, for calibration, has no images: '
+            f'{cfg.val_dataloader.dataset.get("ann_file")}'
+        )
+    preprocessor = task.build_data_preprocessor()
+    for i in evenly(list(range(len(dataset)))):
+        batch = preprocessor(pseudo_collate([dataset[i]]), False)
+        yield batch['inputs'].numpy()
