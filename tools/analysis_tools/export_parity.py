@@ -1,0 +1,165 @@
+"""How far the detections of two models are apart, and what AP they have."""
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.datasets.api_wrappers import COCO, COCOeval
+from mmdet.registry import METRICS
+from mmdet.structures.bbox import bbox_overlaps
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from scipy.optimize import linear_sum_assignment
+
+TOP = 100  # detections of an image that are compared, as COCO counts
+SAME_OBJECT_IOU = 0.5
+TIE = 1e-5  # scores that differ by less may change places
+
+
+@dataclass
+class Difference:
+    """Over all images, of pairs of detections of one object.
+
+    Attributes:
+        box_px: Largest difference of a coordinate.
+        score: Largest difference of a score.
+        expected: Detections of the reference that have to be found again.
+        matched: Those that were.
+        mask_ious: Of the masks of each pair.
+    """
+
+    box_px: float = 0.0
+    score: float = 0.0
+    expected: int = 0
+    matched: int = 0
+    mask_ious: list[float] = field(default_factory=list)
+
+    @property
+    def mask_iou(self) -> float | None:
+        """Mean over the pairs, None without masks."""
+        return float(np.mean(self.mask_ious)) if self.mask_ious else None
+
+    def add(self, reference: InstanceData, found: InstanceData) -> None:
+        """Compare the detections of one image.
+
+        The best of the reference are paired with detections of equal labels
+        so that scores and boxes differ least, whatever their order. Where
+        the reference itself could have chosen another as its last one,
+        because the scores are equal, it is not missed.
+
+        Args:
+            reference: Detections, best first.
+            found: Detections of the other model, best first.
+        """
+        best, rest = reference[:TOP], reference[TOP:]
+        if not len(best):
+            return
+        last = float(best.scores[-1])
+        pool = found[found.scores >= min(last, 1.0) - 1e-2]
+        rows, columns = _pairs(best, pool)
+        self.matched += len(rows)
+        missed = np.setdiff1d(np.arange(len(best)), rows)
+        next_score = float(rest.scores[0]) if len(rest) else -np.inf
+        tied = (best.scores[missed] - next_score).numpy() < TIE
+        self.expected += len(best) - int(tied.sum())
+        if not len(rows):
+            return
+        first, second = best[rows], pool[columns]
+        self.box_px = max(
+            self.box_px, float((first.bboxes - second.bboxes).abs().max())
+        )
+        self.score = max(
+            self.score, float((first.scores - second.scores).abs().max())
+        )
+        if 'masks' in best:
+            self.mask_ious += _mask_ious(first.masks, second.masks)
+
+
+def _pairs(
+    best: InstanceData, pool: InstanceData
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of both that are the same object, as close as can be."""
+    if not len(pool):
+        return np.zeros(0, int), np.zeros(0, int)
+    boxes = (best.bboxes[:, None] - pool.bboxes[None]).abs().amax(dim=-1)
+    scores = (best.scores[:, None] - pool.scores[None]).abs()
+    same = (best.labels[:, None] == pool.labels[None]) & (
+        bbox_overlaps(best.bboxes, pool.bboxes) >= SAME_OBJECT_IOU
+    )
+    # Boxes without area overlap nothing, not even themselves.
+    same |= (best.labels[:, None] == pool.labels[None]) & (boxes < TIE)
+    # 0.05 px and 0.001 weigh the same, as in the limits.
+    cost = torch.where(same, boxes + 50 * scores, torch.tensor(1e6))
+    rows, columns = linear_sum_assignment(cost.numpy())
+    kept = same.numpy()[rows, columns]
+    return rows[kept], columns[kept]
+
+
+def _mask_ious(first: torch.Tensor, second: torch.Tensor) -> list[float]:
+    first, second = torch.as_tensor(first), torch.as_tensor(second)
+    both = (first & second).flatten(1).sum(dim=1)
+    either = (first | second).flatten(1).sum(dim=1)
+    # Two empty masks are equal.
+    return torch.where(either > 0, both / either.clamp(min=1), 1.0).tolist()
+
+
+class AveragePrecision:
+    """AP of one model, in points (0 to 100) and not rounded.
+
+    Args:
+        evaluator: Config of the :class:`NamedCocoMetric`.
+        dataset_meta: Of the data set.
+        folder: For the detections.
+        name: Of the model, for file names.
+    """
+
+    def __init__(
+        self, evaluator: Config, dataset_meta: dict, folder: Path, name: str
+    ) -> None:
+        self.prefix = folder / name
+        self.ann_file = evaluator.ann_file
+        self.kinds = evaluator.get('metric', 'bbox')
+        if isinstance(self.kinds, str):
+            self.kinds = [self.kinds]
+        self.metric = METRICS.build(
+            dict(evaluator, format_only=True, outfile_prefix=str(self.prefix))
+        )
+        self.metric.dataset_meta = dataset_meta
+
+    def add(self, batch: dict[str, Any], samples: Sequence) -> None:
+        """Take the detections of a batch."""
+        self.metric.process(batch, [sample.to_dict() for sample in samples])
+
+    def compute(self, img_ids: Sequence[int]) -> dict[str, float]:
+        """AP by kind, 'bbox' and 'segm'.
+
+        Args:
+            img_ids: Images that were run.
+        """
+        self.metric.evaluate(len(img_ids))
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+            truth = COCO(self.ann_file)
+            return {
+                kind: self._compute(truth, kind, img_ids)
+                for kind in self.kinds
+            }
+
+    def _compute(
+        self, truth: COCO, kind: str, img_ids: Sequence[int]
+    ) -> float:
+        found = json.loads(Path(f'{self.prefix}.{kind}.json').read_text())
+        if not found:
+            return 0.0
+        evaluation = COCOeval(truth, truth.loadRes(found), kind)
+        evaluation.params.imgIds = list(img_ids)
+        evaluation.params.maxDets = [1, 10, TOP]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        return 100 * float(evaluation.stats[0])
