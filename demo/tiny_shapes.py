@@ -106,7 +106,7 @@ def place(rng: np.random.Generator, scene: Scene) -> None:
             other = scene.centres_xy[rng.integers(len(scene.centres_xy))]
             centre = rng.normal(other, radius)
         corners = centre + radius * _turned(outline(shape), rng)
-        alpha, whole = _cover(corners)
+        alpha, whole = cover(corners)
         mask = alpha > 0.5
         left = [old & ~mask for old in scene.masks]
         shown = [
@@ -137,7 +137,7 @@ def _turned(corners: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return corners @ np.array([[cos, sin], [-sin, cos]])
 
 
-def _cover(corners_xy: np.ndarray) -> tuple[np.ndarray, float]:
+def cover(corners_xy: np.ndarray) -> tuple[np.ndarray, float]:
     """How much of each pixel a polygon covers, and its whole area in px."""
     height, width = IMAGE_HW
     size = (width * OVERSAMPLING, height * OVERSAMPLING)

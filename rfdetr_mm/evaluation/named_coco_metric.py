@@ -90,6 +90,11 @@ class NamedCocoMetric(CocoMetric):
         Raises:
             InputError: If classes or images do not fit the annotation file.
         """
+        self._match(results)
+        return super().compute_metrics(results)
+
+    def _match(self, results: list) -> None:
+        """Find truth and category ids for what is evaluated."""
         if self._file is None:
             self._coco_api = self._coco_api or self._truth_of_loader(results)
             self._category_ids = list(range(len(self.dataset_meta['classes'])))
@@ -99,7 +104,6 @@ class NamedCocoMetric(CocoMetric):
         # Ascending, as COCOeval orders them, whose columns mmdet's table of
         # classes names by their position in cat_ids.
         self.cat_ids = sorted(self._category_ids)
-        return super().compute_metrics(results)
 
     def results2json(
         self, results: Sequence[dict], outfile_prefix: str

@@ -64,7 +64,8 @@ def bases(file: Path) -> list[Path]:
         if isinstance(node, ast.Assign) and node.targets[0].id == '_base_':
             names = ast.literal_eval(node.value)
             names = [names] if isinstance(names, str) else names
-            return [(file.parent / name).resolve() for name in names]
+            own = [name for name in names if '::' not in name]
+            return [(file.parent / name).resolve() for name in own]
     return []
 
 

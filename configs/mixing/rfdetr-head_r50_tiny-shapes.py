@@ -1,0 +1,25 @@
+# RF-DETR's head over a ResNet and three maps of mmdet's ChannelMapper.
+_base_ = ['../_base_/models/rfdetr.py', './_base_/tiny_shapes.py']
+
+num_queries = 100  # an image of 128 x 96 px has 192 + 48 + 12 cells
+model = dict(
+    # Pretrained: init_cfg=dict(
+    #     type='Pretrained', checkpoint='torchvision://resnet50')
+    backbone=dict(
+        _delete_=True, type='ResNet', depth=50, out_indices=(1, 2, 3)),
+    neck=dict(
+        _delete_=True,
+        type='ChannelMapper',
+        in_channels=[512, 1024, 2048],
+        kernel_size=1,
+        out_channels=256,
+        act_cfg=None,
+        norm_cfg=dict(type='GN', num_groups=32),
+        num_outs=3),
+    bbox_head=dict(
+        num_classes=_base_.num_classes,
+        num_queries=num_queries,
+        num_groups=5,
+        decoder=dict(num_layers=3, num_levels=3)),
+    test_cfg=dict(max_per_img=num_queries))
+tta_model = dict(tta_cfg=dict(max_per_img=num_queries))

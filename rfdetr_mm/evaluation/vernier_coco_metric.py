@@ -1,0 +1,204 @@
+"""COCO's metric by vernier, a compiled evaluator with the same numbers."""
+
+from typing import Any
+
+import numpy as np
+from mmdet.registry import METRICS
+from mmengine.logging import MMLogger
+
+from rfdetr_mm.errors import InputError
+
+from .named_coco_metric import NamedCocoMetric
+
+MAX_DETECTIONS = (1, 10, 100)
+NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+
+
+@METRICS.register_module()
+class VernierCocoMetric(NamedCocoMetric):
+    """``NamedCocoMetric`` evaluated by vernier: the same AP, sooner.
+
+    Detections go to the evaluator as arrays and not through a JSON file.
+    Needs ``pip install vernier``.
+
+    Differs from its parent: AP is not rounded to three decimals, and with
+    ``classwise`` each class gets ``{name}_precision`` without a table in the
+    log.
+
+    Args:
+        **kwargs: As for ``NamedCocoMetric``. ``metric`` may be 'bbox',
+            'segm' or both, and ``proposal_nums`` is (1, 10, 100), at which
+            COCO's own numbers are defined.
+
+    Raises:
+        InputError: For other metrics, other ``proposal_nums`` or IoU
+            thresholds, or if vernier is not installed.
+
+    Source: vernier 0.5.4, instance.evaluate_bbox_grid, evaluate_segm_grid.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault('proposal_nums', MAX_DETECTIONS)
+        super().__init__(**kwargs)
+        if not set(self.metrics) <= {'bbox', 'segm'}:
+            raise InputError(
+                'VernierCocoMetric evaluates bbox and segm, got metric='
+                f'{self.metrics}; take NamedCocoMetric for the others.'
+            )
+        if tuple(self.proposal_nums) != MAX_DETECTIONS:
+            raise InputError(
+                f'VernierCocoMetric needs proposal_nums={MAX_DETECTIONS}, got '
+                f'{tuple(self.proposal_nums)}; take NamedCocoMetric for other '
+                'limits.'
+            )
+        _import_vernier()
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compute the metrics from processed results.
+
+        Args:
+            results: (truth, prediction) of each image, see ``process``.
+
+        Returns:
+            The metrics as CocoMetric names them, not rounded.
+
+        Raises:
+            InputError: If classes or images do not fit the annotation file.
+        """
+        if self.format_only:
+            return super().compute_metrics(results)
+        self._match(results)
+        if self.outfile_prefix is not None:
+            predictions = [prediction for _, prediction in results]
+            self.results2json(predictions, self.outfile_prefix)
+        vernier = _import_vernier()
+        logger = MMLogger.get_current_instance()
+        found: dict[str, float] = {}
+        for metric in self.metrics:
+            truth, detections = vernier.adapters.coco_inputs_from_columns(
+                self._detection_columns(results, metric),
+                self._truth_columns(metric),
+                box_format='xywh',
+                categories=self.cat_ids,
+            )
+            evaluate = {
+                'bbox': vernier.instance.evaluate_bbox_grid,
+                'segm': vernier.instance.evaluate_segm_grid,
+            }[metric]
+            grid = evaluate(
+                truth,
+                detections,
+                parity_mode='corrected',
+                max_dets_per_image=MAX_DETECTIONS[-1],
+                use_cats=True,
+                iou_thresholds=list(self.iou_thrs),
+                dt_area='bbox' if metric == 'bbox' else 'mask',
+            )
+            accumulated = grid.accumulate(list(MAX_DETECTIONS))
+            stats = accumulated.summarize().stats
+            values = dict(zip(NAMES, map(float, stats)))
+            for name in self.metric_items or NAMES:
+                found[f'{metric}_{name}'] = values[name]
+            if self.classwise:
+                found.update(self._of_classes(accumulated.precision))
+            shown = ' '.join(f'{values[name]:.3f}' for name in NAMES)
+            logger.info(f'{metric}_mAP_copypaste: {shown}')
+        return found
+
+    def _truth_columns(self, metric: str) -> dict[str, Any]:
+        """Objects of all images of the file, image after image."""
+        image_ids = sorted(self._coco_api.get_img_ids())
+        known = set(self.cat_ids)
+        groups = [
+            [
+                a
+                for a in self._coco_api.imgToAnns[key]
+                if a['category_id'] in known
+            ]
+            for key in image_ids
+        ]
+        annotations = [ann for group in groups for ann in group]
+        columns = dict(
+            boxes=_rows([ann['bbox'] for ann in annotations]),
+            labels=np.array([a['category_id'] for a in annotations], np.int64),
+            iscrowd=np.array([a.get('iscrowd', 0) for a in annotations], bool),
+            area=np.array([a['area'] for a in annotations], np.float64),
+            counts=np.array([len(group) for group in groups], np.int64),
+        )
+        if metric == 'segm':
+            columns['rles'] = [
+                _plain_rle(self._coco_api.annToRLE(ann)) for ann in annotations
+            ]
+        return columns
+
+    def _detection_columns(self, results: list, metric: str) -> dict[str, Any]:
+        """Detections of all images of the file, in the same order."""
+        found = {truth['img_id']: pred for truth, pred in results}
+        ids = np.array(self._category_ids, np.int64)
+        boxes, scores, labels, rles, counts = [], [], [], [], []
+        for key in sorted(self._coco_api.get_img_ids()):
+            prediction = found.get(key)
+            counts.append(
+                0 if prediction is None else len(prediction['labels'])
+            )
+            if not counts[-1]:
+                continue
+            boxes.append(prediction['bboxes'])
+            labels.append(ids[prediction['labels']])
+            kind = 'scores'
+            if metric == 'segm':
+                rles += [_plain_rle(rle) for rle in prediction['masks']]
+                kind = 'mask_scores' if 'mask_scores' in prediction else kind
+            scores.append(prediction[kind])
+        corners = _rows(boxes and np.concatenate(boxes))
+        corners[:, 2:] -= corners[:, :2]
+        columns = dict(
+            boxes=corners,
+            scores=np.concatenate(scores or [np.zeros(0)]).astype(np.float64),
+            labels=np.concatenate(labels or [np.zeros(0, np.int64)]),
+            counts=np.array(counts, np.int64),
+        )
+        if metric == 'segm':
+            columns['rles'] = rles
+        return columns
+
+    def _of_classes(self, precision: np.ndarray) -> dict[str, float]:
+        """AP of each class.
+
+        Args:
+            precision: Shape (IoUs, recalls, classes, areas, limits), -1
+                where there is no object.
+        """
+        values = {}
+        for number, key in enumerate(self.cat_ids):
+            of_class = np.asarray(precision)[:, :, number, 0, -1]
+            of_class = of_class[of_class > -1]
+            name = self._coco_api.cats[key]['name']
+            values[f'{name}_precision'] = (
+                float(of_class.mean()) if of_class.size else float('nan')
+            )
+        return values
+
+
+def _rows(boxes: Any) -> np.ndarray:
+    """Boxes as float64, shape (n, 4), also for none."""
+    return np.array(boxes, np.float64).reshape(-1, 4)
+
+
+def _plain_rle(rle: dict[str, Any]) -> dict[str, Any]:
+    """An RLE whose counts are text or bytes, as pycocotools encodes."""
+    return dict(size=list(rle['size']), counts=rle['counts'])
+
+
+def _import_vernier() -> Any:
+    try:
+        import vernier
+        import vernier.adapters
+        import vernier.instance
+    except ImportError as error:
+        raise InputError(
+            'VernierCocoMetric needs the package vernier: pip install '
+            '"vernier>=0.5.3", or set the evaluator\'s type to '
+            'NamedCocoMetric.'
+        ) from error
+    return vernier

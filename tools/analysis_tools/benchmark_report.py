@@ -1,0 +1,165 @@
+"""What benchmark.py writes: JSON, tables in Markdown, a picture."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use('Agg')
+from matplotlib import pyplot as plt  # noqa: E402
+from paired_rounds import machine_line, ratio, table  # noqa: E402
+
+
+def write_report(content: dict[str, Any], out: Path) -> None:
+    """Write all three files and print the tables.
+
+    Args:
+        content: Of benchmark.py.
+        out: Folder; it is made.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    text = markdown(content)
+    (out / 'benchmark.json').write_text(json.dumps(content, indent=1))
+    (out / 'benchmark.md').write_text(text)
+    figure = plot(content)
+    if figure is not None:
+        figure.savefig(out / 'benchmark.png', dpi=120)
+    print(text)
+    print(f'Report in {out}')
+
+
+def short_name(config: str) -> str:
+    """A config's name without folders and suffix."""
+    return Path(config.rpartition('::')[2]).stem
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """Put the numbers into tables.
+
+    Args:
+        content: Of benchmark.py.
+
+    Returns:
+        The text of the file.
+    """
+    peak = content['matmul_peak'] / 1e9
+    parts = [
+        f'`{content["command"]}`',
+        machine_line(content['machine']),
+        f'Matrix products reach {peak:.0f} GFLOP/s here.',
+        _models(content['rows']),
+        _latencies(content),
+    ]
+    skipped = [
+        f'* {short_name(row["config"])}, {what}: {reason}'
+        for row in content['rows']
+        for what, reason in row['skipped'].items()
+    ]
+    if skipped:
+        parts.append('Left out:\n\n' + '\n'.join(skipped))
+    return '\n\n'.join(parts) + '\n'
+
+
+def _models(rows: Sequence[Mapping[str, Any]]) -> str:
+    head = ['model', 'weights', 'input H x W', 'parameters (M)', 'GFLOP']
+    head += ['peak memory (MiB)', 'AP']
+    lines = []
+    for row in rows:
+        weights = row['checkpoint']
+        lines.append(
+            [
+                short_name(row['config']),
+                'random' if weights is None else Path(weights).name,
+                '{} x {}'.format(*row['input_hw']),
+                f'{row["params"] / 1e6:.1f}',
+                f'{row["flops"] / 1e9:.1f}',
+                _or_dash(row['peak_mib'], '.0f'),
+                _or_dash(row['ap'], '.1f'),
+            ]
+        )
+    return table(head, lines)
+
+
+def _latencies(content: Mapping[str, Any]) -> str:
+    head = ['model', 'run by', 'images', 'ms: median (low to high)']
+    head += ['images/s', 'of the matmul peak', 'times the first row']
+    lines, first = [], None
+    for row in content['rows']:
+        for timed in row['latency']:
+            count, seconds = timed['batch_size'], timed['seconds']
+            first = first or timed
+            done = count * row['flops'] / seconds['median']
+            times = ratio(timed['rounds'], first['rounds'])
+            lines.append(
+                [
+                    short_name(row['config']),
+                    timed['backend'],
+                    str(count),
+                    '{:.1f} ({:.1f} to {:.1f})'.format(
+                        *(1000 * seconds[k] for k in ('median', 'low', 'high'))
+                    ),
+                    f'{count / seconds["median"]:.2f}',
+                    f'{100 * done / content["matmul_peak"]:.0f} %',
+                    f'{times["median"]:.2f}',
+                ]
+            )
+    return table(head, lines)
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return '—' if value is None else format(value, form)
+
+
+def plot(content: Mapping[str, Any]) -> plt.Figure | None:
+    """Draw AP, or arithmetic where no AP was measured, over latency.
+
+    Args:
+        content: Of benchmark.py.
+
+    Returns:
+        The figure; None if nothing ran.
+    """
+    rows = [row for row in content['rows'] if row['latency']]
+    if not rows:
+        return None
+    has_ap = any(row['ap'] is not None for row in rows)
+    figure, axis = plt.subplots(figsize=(8, 5))
+    for row in rows:
+        value = row['ap'] if has_ap else row['flops'] / 1e9
+        if value is None:
+            continue
+        for backend in dict.fromkeys(t['backend'] for t in row['latency']):
+            timed = next(t for t in row['latency'] if t['backend'] == backend)
+            seconds = timed['seconds']
+            ms = 1000 * seconds['median'] / timed['batch_size']
+            axis.errorbar(
+                ms,
+                value,
+                xerr=[
+                    [ms - 1000 * seconds['low'] / timed['batch_size']],
+                    [1000 * seconds['high'] / timed['batch_size'] - ms],
+                ],
+                marker={'eager': 'o', 'compiled': 's', 'onnxruntime': '^'}[
+                    backend
+                ],
+                color='C0' if 'rfdetr' in row['config'] else 'C1',
+                capsize=3,
+            )
+            axis.annotate(
+                f'{short_name(row["config"])}, {backend}',
+                (ms, value),
+                xytext=(6, 6),
+                textcoords='offset points',
+                fontsize=7,
+            )
+    axis.set(
+        xlabel='milliseconds per image (median, lowest to highest)',
+        ylabel='AP' if has_ap else 'GFLOP per image',
+        xscale='log',
+    )
+    axis.margins(x=0.25, y=0.1)
+    axis.grid(alpha=0.3, which='both')
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,170 @@
+"""Timing several works turn by turn, and what is said about the times.
+
+A busy machine slows all works of a round alike, so ratios within a round say
+more than times.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+PACKAGES = (
+    'torch',
+    'onedl-mmdetection',
+    'mmdet',
+    'onnxruntime',
+    'rfdetr',
+    'vernier',
+)
+PEAK_SIDE = 2048  # of the square matrices that show the machine's limit
+
+
+def paired_rounds(
+    works: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    progress: Callable[[str], None] = print,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Do all works once, untimed, and then in every round once.
+
+    Every second round takes them in the opposite order, so that none always
+    follows the same other one.
+
+    Args:
+        works: What to do, by name.
+        rounds: How often.
+        progress: Told after every round.
+        clock: In seconds.
+
+    Returns:
+        Seconds of each round, by name.
+
+    Raises:
+        ValueError: If there is no round.
+    """
+    if rounds < 1:
+        raise ValueError(f'rounds must be at least 1, got {rounds}')
+    for name, work in works.items():
+        progress(f'warming up: {name}')
+        work()
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds):
+        names = list(works)
+        for name in names if number % 2 == 0 else names[::-1]:
+            start = clock()
+            works[name]()
+            seconds[name].append(clock() - start)
+        progress(f'round {number + 1} of {rounds}')
+    return seconds
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, smallest and largest value."""
+    return dict(median=median(values), low=min(values), high=max(values))
+
+
+def ratio(ours: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+    """Ours over the other, round by round.
+
+    Args:
+        ours: Values of each round.
+        other: Of the same rounds.
+
+    Returns:
+        Median, smallest and largest of the rounds' ratios.
+    """
+    return spread([mine / its for mine, its in zip(ours, other, strict=True)])
+
+
+def matmul_peak() -> float:
+    """Best of five matrix products, in multiply-adds * 2 per second."""
+    a, b = torch.rand(2, PEAK_SIDE, PEAK_SIDE)
+    best = float('inf')
+    for _ in range(6):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * PEAK_SIDE**3 / best
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    model = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        lines = info.read_text().splitlines()
+        names = [x for x in lines if x.startswith('model name')]
+        model = names[0].split(':')[1].strip() if names else model
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
+    return dict(
+        cpu=model,
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        load_before=load,
+        python=platform.python_version(),
+        packages=found,
+    )
+
+
+def machine_line(found: Mapping[str, Any]) -> str:
+    """Say :func:`machine` in a sentence."""
+    packages = ', '.join(f'{k} {v}' for k, v in found['packages'].items())
+    return (
+        f'{found["cpu"]}, {found["cores"]} cores, {found["threads"]} threads, '
+        f'load {found["load_before"]:.1f} before the start; Python '
+        f'{found["python"]}, {packages}.'
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, the first column to the left."""
+    lines = [head, [':---', *['---:'] * (len(head) - 1)], *rows]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+def run_alone(arguments: Sequence[str]) -> str:
+    """Run a Python program in a process of its own.
+
+    Args:
+        arguments: After the interpreter.
+
+    Returns:
+        The last line that it printed.
+
+    Raises:
+        RuntimeError: If it fails, with the end of what it complained about.
+    """
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', *arguments],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f'{arguments[0]} ended with {done.returncode}: '
+            f'{done.stderr.strip()[-2000:]}'
+        )
+    return done.stdout.strip().splitlines()[-1]
+
+
+def peak_mib() -> float:
+    """Largest resident memory of this process so far (Linux), in MiB."""
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith('VmHWM:'):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError('/proc/self/status has no VmHWM; this needs Linux')
