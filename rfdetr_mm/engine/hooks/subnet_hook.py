@@ -16,7 +16,7 @@ from rfdetr_mm.models.subnet import SearchSpace, Subnet
 
 @HOOKS.register_module()
 class SubnetHook(Hook):
-    """Draw the sub-network of each optimizer step; see docs.
+    """Draw the sub-network of each optimizer step.
 
     All points of the search space are equally likely. The draw depends on
     nothing but the seed and the number of the step, so that all processes
@@ -31,7 +31,8 @@ class SubnetHook(Hook):
     its last one and says so.
 
     Args:
-        search_space: See :class:`SearchSpace`; the config's.
+        search_space: See :class:`SearchSpace`; ``search_space`` of the
+            config if None.
         seed: Of the sequence of draws; the same in all processes.
         largest_first: Let the first step train the largest sub-network, so
             that a run that does not fit into memory stops there and not
@@ -49,11 +50,13 @@ class SubnetHook(Hook):
 
     def __init__(
         self,
-        search_space: Mapping[str, Any],
+        search_space: Mapping[str, Any] | None = None,
         seed: int = 0,
         largest_first: bool = True,
     ) -> None:
-        self.space = SearchSpace.from_config(search_space)
+        self.space: SearchSpace | None = None
+        if search_space is not None:
+            self.space = SearchSpace.from_config(search_space)
         self.seed = seed
         self.largest_first = largest_first
         self._subnet_of_validation: Subnet | None = None
@@ -76,8 +79,17 @@ class SubnetHook(Hook):
 
         Raises:
             InputError: If a sub-network of the space is not in the model.
-            ValueError: If validation would not know what to validate.
+            ValueError: If there is no search space, or validation would not
+                know what to validate.
         """
+        if self.space is None and 'search_space' not in runner.cfg:
+            raise ValueError(
+                'SubnetHook needs to know what to draw from: add '
+                "'../_base_/search_spaces/rfdetr.py' to the config's _base_, "
+                'or search_space=dict(...)'
+            )
+        if self.space is None:
+            self.space = SearchSpace.from_config(runner.cfg.search_space)
         model = _unwrapped(runner.model)
         if model.subnet is None:
             raise ValueError(
