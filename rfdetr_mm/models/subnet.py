@@ -124,7 +124,9 @@ def apply_subnet(model: nn.Module, subnet: Subnet) -> None:
         InputError: If the sub-network is impossible or not in the model.
     """
     backbone, head = model.backbone, model.bbox_head
-    _refuse_impossible(subnet, head)
+    check_subnet(
+        subnet, len(head.decoder.layers), head.query_embedding.shape[1]
+    )
     if hasattr(head, 'mask_branch'):
         # A mask keeps its size in pixels of the input.
         ratio = head.mask_branch.upsample_ratio
@@ -140,7 +142,17 @@ def apply_subnet(model: nn.Module, subnet: Subnet) -> None:
             step.size = subnet.resolution
 
 
-def _refuse_impossible(subnet: Subnet, head: nn.Module) -> None:
+def check_subnet(subnet: Subnet, num_layers: int, num_queries: int) -> None:
+    """Raise unless a sub-network is possible and a part of a model.
+
+    Args:
+        subnet: The sub-network.
+        num_layers: Decoder layers that the model has.
+        num_queries: Queries of a group that the model has.
+
+    Raises:
+        InputError: With rule, arithmetic and way out.
+    """
     height, width = subnet.resolution
     if height % subnet.block or width % subnet.block:
         raise InputError(
@@ -151,12 +163,8 @@ def _refuse_impossible(subnet: Subnet, head: nn.Module) -> None:
             f'{subnet.rounded()}'
         )
     for what, wanted, available in (
-        (
-            'decoder layers',
-            subnet.num_decoder_layers,
-            len(head.decoder.layers),
-        ),
-        ('queries', subnet.num_queries, head.query_embedding.shape[1]),
+        ('decoder layers', subnet.num_decoder_layers, num_layers),
+        ('queries', subnet.num_queries, num_queries),
     ):
         if wanted > available:
             raise InputError(
