@@ -13,6 +13,7 @@ from .class_rows import (
     take_class_rows,
 )
 from .convert import ConversionReport, mmdet_to_upstream, upstream_to_mmdet
+from .decoder_depth import add_decoder_layers, decoder_depth
 from .dinov2 import dinov2_to_backbone, is_dinov2
 from .files import atomic_file, file_md5
 from .layouts import (
@@ -41,9 +42,11 @@ __all__ = [
     'ConversionReport',
     'PublishedFile',
     'UpstreamFile',
+    'add_decoder_layers',
     'atomic_file',
     'cache_dir',
     'check_target',
+    'decoder_depth',
     'dinov2_to_backbone',
     'download',
     'file_md5',

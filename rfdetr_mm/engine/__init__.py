@@ -12,6 +12,7 @@ from .hooks import (
     DropPathHook,
     OptimStepEMAHook,
     SafeCheckpointHook,
+    SubnetHook,
 )
 from .loops import ResumableTrainLoop, TwoWeightsValLoop
 from .optim_wrapper_constructor import RFDETROptimWrapperConstructor
@@ -32,6 +33,7 @@ __all__ = [
     'SeededBatchSampler',
     'SeededDataset',
     'ShardedRunner',
+    'SubnetHook',
     'TwoWeightsValLoop',
     'WarmupCosineLR',
     'WarmupEMA',

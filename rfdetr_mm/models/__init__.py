@@ -12,24 +12,31 @@ evaluation, Q queries per group, K classes)::
      -> MaskBranch           RFDETRInsHead: masks (L, bs, G * Q, h / 4, w / 4)
      -> loss                 one assignment for each layer and group
      -> predict              last layer, best max_per_img, xyxy in pixels
+
+Patches, windows, decoder layers and queries of a built model can be changed
+while it runs: :class:`Subnet`, ``RFDETR.set_subnet``.
 """
 
 from .backbones import WindowedDINOv2
-from .data_preprocessors import BatchMultiScaleResize
+from .data_preprocessors import BatchMultiScaleResize, BatchSubnetResize
 from .dense_heads import RFDETRHead, RFDETRInsHead
 from .detectors import RFDETR
 from .losses import IABCELoss
 from .necks import MultiScaleProjector
+from .subnet import SearchSpace, Subnet
 from .task_modules import FocalLogitCost, GroupHungarianAssigner
 
 __all__ = [
     'RFDETR',
     'BatchMultiScaleResize',
+    'BatchSubnetResize',
     'FocalLogitCost',
     'GroupHungarianAssigner',
     'IABCELoss',
     'MultiScaleProjector',
     'RFDETRHead',
     'RFDETRInsHead',
+    'SearchSpace',
+    'Subnet',
     'WindowedDINOv2',
 ]

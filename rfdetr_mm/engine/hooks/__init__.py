@@ -5,6 +5,7 @@ from .compile_hook import CompileHook
 from .drop_path_hook import DropPathHook
 from .optim_step_ema_hook import OptimStepEMAHook
 from .safe_checkpoint_hook import SafeCheckpointHook
+from .subnet_hook import SubnetHook
 
 __all__ = [
     'ClassRowsHook',
@@ -12,4 +13,5 @@ __all__ = [
     'DropPathHook',
     'OptimStepEMAHook',
     'SafeCheckpointHook',
+    'SubnetHook',
 ]

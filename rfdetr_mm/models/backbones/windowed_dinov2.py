@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.utils import OptMultiConfig
 from mmengine.model import BaseModule
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..layers.adapters import fit_adapters
 from ..layers.dinov2_block import VIT_NORM_EPS, DINOv2Block
+from ..layers.patch_kernel import adapt_patch_kernel, resize_patch_kernel
 from ..layers.position_table import resize_position_table
 from ..layers.state_dict_check import refuse_mis_shaped
 from ..layers.window_ops import window_partition, window_unpartition
@@ -28,6 +30,9 @@ class WindowedDINOv2(BaseModule):
 
     ``mask_token`` and the blocks after the last tapped one belong to the
     published weights but never run: they are kept, frozen.
+
+    The attributes ``patch_size`` and ``num_windows`` may be changed at any
+    time: the patch kernel is resized on the fly, the grid cut anew.
 
     Args:
         arch: 'small' (384 channels, 6 heads), 'base' (768, 12) or 'tiny'
@@ -231,7 +236,7 @@ class WindowedDINOv2(BaseModule):
     def _embed(self, x: Tensor, grid_h: int, grid_w: int) -> Tensor:
         """Images to windowed tokens, prefix tokens first in every window."""
         pos_embed = resize_position_table(self.pos_embed, grid_h, grid_w)
-        patches = self.patch_embed(x).flatten(2).transpose(1, 2)
+        patches = self._project(x).flatten(2).transpose(1, 2)
         patches = patches + pos_embed[:, 1:]  # (bs, grid_h * grid_w, C)
         windows = window_partition(
             patches.unflatten(1, (grid_h, grid_w)), self.num_windows
@@ -241,6 +246,15 @@ class WindowedDINOv2(BaseModule):
             prefix = torch.cat([prefix, self.register_tokens], dim=1)
         prefix = prefix.to(windows.dtype).expand(len(windows), -1, -1)
         return torch.cat([prefix, windows], dim=1)
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Images to one vector for each patch of the current size."""
+        if self.patch_size == self.patch_embed.kernel_size[0]:
+            return self.patch_embed(x)
+        weight = resize_patch_kernel(self.patch_embed.weight, self.patch_size)
+        return F.conv2d(
+            x, weight, self.patch_embed.bias, stride=self.patch_size
+        )
 
     def _to_map(self, windows: Tensor, grid_h: int, grid_w: int) -> Tensor:
         """Windowed tokens to a contiguous (bs, C, grid_h, grid_w) map."""
@@ -272,10 +286,11 @@ class WindowedDINOv2(BaseModule):
         key = f'{prefix}patch_embed.weight'
         if key in state_dict:
             side = state_dict[key].shape[-1]
-            if side != self.patch_size:
+            own_side = self.patch_embed.kernel_size[0]
+            if side != own_side:
                 raise ValueError(
                     f'the checkpoint has patches of {side} px ({key}), the '
-                    f'model has patch_size={self.patch_size}; patch kernels '
+                    f'model has patch_size={own_side}; patch kernels '
                     'are not resized: load weights of the same variant or '
                     f'set backbone.patch_size={side} with an image size '
                     f'divisible by patch_size * num_windows = {side} * '
@@ -289,28 +304,3 @@ class WindowedDINOv2(BaseModule):
             state_dict[key] = resize_position_table(
                 state_dict[key], self.grid_size, self.grid_size
             )
-
-
-def adapt_patch_kernel(weight: Tensor, in_channels: int) -> Tensor:
-    """Carry an RGB patch kernel over to another number of channels.
-
-    One channel gets the mean over RGB; other counts tile RGB and scale by
-    3 / in_channels, so that a grey image keeps its response.
-
-    Args:
-        weight: Shape (embed_dims, channels, patch, patch); returned as it
-            is unless ``channels`` is 3.
-        in_channels: Wanted channels.
-
-    Returns:
-        Shape (embed_dims, in_channels, patch, patch).
-
-    Source: rfdetr 1.11.2, inference._build_model_context.
-    """
-    if weight.shape[1] != 3 or in_channels == 3:
-        return weight
-    if in_channels == 1:
-        return weight.mean(dim=1, keepdim=True)
-    repeats = -(-in_channels // 3)
-    tiled = weight.repeat(1, repeats, 1, 1)[:, :in_channels]
-    return tiled * (3 / in_channels)

@@ -5,10 +5,10 @@ import random
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
-from mmdet.structures.bbox import scale_boxes
 from mmengine.logging import MessageHub
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from .resize_batch import resize_batch
 
 MIN_BLOCKS = 2  # per side
 
@@ -171,52 +171,9 @@ class BatchMultiScaleResize(nn.Module):
             ValueError: If the images are not of the largest size.
             RuntimeError: If the iteration is not known.
         """
-        old_size = tuple(inputs.shape[-2:])
-        self._check_largest(old_size)
+        self._check_largest(tuple(inputs.shape[-2:]))
         new_size = self.size_at(_current_iteration())
-        if new_size == old_size:
-            return inputs, data_samples
-        inputs = F.interpolate(
-            inputs, size=new_size, mode='bilinear', align_corners=False
-        )
-        for sample in data_samples:
-            old_shape = sample.img_shape[:2]
-            new_shape = _resized(old_shape, old_size, new_size)
-            factors = (
-                new_shape[1] / old_shape[1],
-                new_shape[0] / old_shape[0],
-            )
-            for field in ('gt_instances', 'ignored_instances'):
-                instances = sample.get(field, {})
-                if 'bboxes' in instances:
-                    instances.bboxes = scale_boxes(instances.bboxes, factors)
-                if 'masks' in instances:
-                    masks = instances.masks
-                    instances.masks = masks.resize(
-                        _resized(
-                            (masks.height, masks.width), old_size, new_size
-                        )
-                    )
-            sample.set_metainfo(
-                dict(
-                    img_shape=new_shape,
-                    pad_shape=_resized(sample.pad_shape, old_size, new_size),
-                    batch_input_shape=new_size,
-                )
-            )
-        return inputs, data_samples
-
-
-def _resized(
-    shape: tuple[int, int],
-    old_size: tuple[int, int],
-    new_size: tuple[int, int],
-) -> tuple[int, int]:
-    """(h, w) of a part of the old canvas on the new one, rounded up."""
-    return tuple(
-        -(-part * new // old)
-        for part, old, new in zip(shape, old_size, new_size)
-    )
+        return resize_batch(inputs, data_samples, new_size)
 
 
 def _current_iteration() -> int:

@@ -31,6 +31,7 @@ from ..layers.head_outputs import HeadOutputs, LayerOutputs
 from ..layers.image_size import image_size_px
 from ..layers.match_errors import match_errors
 from ..layers.query_rows import (
+    count_to_run,
     cut_query_rows,
     refuse_other_classes,
     refuse_other_task,
@@ -68,7 +69,8 @@ class RFDETRHead(BaseDenseHead):
         loss_bbox: On normalised (cx, cy, w, h).
         loss_iou: On normalised (x1, y1, x2, y2).
         train_cfg: ``dict(assigner=...)``.
-        test_cfg: ``dict(max_per_img=...)``.
+        test_cfg: ``dict(max_per_img=...)``; with ``num_layers`` or
+            ``num_queries`` evaluation runs only so many.
         init_cfg: mmengine's.
 
     Source: rfdetr 1.11.2, LWDETR, Transformer, SetCriterion, PostProcess.
@@ -117,6 +119,7 @@ class RFDETRHead(BaseDenseHead):
         self.decoder = RFDETRDecoder(
             **{'num_layers': 3, **(decoder or {}), 'embed_dims': embed_dims}
         )
+        self.num_layers = len(self.decoder.layers)  # that are run
         self.cls_branch = nn.Linear(embed_dims, num_classes)
         self.reg_branch = MLP(embed_dims, embed_dims, 4, num_layers=3)
         self._reset_branches()
@@ -167,7 +170,12 @@ class RFDETRHead(BaseDenseHead):
                 f'(decoder.num_levels), the neck gave {len(x)}'
             )
         memory = build_memory(x, batch_data_samples)
-        proposals = self.query_selector(memory, self.num_queries, num_groups)
+        proposals = self.query_selector(
+            memory, count_to_run(self, 'num_queries'), num_groups
+        )
+        num_layers = count_to_run(self, 'num_layers')
+        if num_layers == 0:
+            return HeadOutputs.of_proposals(proposals, x, num_groups)
         boxes = proposals.bboxes_cxcywh_norm
         bs, num_selected = len(boxes), boxes.shape[1] // num_groups
         query, deltas = (
@@ -176,7 +184,7 @@ class RFDETRHead(BaseDenseHead):
         )
         reference_boxes = apply_box_deltas(boxes.detach(), deltas)
         hidden_states = self.decoder(
-            query, reference_boxes, memory, num_groups
+            query, reference_boxes, memory, num_groups, num_layers
         )
         return HeadOutputs(
             cls_scores=self.cls_branch(hidden_states),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..layers.full_size_masks import gt_mask_tensor, resize_masks
 from ..layers.head_outputs import HeadOutputs, LayerOutputs
-from ..layers.mask_branch import MaskBranch
+from ..layers.mask_branch import MaskBranch, MaskFactors
 from ..layers.mask_points import (
     random_points,
     sample_bilinear,
@@ -96,11 +96,18 @@ class RFDETRInsHead(RFDETRHead):
             mask_h, mask_w); num_groups * num_queries in training.
         """
         outs = self._decode(x, batch_data_samples, self._groups_to_run())
-        masks = self.mask_branch(
-            self.mask_branch.enlarge(x[0]), outs.hidden_states
-        )
+        enlarged = self.mask_branch.enlarge(x[0])
+        masks = self.mask_branch(enlarged, outs.hidden_states)
+        masks = masks or [self._proposal_masks(enlarged, outs)]
         mask_preds = torch.stack([layer.dense() for layer in masks])
         return outs.cls_scores, outs.bbox_preds, mask_preds
+
+    def _proposal_masks(
+        self, enlarged: Tensor, outs: HeadOutputs
+    ) -> MaskFactors:
+        return self.mask_branch.of_proposals(
+            enlarged, outs.proposals.embeddings
+        )
 
     def loss_by_feat(
         self,
@@ -138,14 +145,12 @@ class RFDETRInsHead(RFDETRHead):
     def _supervised_layers(self, outs: HeadOutputs) -> dict[str, LayerOutputs]:
         layers = super()._supervised_layers(outs)
         enlarged = self.mask_branch.enlarge(outs.feats[0])
-        *earlier, last = self.mask_branch(enlarged, outs.hidden_states)
-        proposals = self.mask_branch.of_proposals(
-            enlarged, outs.proposals.embeddings
-        )
-        for layer, masks in zip(
-            layers.values(), (last, *earlier, proposals), strict=True
+        masks = self.mask_branch(enlarged, outs.hidden_states)
+        proposals = self._proposal_masks(enlarged, outs)
+        for layer, layer_masks in zip(
+            layers.values(), (*masks[-1:], *masks[:-1], proposals), strict=True
         ):
-            layer.masks = masks
+            layer.masks = layer_masks
         return layers
 
     def _match_instances(
@@ -237,9 +242,13 @@ class RFDETRInsHead(RFDETRHead):
     def _detect(
         self, outs: HeadOutputs, batch_img_metas: list[dict], rescale: bool
     ) -> InstanceList:
-        masks = self.mask_branch.of_last_layer(
-            self.mask_branch.enlarge(outs.feats[0]), outs.hidden_states
-        )
+        enlarged = self.mask_branch.enlarge(outs.feats[0])
+        if len(outs.hidden_states):
+            masks = self.mask_branch.of_last_layer(
+                enlarged, outs.hidden_states
+            )
+        else:
+            masks = self._proposal_masks(enlarged, outs)
         return self.predict_by_feat(
             outs.cls_scores,
             outs.bbox_preds,

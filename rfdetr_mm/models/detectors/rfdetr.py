@@ -12,6 +12,7 @@ from ..layers.adapters import (
     merge_adapted_layers,
 )
 from ..layers.state_dict_check import refuse_misfits
+from ..subnet import Subnet, apply_subnet
 
 
 @MODELS.register_module()
@@ -34,6 +35,8 @@ class RFDETR(SingleStageDetector):
             trained, its own weights are frozen. Checkpoints without adapters
             start them anew; a model without adapters merges those of a
             checkpoint.
+        subnet: Name of the sub-network that the detector is, see
+            :meth:`set_subnet`; None for all of it.
         **kwargs: Of SingleStageDetector.
 
     Source: "RF-DETR: Neural Architecture Search for Real-Time Detection
@@ -41,11 +44,34 @@ class RFDETR(SingleStageDetector):
     """
 
     def __init__(
-        self, *args, adapters: OptConfigType = None, **kwargs
+        self,
+        *args,
+        adapters: OptConfigType = None,
+        subnet: str | None = None,
+        **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
         if adapters is not None:
             add_adapters(self.backbone, **adapters)
+        self.subnet: Subnet | None = None
+        if subnet is not None:
+            self.set_subnet(subnet)
+
+    def set_subnet(self, subnet: Subnet | str) -> None:
+        """Be a part of this detector from now on, or all of it again.
+
+        Args:
+            subnet: Image size, patch size, windows, decoder layers and
+                queries, or their name such as ``384x512-p16-w2-d3-q300``.
+                The images have to come in that size.
+
+        Raises:
+            InputError: If the sub-network is impossible or not in the model.
+        """
+        if isinstance(subnet, str):
+            subnet = Subnet.parse(subnet)
+        apply_subnet(self, subnet)
+        self.subnet = subnet
 
     def merge_adapters(self) -> int:
         """Merge all adapters into the weights, in place, for deployment.

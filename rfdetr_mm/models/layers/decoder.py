@@ -130,8 +130,9 @@ class RFDETRDecoder(nn.Module):
         reference_boxes: Tensor,
         memory: DecoderMemory,
         num_groups: int,
+        num_layers: int | None = None,
     ) -> Tensor:
-        """Run all layers.
+        """Run the layers.
 
         Args:
             query: Shape (bs, num_groups * num_queries, embed_dims).
@@ -140,6 +141,8 @@ class RFDETRDecoder(nn.Module):
                 num_queries, 4).
             memory: Maps as tokens.
             num_groups: Groups that must not see each other.
+            num_layers: How many layers to run, from the first on, at least
+                1; all if None.
 
         Returns:
             Normed output of every layer, shape (num_layers, bs, num_groups
@@ -155,7 +158,7 @@ class RFDETRDecoder(nn.Module):
             )
         )
         hidden_states = []
-        for layer in self.layers:
+        for layer in self.layers[:num_layers]:
             query = layer(query, query_pos, references, memory, num_groups)
             hidden_states.append(self.norm(query))
         return torch.stack(hidden_states)

@@ -30,13 +30,16 @@ class LayerOutputs:
 class HeadOutputs:
     """Everything the head computes from the maps.
 
+    Without any decoder layer the proposals are the predictions: they are the
+    one and only layer of ``cls_scores`` and ``bbox_preds``.
+
     Attributes:
         cls_scores: Logits of all layers, shape (num_layers, bs,
             num_groups * num_queries, num_classes).
         bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
             num_groups * num_queries, 4).
-        hidden_states: Normed queries after each layer, shape (num_layers,
-            bs, num_groups * num_queries, embed_dims).
+        hidden_states: Normed queries after each decoder layer, shape
+            (num_decoder_layers, bs, num_groups * num_queries, embed_dims).
         proposals: What the queries were selected from.
         feats: The maps, one for each level, shape (bs, embed_dims, h, w).
         num_groups: Groups that were run.
@@ -49,12 +52,36 @@ class HeadOutputs:
     feats: Sequence[Tensor]
     num_groups: int
 
+    @classmethod
+    def of_proposals(
+        cls,
+        proposals: SelectedProposals,
+        feats: Sequence[Tensor],
+        num_groups: int,
+    ) -> 'HeadOutputs':
+        """Outputs of a head that runs no decoder layer.
+
+        Args:
+            proposals: Of the query selection.
+            feats: The maps.
+            num_groups: Groups that were run.
+        """
+        return cls(
+            cls_scores=proposals.cls_scores.unsqueeze(0),
+            bbox_preds=proposals.bboxes_cxcywh_norm.unsqueeze(0),
+            hidden_states=proposals.embeddings.unsqueeze(0)[:0],
+            proposals=proposals,
+            feats=feats,
+            num_groups=num_groups,
+        )
+
     def layers(self) -> dict[str, LayerOutputs]:
         """Predictions by the prefix of their losses.
 
         Returns:
             The last layer (``''``), the earlier ones (``'d0.'``, ...) and
-            the proposals (``'enc_'``), in this order.
+            the proposals (``'enc_'``), in this order; without decoder layers
+            the proposals alone, as ``''``.
         """
         *earlier, last = (
             LayerOutputs(scores, bboxes)
@@ -62,22 +89,29 @@ class HeadOutputs:
         )
         layers = {'': last}
         layers.update((f'd{i}.', layer) for i, layer in enumerate(earlier))
-        layers['enc_'] = LayerOutputs(
-            self.proposals.cls_scores, self.proposals.bboxes_cxcywh_norm
-        )
+        if len(self.hidden_states):
+            layers['enc_'] = LayerOutputs(
+                self.proposals.cls_scores, self.proposals.bboxes_cxcywh_norm
+            )
         return layers
 
     def first_group(self) -> 'HeadOutputs':
         """What evaluation would compute: the first group, no gradients.
 
         Returns:
-            Outputs of all layers; the proposals stay those of all groups.
+            Outputs of all layers, and the proposals.
         """
         num_queries = self.cls_scores.shape[2] // self.num_groups
+        proposals = SelectedProposals(
+            self.proposals.cls_scores[:, :num_queries].detach(),
+            self.proposals.bboxes_cxcywh_norm[:, :num_queries].detach(),
+            self.proposals.embeddings[:, :num_queries].detach(),
+        )
         return replace(
             self,
             cls_scores=self.cls_scores[:, :, :num_queries].detach(),
             bbox_preds=self.bbox_preds[:, :, :num_queries].detach(),
             hidden_states=self.hidden_states[:, :, :num_queries].detach(),
+            proposals=proposals,
             num_groups=1,
         )

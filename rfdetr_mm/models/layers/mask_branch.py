@@ -168,7 +168,7 @@ class MaskBranch(nn.Module):
         Args:
             enlarged: Of :meth:`enlarge`.
             hidden_states: Normed queries after each layer, shape (bs,
-                num_queries, embed_dims).
+                num_queries, embed_dims); fewer layers run fewer blocks.
 
         Returns:
             One for each layer.
@@ -183,7 +183,7 @@ class MaskBranch(nn.Module):
         self, enlarged: Tensor, hidden_states: Sequence[Tensor]
     ) -> MaskFactors:
         """Masks of the last decoder layer alone, see :meth:`forward`."""
-        for block in self.blocks:
+        for block in self.blocks[: len(hidden_states)]:
             enlarged = block(enlarged)
         return self._factors(enlarged, hidden_states[-1])
 

@@ -17,8 +17,8 @@ def cut_query_rows(
     warning.
 
     Args:
-        head: With ``num_groups``, ``num_queries`` and parameters of the
-            names in ``QUERY_KEYS``, shape (num_groups, num_queries, C).
+        head: With ``num_groups`` and parameters of the names in
+            ``QUERY_KEYS``, shape (num_groups, num_queries, C).
         state_dict: Keys to values; only entries are replaced, the tensors
             themselves stay as they are.
         prefix: What the head's keys begin with.
@@ -30,19 +30,48 @@ def cut_query_rows(
         key = prefix + name
         if key not in state_dict:
             continue
-        rows = state_dict[key][: head.num_groups, : head.num_queries]
+        own = getattr(head, name).detach()
+        num_queries = own.shape[1]  # the head may be running fewer
+        rows = state_dict[key][: head.num_groups, :num_queries]
         known = rows.shape[1]
-        if known < head.num_queries and len(rows) == head.num_groups:
+        if known < num_queries and len(rows) == head.num_groups:
             warnings.warn(
                 f'{key}: the checkpoint has {known} queries in each group, '
-                f'the model num_queries={head.num_queries}; the '
-                f'{head.num_queries - known} others keep their initial '
+                f'the model num_queries={num_queries}; the '
+                f'{num_queries - known} others keep their initial '
                 'values and want training',
                 stacklevel=2,
             )
-            own = getattr(head, name).detach()[:, known:]
-            rows = torch.cat([rows, own.to(rows)], dim=1)
+            rows = torch.cat([rows, own[:, known:].to(rows)], dim=1)
         state_dict[key] = rows
+
+
+def count_to_run(head: nn.Module, name: str) -> int:
+    """How many decoder layers or queries a head runs in its current mode.
+
+    Args:
+        head: With ``num_layers``, ``num_queries`` and ``test_cfg``.
+        name: 'num_layers' or 'num_queries'.
+
+    Returns:
+        The head's number; in evaluation that of ``test_cfg``, if it has one.
+
+    Raises:
+        ValueError: If that of ``test_cfg`` is larger than the head's,
+            negative or no query.
+    """
+    available = getattr(head, name)
+    test_cfg = {} if head.training else (head.test_cfg or {})
+    wanted = test_cfg.get(name)
+    if wanted is None:
+        return available
+    least = 1 if name == 'num_queries' else 0
+    if not least <= wanted <= available:
+        raise ValueError(
+            f'test_cfg.{name} cuts a model down and lies between {least} and '
+            f'the {available} that the model runs, got {wanted}'
+        )
+    return wanted
 
 
 def refuse_other_classes(
