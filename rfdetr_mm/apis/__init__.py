@@ -19,6 +19,7 @@ from .sizes import (
     RFDETRSmall,
     RFDETRXLarge,
 )
+from .sliced_inferencer import SlicedInferencer
 
 from_checkpoint = RFDETR.from_checkpoint
 
@@ -40,5 +41,6 @@ __all__ = [
     'RFDETRSegXLarge',
     'RFDETRSmall',
     'RFDETRXLarge',
+    'SlicedInferencer',
     'from_checkpoint',
 ]
