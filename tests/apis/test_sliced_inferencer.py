@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from rfdetr_mm.apis import RFDETRInferencer, SlicedInferencer
 from rfdetr_mm.errors import InputError
-from tests.apis.test_inferencer import tiny_config
 from tests.data_factory import write_coco
+from tests.tiny_config import tiny_config
 
 PATCH = 64  # px, the model's image size
 HW = (150, 210)

@@ -7,9 +7,9 @@ from mmdet.apis import DetInferencer
 from rfdetr_mm.apis import RFDETRInferencer
 from rfdetr_mm.apis.video import annotate_video
 from rfdetr_mm.errors import InputError
-from tests.apis.test_inferencer import tiny_config
 from tests.apis.test_sliced_inferencer import red_things
 from tests.data_factory import write_coco
+from tests.tiny_config import tiny_config
 
 NUM_FRAMES = 7
 HW = (96, 160)
