@@ -13,27 +13,12 @@ from PIL import Image
 
 from rfdetr_mm.apis import RFDETRInferencer
 from tests.data_factory import CLASSES, write_coco
+from tests.tiny_config import tiny_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'rfdetr'
 SIZES = [(60, 90), (90, 60)]
 TURNED = 6  # EXIF: a camera held upright
 ADDRESS = 'rfdetr://tiny.pth'
-
-
-def tiny_config(data_root: Path) -> Config:
-    cfg = Config.fromfile(CONFIGS / 'rfdetr_nano_coco.py')
-    cfg.model.backbone.img_size = 64
-    cfg.model.bbox_head.update(num_classes=2, num_queries=8, num_groups=2)
-    cfg.model.test_cfg.max_per_img = 10
-    dataset = cfg.test_dataloader.dataset
-    dataset.pipeline[1].scale = (64, 64)
-    dataset.update(
-        data_root=str(data_root),
-        ann_file='annotations.json',
-        data_prefix=dict(img='images/'),
-        metainfo=dict(classes=CLASSES),
-    )
-    return cfg
 
 
 @pytest.fixture(scope='module')

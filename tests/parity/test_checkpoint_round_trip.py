@@ -1,7 +1,6 @@
 """Files for rfdetr 1.11.2 and from it, and models that rfdetr builds."""
 
 import copy
-import importlib.util
 import os
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from rfdetr.models.weights import (
     interpolate_position_embeddings,
 )
 
+from rfdetr_mm.apis.conversion import to_rfdetr
 from rfdetr_mm.checkpoints import (
     COCO_CATEGORY_IDS,
     COCO_CLASSES,
@@ -136,13 +136,7 @@ def _convert_back(folder, upstream, config_name):
     config.model.bbox_head.num_classes = 90
     config.model.bbox_head.num_queries = 2
     config.model.test_cfg.max_per_img = 2
-    path = _ROOT / 'tools/model_converters/mmdet_to_rfdetr.py'
-    spec = importlib.util.spec_from_file_location('mmdet_to_rfdetr', path)
-    tool = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(path.parent)  # as for a script
-        spec.loader.exec_module(tool)
-    content, _ = tool.convert(folder / 'ours.pth', config)
+    content, _ = to_rfdetr(read_checkpoint(folder / 'ours.pth'), config)
     torch.save(content, folder / 'fine-tuned.pth')
     return folder / 'fine-tuned.pth'
 

@@ -1,0 +1,81 @@
+"""What the demos of images and videos share: choosing a model.
+
+Imported first, so that a demo run from any folder takes the package beside it.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from rfdetr_mm.apis import RFDETRInferencer  # noqa: E402
+
+CHECKPOINTS = ('.pth', '.pt', '.ckpt')
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add mmdet's options of a model, and what it may do."""
+    parser.add_argument(
+        'model',
+        help='a name (rfdetr_nano_coco), a config file, or a checkpoint of a '
+        'training, which has its config with it',
+    )
+    parser.add_argument(
+        '--weights',
+        help="checkpoint, rfdetr's own files too; with a name the published "
+        'file is the default',
+    )
+    parser.add_argument(
+        '--device', help='such as cpu or cuda:0 (default: the best there is)'
+    )
+    parser.add_argument(
+        '--pred-score-thr',
+        type=float,
+        default=0.3,
+        help='detections up to this score are not painted (default: 0.3)',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        help='what the model sees at a time (default: 1)',
+    )
+    parser.add_argument(
+        '--palette',
+        default='none',
+        help="colours: random, coco or voc (default: the data set's)",
+    )
+
+
+def build_inferencer(
+    args: argparse.Namespace,
+    inferencer_type: type[RFDETRInferencer] = RFDETRInferencer,
+    **options: Any,
+) -> RFDETRInferencer:
+    """Build what the options name.
+
+    Args:
+        args: Parsed options of :func:`add_model_options`.
+        inferencer_type: The class.
+        **options: Further arguments of it.
+    """
+    model, weights = args.model, args.weights
+    if model.endswith(CHECKPOINTS):
+        model, weights = None, model
+    return inferencer_type(
+        model, weights, args.device, palette=args.palette, **options
+    )
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End the program with one line at what its user can cure."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise SystemExit(f'{Path(sys.argv[0]).name}: error: {error}') from None

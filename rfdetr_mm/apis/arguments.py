@@ -1,0 +1,106 @@
+"""Checks of what is given to the methods of a model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from rfdetr_mm.errors import InputError
+
+from .model_config import ModelConfig
+
+
+def input_shape(shape: Any, config: ModelConfig) -> tuple[int, int]:
+    """Check the size of the network's input.
+
+    Args:
+        shape: (height, width) in pixels; None for the square of the model.
+        config: Of the model.
+
+    Returns:
+        (height, width) in pixels.
+
+    Raises:
+        InputError: If these are not two positive integers that are divisible
+            by ``patch_size * num_windows``.
+    """
+    if shape is None:
+        return (config.resolution, config.resolution)
+    block = config.block_size
+    if not isinstance(shape, Sequence) or len(shape) != 2:
+        problem = 'two positive integers (height, width)'
+    elif not all(_is_integer(side) for side in shape):
+        problem = 'integers (height, width), neither bool nor float'
+    elif min(shape) <= 0:
+        problem = 'positive integers (height, width)'
+    elif any(side % block for side in shape):
+        problem = (
+            f'divisible by patch_size ({config.patch_size}) * num_windows '
+            f'({config.num_windows}) = {block}'
+        )
+    else:
+        return (int(shape[0]), int(shape[1]))
+    raise InputError(f'shape has to be {problem}, got {shape!r}')
+
+
+def _is_integer(value: Any) -> bool:
+    return hasattr(value, '__index__') and not isinstance(value, bool)
+
+
+def check_patch_size(patch_size: Any, config: ModelConfig) -> None:
+    """Check that a patch size, if one is given, is the model's.
+
+    Args:
+        patch_size: In pixels, or None.
+        config: Of the model.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if patch_size is None:
+        return
+    if type(patch_size) is not int or patch_size <= 0:
+        raise InputError(
+            f'patch_size has to be a positive integer, got {patch_size!r}'
+        )
+    if patch_size != config.patch_size:
+        raise InputError(
+            f"patch_size={patch_size} is not the model's, which is "
+            f'{config.patch_size} and belongs to its weights; leave it out'
+        )
+
+
+def floating_dtype(dtype: Any) -> torch.dtype:
+    """Find a dtype by its name.
+
+    Args:
+        dtype: A dtype or the name of one.
+
+    Returns:
+        The dtype.
+
+    Raises:
+        TypeError: If it is neither.
+        InputError: If it is not of floating point.
+    """
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype):
+        raise TypeError(
+            'dtype has to be a torch.dtype or the name of one, such as '
+            f"'float16', got {dtype!r}"
+        )
+    if not found.is_floating_point:
+        raise InputError(f'dtype has to be of floating point, got {found}')
+    return found
+
+
+def check_batch_size(batch_size: Any) -> None:
+    """Raise InputError unless a number of images is a positive integer.
+
+    Args:
+        batch_size: The number.
+    """
+    if type(batch_size) is not int or batch_size < 1:
+        raise InputError(
+            f'batch_size has to be a positive integer, got {batch_size!r}'
+        )

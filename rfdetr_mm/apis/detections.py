@@ -1,0 +1,124 @@
+"""From the network's outputs to supervision's Detections."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from rfdetr_mm.models.layers.detections import best_detections
+from rfdetr_mm.models.layers.full_size_masks import resize_masks
+
+if TYPE_CHECKING:
+    from supervision import Detections
+
+
+def import_supervision() -> type['Detections']:
+    """Import supervision's class.
+
+    Raises:
+        ImportError: If supervision is not installed, with the way out.
+    """
+    try:
+        from supervision import Detections
+    except ImportError as error:
+        raise ImportError(
+            'predict() returns supervision.Detections, and supervision '
+            f'cannot be imported ({error}). Install it: '
+            "pip install 'rfdetr_mm[api]', or pip install supervision"
+        ) from error
+    return Detections
+
+
+def detections_of_image(
+    outputs: Sequence[Tensor],
+    input_hw: tuple[int, int],
+    image_hw: tuple[int, int],
+    max_per_img: int,
+    threshold: float,
+) -> InstanceData:
+    """Detections of one image above a threshold.
+
+    Args:
+        outputs: Of the image: boxes, normalised (cx, cy, w, h), shape
+            (num_queries, 4); logits, shape (num_queries, num_classes); mask
+            logits, if there are any.
+        input_hw: (height, width) in pixels of the network's input.
+        image_hw: Of the image.
+        max_per_img: How many at most.
+        threshold: Scores have to be greater.
+
+    Returns:
+        ``bboxes`` (x1, y1, x2, y2) in pixels of the image, ``scores``,
+        ``labels``, best first, and ``masks`` of the image's size.
+    """
+    bboxes, logits, *masks = (output.float() for output in outputs)
+    scale = [image / net for image, net in zip(image_hw, input_hw)]
+    meta = dict(
+        img_shape=input_hw,
+        ori_shape=image_hw,
+        scale_factor=(1 / scale[1], 1 / scale[0]),
+    )
+    found, queries = best_detections(
+        logits, bboxes, meta, max_per_img, rescale=True
+    )
+    kept = found.scores > threshold
+    found = found[kept]
+    if masks:
+        found.masks = resize_masks(masks[0][queries[kept]], meta, image_hw)
+    return found
+
+
+def class_names_of(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Names of labels.
+
+    Args:
+        labels: 0-based, shape (n,).
+        names: Of the classes.
+
+    Returns:
+        Strings as objects, shape (n,); ``''`` where there is no name.
+    """
+    return np.array(
+        [names[i] if i < len(names) else '' for i in labels.tolist()],
+        dtype=object,
+    )
+
+
+def to_supervision(
+    found: InstanceData,
+    names: Sequence[str],
+    image_hw: tuple[int, int],
+    source: np.ndarray | None,
+) -> 'Detections':
+    """Turn detections into supervision's.
+
+    Args:
+        found: Of :func:`detections_of_image`.
+        names: Of the classes.
+        image_hw: (height, width) of the image in pixels.
+        source: The image, uint8, shape (h, w, 3), if it is wanted.
+
+    Returns:
+        With ``data['class_name']`` and ``data['source_shape']``, int64,
+        shape (n, 2), each row (height, width).
+
+    Raises:
+        ImportError: If supervision is not installed.
+    """
+    detections_class = import_supervision()
+    labels = found.labels.cpu().numpy()
+    masks = found.get('masks')
+    detections = detections_class(
+        xyxy=found.bboxes.cpu().numpy(),
+        confidence=found.scores.cpu().numpy(),
+        class_id=labels,
+        mask=None if masks is None else masks.cpu().numpy(),
+    )
+    detections.data['class_name'] = class_names_of(labels, names)
+    shape = np.array(image_hw, dtype=np.int64)
+    detections.data['source_shape'] = np.tile(shape, (len(labels), 1))
+    if source is not None:
+        detections.metadata['source_image'] = source
+    return detections

@@ -1,0 +1,127 @@
+"""A detector as one function of images, plain, traced or compiled."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from rfdetr_mm.errors import InputError
+
+BACKENDS = ('torchscript', 'inductor')
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+# Their weights are all that is stored in a lower precision.
+_PRODUCTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.MultiheadAttention)
+
+
+class RawDetector(nn.Module):
+    """The network of a detector without pre- and post-processing.
+
+    Runs what inference needs and no more: one group of queries, boxes and
+    masks of the last decoder layer.
+
+    Args:
+        detector: An :class:`rfdetr_mm.models.RFDETR` in evaluation mode.
+            Its modules are shared, not copied.
+        dtype: Of matrix products and convolutions. Box coordinates, points
+            that are looked at and, on CUDA devices, norms and softmax stay
+            in float32.
+    """
+
+    def __init__(
+        self, detector: nn.Module, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.backbone = detector.backbone
+        self.neck = detector.neck
+        self.head = detector.bbox_head
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Run the network.
+
+        Args:
+            images: Normalised, shape (bs, channels, h_px, w_px).
+
+        Returns:
+            Boxes, normalised (cx, cy, w, h), shape (bs, num_queries, 4);
+            logits, shape (bs, num_queries, num_classes); with masks their
+            logits, shape (bs, num_queries, mask_h, mask_w).
+        """
+        with torch.autocast(
+            images.device.type,
+            self.dtype,
+            enabled=self.dtype != torch.float32,
+            cache_enabled=False,  # tracing would record its tensors
+        ):
+            return self._run(images)
+
+    def _run(self, images: Tensor) -> tuple[Tensor, ...]:
+        feats = self.neck(self.backbone(images))
+        outs = self.head._decode(feats, None, num_groups=1)
+        boxes, logits = outs.bbox_preds[-1], outs.cls_scores[-1]
+        if not self.head.has_masks:
+            return boxes, logits
+        branch = self.head.mask_branch
+        masks = branch.of_last_layer(
+            branch.enlarge(feats[0]), outs.hidden_states
+        )
+        return boxes, logits, masks.dense()
+
+
+def optimize(
+    detector: nn.Module,
+    shape: tuple[int, int, int, int],
+    dtype: torch.dtype = torch.float32,
+    backend: str | None = 'torchscript',
+) -> nn.Module:
+    """Make a copy of a detector's network for one shape and dtype.
+
+    The detector is neither changed nor referred to, so deleting the copy
+    undoes everything.
+
+    Args:
+        detector: An :class:`rfdetr_mm.models.RFDETR`; adapters are merged in
+            the copy.
+        shape: (bs, channels, h_px, w_px) of the images; without a backend
+            it is not used.
+        dtype: See :class:`RawDetector`.
+        backend: ``'torchscript'`` traces the network and folds what depends
+            on the shape alone, such as the resized position table;
+            ``'inductor'`` compiles it by ``torch.compile``; None only copies
+            and casts.
+
+    Returns:
+        A module with :class:`RawDetector`'s inputs and outputs. With a
+        backend it takes images of ``shape`` only.
+
+    Raises:
+        InputError: If the backend or the dtype is not known.
+    """
+    if backend not in (*BACKENDS, None):
+        raise InputError(
+            f'The backend has to be one of {", ".join(BACKENDS)}, got '
+            f'{backend!r}'
+        )
+    if dtype not in DTYPES:
+        raise InputError(
+            f'dtype has to be one of {", ".join(map(str, DTYPES))}, got '
+            f'{dtype}'
+        )
+    network = copy.deepcopy(detector).eval().requires_grad_(False)
+    network.merge_adapters()
+    for module in network.modules():
+        if isinstance(module, _PRODUCTS):
+            module.to(dtype)
+    network = RawDetector(network, dtype).eval()
+    if backend is None:
+        return network
+    images = torch.rand(shape, device=next(network.parameters()).device)
+    with torch.no_grad():
+        if backend == 'torchscript':
+            traced = torch.jit.trace(network, images, check_trace=False)
+            return torch.jit.freeze(traced)
+        compiled = torch.compile(network, mode='reduce-overhead')
+        # CUDA graphs are recorded at the second call.
+        for _ in range(2):
+            compiled(images)
+    return compiled

@@ -1,0 +1,337 @@
+"""What can be chosen about a model, under upstream's names."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from rfdetr_mm.errors import InputError
+
+from .variants import Variant
+
+# Field: entries of `model` in our configs that hold its value.
+_ENTRIES: dict[str, tuple[str, ...]] = {
+    'num_classes': ('bbox_head.num_classes',),
+    'patch_size': ('backbone.patch_size',),
+    'num_windows': ('backbone.num_windows',),
+    'num_channels': ('backbone.in_channels',),
+    'hidden_dim': ('bbox_head.embed_dims', 'neck.out_channels'),
+    'dec_layers': ('bbox_head.decoder.num_layers',),
+    'sa_nheads': ('bbox_head.decoder.self_attn_num_heads',),
+    'ca_nheads': ('bbox_head.decoder.cross_attn_num_heads',),
+    'dec_n_points': ('bbox_head.decoder.num_points',),
+    'num_queries': ('bbox_head.num_queries',),
+    'group_detr': ('bbox_head.num_groups',),
+    'num_select': ('test_cfg.max_per_img',),
+}
+_ALL_BLOCKS = 12  # of the encoder
+_ENCODER = 'dinov2_windowed_'
+ENCODER_CHANNELS = {f'{_ENCODER}small': 384, f'{_ENCODER}base': 768}
+
+
+@dataclasses.dataclass
+class ModelConfig:
+    """The model of one size, and where its weights come from.
+
+    Made by ``RFDETRNano.get_model_config(resolution=512)``; what is not
+    given has the size's own value. Numbers that belong to the published
+    weights (from ``patch_size`` to ``group_detr``) are better left alone.
+
+    Args:
+        num_classes: Classes, without background; COCO has 80. None: as many
+            as the weights have.
+        resolution: Side in pixels of the square that images are resized to,
+            a multiple of ``patch_size * num_windows``.
+        positional_encoding_size: Side of the position table in patches. It
+            follows ``resolution`` unless the size has another one.
+        pretrain_weights: A published file name, a path, an address, or None
+            for random weights.
+        device: Such as ``'cpu'`` or ``'cuda:1'``.
+        num_queries: Queries, in training of each group.
+        num_select: Detections per image at most.
+        num_channels: Of an image.
+        encoder: ``'dinov2_windowed_small'`` or ``'dinov2_windowed_base'``.
+        patch_size: Side of a patch in pixels.
+        num_windows: Attention windows per side.
+        hidden_dim: Width of the decoder.
+        dec_layers: Decoder layers.
+        sa_nheads: Heads of the queries' attention to each other.
+        ca_nheads: Heads of their attention to the image.
+        dec_n_points: Points that each of these looks at.
+        group_detr: Groups of queries in training.
+        mask_downsample_ratio: Side of a mask's cell in pixels of the
+            network's input.
+        segmentation_head: Whether the size has masks; not to be changed.
+        gradient_checkpointing: Recompute the encoder's blocks in training.
+        freeze_encoder: Train neck and head alone.
+        backbone_lora: Train adapters of the encoder (DoRA, needs peft).
+        accept_platform_model_license: Whether you accept the licence PML-1.0
+            of the published XL and 2XL weights.
+
+    Source: rfdetr 1.11.2, config.py, ModelConfig (names).
+    """
+
+    num_classes: int | None
+    resolution: int
+    positional_encoding_size: int
+    pretrain_weights: str | None
+    device: str
+    num_queries: int
+    num_select: int
+    num_channels: int
+    encoder: str
+    patch_size: int
+    num_windows: int
+    hidden_dim: int
+    dec_layers: int
+    sa_nheads: int
+    ca_nheads: int
+    dec_n_points: int
+    group_detr: int
+    mask_downsample_ratio: int
+    segmentation_head: bool
+    gradient_checkpointing: bool = False
+    freeze_encoder: bool = False
+    backbone_lora: bool = False
+    accept_platform_model_license: bool = False
+
+    @property
+    def block_size(self) -> int:
+        """What both sides of the network's input are multiples of, in px."""
+        return self.patch_size * self.num_windows
+
+    def set_resolution(self, resolution: Any) -> None:
+        """Set another resolution, and the position table if it follows.
+
+        Args:
+            resolution: Side in pixels.
+
+        Raises:
+            InputError: If it is no positive multiple of ``block_size``.
+        """
+        resolution = _positive_int('resolution', resolution)
+        if resolution % self.block_size:
+            raise InputError(
+                f'resolution={resolution} is not divisible by patch_size '
+                f'({self.patch_size}) * num_windows ({self.num_windows}) = '
+                f'{self.block_size}. Take {_neighbours(resolution, self)}.'
+            )
+        # Base has DINOv2's own table of 37 patches at every resolution.
+        if self.positional_encoding_size == self.resolution // self.patch_size:
+            self.positional_encoding_size = resolution // self.patch_size
+        self.resolution = resolution
+
+
+def _neighbours(resolution: int, config: ModelConfig) -> str:
+    block = config.block_size
+    below = resolution // block * block
+    near = [str(side) for side in (below, below + block) if side]
+    return ' or '.join(near)
+
+
+def make_model_config(
+    variant: Variant, given: Mapping[str, Any]
+) -> ModelConfig:
+    """Make the configuration of a size.
+
+    Args:
+        variant: The size.
+        given: Fields of :class:`ModelConfig` to change.
+
+    Returns:
+        The configuration, checked.
+
+    Raises:
+        InputError: If a field is unknown or a value cannot be.
+    """
+    fields = {field.name for field in dataclasses.fields(ModelConfig)}
+    refuse_unknown(given, fields, f'{variant.class_name}()')
+    config = ModelConfig(
+        **_numbers_of(variant.read_config()),
+        pretrain_weights=variant.weights,
+        device=get_device(),
+    )
+    config.num_classes = None
+    own_masks = config.segmentation_head
+    for name, value in given.items():
+        if name not in ('resolution', 'positional_encoding_size'):
+            setattr(config, name, _checked(name, value, getattr(config, name)))
+    if config.segmentation_head != own_masks:
+        raise InputError(
+            f'{variant.class_name} has segmentation_head={own_masks}, which '
+            'cannot be changed; the sizes with masks are called RFDETRSeg….'
+        )
+    if 'patch_size' in given:  # the table keeps its native image
+        config.positional_encoding_size = (
+            config.resolution // config.patch_size
+        )
+    config.set_resolution(given.get('resolution', config.resolution))
+    if 'positional_encoding_size' in given:
+        config.positional_encoding_size = _positive_int(
+            'positional_encoding_size', given['positional_encoding_size']
+        )
+    return config
+
+
+def _numbers_of(cfg: Config) -> dict[str, Any]:
+    """Read our config's numbers under upstream's names."""
+    model = cfg.model
+    numbers = {
+        field: _entry(model, names[0]) or 3  # in_channels may be left out
+        for field, names in _ENTRIES.items()
+    }
+    patch_size = numbers['patch_size']
+    upsample = _entry(model, 'bbox_head.mask_upsample_ratio')
+    numbers.update(
+        resolution=next(
+            step.scale[0]
+            for step in cfg.test_dataloader.dataset.pipeline
+            if step.type == 'RFDETRResize'
+        ),
+        positional_encoding_size=model['backbone']['img_size'] // patch_size,
+        encoder=_ENCODER + model['backbone']['arch'],
+        segmentation_head=upsample is not None,
+        mask_downsample_ratio=round(patch_size / upsample) if upsample else 4,
+    )
+    return numbers
+
+
+def read_saved_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the numbers of a model's config that a checkpoint holds.
+
+    Args:
+        model: ``model`` of one of our configs, as plain data.
+
+    Returns:
+        Fields of :class:`ModelConfig`; those that it does not have, or not
+        as a number, are left out.
+    """
+    fields = {
+        field: _entry(model, names[0]) for field, names in _ENTRIES.items()
+    }
+    side = _entry(model, 'backbone.img_size')
+    if isinstance(side, int) and isinstance(fields['patch_size'], int):
+        fields['positional_encoding_size'] = side // fields['patch_size']
+    return {k: v for k, v in fields.items() if isinstance(v, int)}
+
+
+def _entry(model: Mapping[str, Any], name: str) -> Any:
+    node: Any = model
+    for key in name.split('.'):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node
+
+
+def refuse_unknown(
+    given: Iterable[str], known: Iterable[str], where: str
+) -> None:
+    """Raise InputError for the first name that is not known.
+
+    Args:
+        given: Names that the user wrote.
+        known: Names that there are.
+        where: The call, for the message.
+
+    Raises:
+        InputError: With the nearest known name.
+    """
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1, 0.5)
+            hint = f' Did you mean {close[0]}?' if close else ''
+            raise InputError(
+                f'{where} has no argument {name!r}.{hint} Known are: '
+                f'{", ".join(known)}.'
+            )
+
+
+def _positive_int(name: str, value: Any) -> int:
+    number = None if isinstance(value, (bool, float)) else value
+    try:
+        number = number.__index__()
+    except AttributeError:
+        number = 0
+    if number <= 0:
+        raise InputError(f'{name} has to be a positive integer, got {value!r}')
+    return number
+
+
+def _checked(name: str, value: Any, default: Any) -> Any:
+    """Check a value by the type of its default."""
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise InputError(f'{name} has to be True or False, got {value!r}')
+        return value
+    if name in ('pretrain_weights', 'device'):
+        return None if value is None else str(value)
+    if name == 'num_classes' and value is None:
+        return None
+    if name == 'encoder':
+        if value not in ENCODER_CHANNELS:
+            raise InputError(
+                f'encoder has to be one of {", ".join(ENCODER_CHANNELS)}, got '
+                f'{value!r}'
+            )
+        return value
+    return _positive_int(name, value)
+
+
+def fill_in_model(cfg: Config, config: ModelConfig) -> None:
+    """Write a configuration into a config of its size, in place.
+
+    Args:
+        cfg: The shipped config.
+        config: What the model shall be; its ``num_classes`` is set.
+    """
+    cfg.merge_from_dict(
+        {
+            f'model.{name}': getattr(config, field)
+            for field, names in _ENTRIES.items()
+            for name in names
+        }
+    )
+    model = cfg.model
+    model.backbone.img_size = (
+        config.positional_encoding_size * config.patch_size
+    )
+    model.backbone.arch = config.encoder.removeprefix(_ENCODER)
+    channels = ENCODER_CHANNELS[config.encoder]
+    model.neck.in_channels = [channels] * len(model.neck.in_channels)
+    model.data_preprocessor.pad_size_divisor = config.block_size
+    if config.segmentation_head:
+        model.bbox_head.mask_upsample_ratio = (
+            config.patch_size / config.mask_downsample_ratio
+        )
+    if config.num_channels != 3:
+        for name in ('mean', 'std'):
+            three = list(model.data_preprocessor[name])
+            model.data_preprocessor[name] = [
+                three[i % 3] for i in range(config.num_channels)
+            ]
+        model.data_preprocessor.bgr_to_rgb = False
+    model.backbone.with_cp = config.gradient_checkpointing
+    if config.freeze_encoder:
+        model.backbone.frozen_stages = _ALL_BLOCKS
+    if config.backbone_lora:
+        model.adapters = dict(type='dora')
+    for split in ('train', 'val', 'test'):
+        set_image_side(cfg, split, config.resolution)
+
+
+def set_image_side(cfg: Config, split: str, side_px: int) -> None:
+    """Let a split's images be resized to a square, in place.
+
+    Args:
+        cfg: The config.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        side_px: Side of the square in pixels.
+    """
+    for step in cfg[f'{split}_dataloader'].dataset.pipeline:
+        if step.type == 'RFDETRResize':
+            step.scale = (side_px, side_px)
+        if 'draft_size' in step:
+            step.draft_size = max(600, side_px)

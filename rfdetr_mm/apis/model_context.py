@@ -1,0 +1,150 @@
+"""A built model, what belongs to it, and its way from images to results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from rfdetr_mm.errors import InputError
+
+from .detections import detections_of_image
+from .images import LoadedImage, make_batch
+from .in_process import RawDetector
+from .model_config import ModelConfig
+
+
+@dataclass
+class OptimizedModel:
+    """A copy of the network for one kind of input.
+
+    Attributes:
+        network: Images to raw outputs, see
+            :class:`~rfdetr_mm.apis.in_process.RawDetector`.
+        resolution: Side of the square images in pixels.
+        batch_size: Images; None if any number will do.
+        dtype: Of its matrix products.
+    """
+
+    network: nn.Module
+    resolution: int
+    batch_size: int | None
+    dtype: torch.dtype
+
+
+@dataclass
+class ModelContext:
+    """A model and what belongs to it.
+
+    Attributes:
+        model: The mmdet detector, in evaluation mode.
+        device: That it is on.
+        resolution: Side in pixels of the square that images are resized to.
+        class_names: Of its classes, 0-based.
+        args: The configuration that it was built from.
+        cfg: The mmdet config of this model; its data set is left open.
+        inference_model: The optimised copy, None without one.
+    """
+
+    model: nn.Module
+    device: torch.device
+    resolution: int
+    class_names: list[str]
+    args: ModelConfig
+    cfg: Config
+    inference_model: OptimizedModel | None = field(default=None, repr=False)
+
+    @torch.no_grad()
+    def detect(
+        self,
+        images: Sequence[LoadedImage],
+        input_hw: tuple[int, int],
+        threshold: float,
+    ) -> list[InstanceData]:
+        """Detect objects in a batch.
+
+        Args:
+            images: Of any sizes.
+            input_hw: (height, width) in pixels that they are resized to.
+            threshold: Scores have to be greater.
+
+        Returns:
+            Of each image, see :func:`.detections.detections_of_image`.
+        """
+        preprocessor = self.model.data_preprocessor
+        batch = make_batch(
+            images,
+            input_hw,
+            preprocessor.mean.to(self.device) / 255,
+            preprocessor.std.to(self.device) / 255,
+        )
+        if self.inference_model is None:
+            network = RawDetector(self.model.eval())
+        else:
+            network = self.inference_model.network
+        outputs = network(batch)
+        sizes_hw = [image.size_hw for image in images]
+        return self.postprocess(outputs, input_hw, sizes_hw, threshold)
+
+    def postprocess(
+        self,
+        outputs: Sequence[Tensor],
+        input_hw: tuple[int, int],
+        sizes_hw: Sequence[tuple[int, int]],
+        threshold: float,
+    ) -> list[InstanceData]:
+        """Turn the network's outputs into detections.
+
+        Args:
+            outputs: Of :class:`~rfdetr_mm.apis.in_process.RawDetector`.
+            input_hw: (height, width) in pixels of the network's input.
+            sizes_hw: Of each image.
+            threshold: Scores have to be greater.
+
+        Returns:
+            Of each image, see :func:`.detections.detections_of_image`.
+        """
+        return [
+            detections_of_image(
+                [output[i] for output in outputs],
+                input_hw,
+                size_hw,
+                self.args.num_select,
+                threshold,
+            )
+            for i, size_hw in enumerate(sizes_hw)
+        ]
+
+    def check_optimized(
+        self, input_hw: tuple[int, int], num_images: int
+    ) -> None:
+        """Refuse what the optimised copy, if there is one, cannot take.
+
+        Args:
+            input_hw: (height, width) in pixels of the network's input.
+            num_images: Images at once.
+
+        Raises:
+            InputError: If it was made for others.
+        """
+        optimized = self.inference_model
+        if optimized is None:
+            return
+        way_out = (
+            ' Call remove_optimized_model(), or optimize_for_inference() '
+            'again for this case.'
+        )
+        side = optimized.resolution
+        if input_hw != (side, side):
+            raise InputError(
+                f'Resolution mismatch: the model was optimised for {side} x '
+                f'{side} px, got {input_hw[0]} x {input_hw[1]} px.' + way_out
+            )
+        if optimized.batch_size not in (None, num_images):
+            raise InputError(
+                'Batch size mismatch: the model was optimised for '
+                f'{optimized.batch_size} images at once, got {num_images}.'
+                + way_out
+            )

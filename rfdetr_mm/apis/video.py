@@ -1,0 +1,143 @@
+"""Detections painted into videos."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+from mmdet.apis import DetInferencer
+from mmdet.structures import DetDataSample
+from rich.progress import track
+
+from rfdetr_mm.errors import InputError
+
+# Four letters that name a codec which OpenCV's own build can write.
+CODECS = {'.mp4': 'mp4v', '.m4v': 'mp4v', '.mov': 'mp4v', '.avi': 'XVID'}
+_DEFAULT_FPS = 25.0  # where a video does not say
+
+
+def annotate_video(
+    inferencer: DetInferencer,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    pred_score_thr: float = 0.3,
+    batch_size: int = 1,
+) -> int:
+    """Paint what a model finds into every frame of a video.
+
+    Frames are read, detected on and written one batch after the other, so
+    that a video of any length fits into memory.
+
+    Args:
+        inferencer: The model; its ``show_progress`` shows a bar.
+        source: A video file, or the address of one.
+        target: A video file to write (``.mp4``, ``.m4v``, ``.mov`` or
+            ``.avi``), without sound; a name with no suffix is a folder of
+            frames, ``000000.jpg`` and so on. An existing one is replaced.
+        pred_score_thr: Detections up to this score are not painted.
+        batch_size: Frames that the model sees at a time.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        FileNotFoundError: If there is no such video.
+        InputError: If it cannot be decoded, or the target's suffix is
+            unknown or cannot be written.
+    """
+    target = Path(target)
+    _check_suffix(target)
+    video = mmcv.VideoReader(os.fspath(source))
+    if not video.opened or video.width < 1:
+        raise InputError(
+            f'{source} cannot be decoded as a video. Convert it, for example '
+            'by: ffmpeg -i IN -c:v libx264 OUT.mp4'
+        )
+    write, close = _writer(target, video)
+    number = 0
+    try:
+        for frame in _painted(inferencer, video, pred_score_thr, batch_size):
+            write(number, frame)
+            number += 1
+    finally:
+        close()
+    if number == 0:
+        raise InputError(f'{source} has no frame that can be decoded.')
+    return number
+
+
+def _check_suffix(target: Path) -> None:
+    if target.suffix and target.suffix.lower() not in CODECS:
+        raise InputError(
+            f'{target} should end in {", ".join(CODECS)}, or have no suffix '
+            'to be a folder of frames'
+        )
+
+
+def _painted(
+    inferencer: DetInferencer,
+    video: mmcv.VideoReader,
+    pred_score_thr: float,
+    batch_size: int,
+) -> Iterator[np.ndarray]:
+    """Frames with detections, (H, W, 3), BGR."""
+    frames = iter(video)
+    if inferencer.show_progress:
+        total = video.frame_cnt if video.frame_cnt > 0 else None
+        frames = track(frames, description='Inference', total=total)
+    for batch, data in inferencer.preprocess(frames, batch_size=batch_size):
+        for frame, sample in zip(batch, inferencer.forward(data)):
+            yield paint_frame(inferencer, frame, sample, pred_score_thr)
+
+
+def paint_frame(
+    inferencer: DetInferencer,
+    frame: np.ndarray,
+    sample: DetDataSample,
+    pred_score_thr: float,
+) -> np.ndarray:
+    """Paint detections as mmdet does.
+
+    Args:
+        inferencer: Its visualizer paints.
+        frame: (H, W, 3), BGR, 8 bits.
+        sample: With ``pred_instances`` in pixels of the frame.
+        pred_score_thr: Detections up to this score are left out.
+
+    Returns:
+        A new picture of the same kind.
+    """
+    visualizer = inferencer.visualizer
+    visualizer.add_datasample(
+        'frame',
+        np.ascontiguousarray(frame[..., ::-1]),
+        sample,
+        draw_gt=False,
+        pred_score_thr=pred_score_thr,
+    )
+    return np.ascontiguousarray(visualizer.get_image()[..., ::-1])
+
+
+def _writer(
+    target: Path, video: mmcv.VideoReader
+) -> tuple[Callable[[int, np.ndarray], None], Callable[[], None]]:
+    """How to write a numbered frame, and what to do in the end."""
+    if not target.suffix:
+        target.mkdir(parents=True, exist_ok=True)
+
+        def write_file(number: int, frame: np.ndarray) -> None:
+            mmcv.imwrite(frame, str(target / f'{number:06d}.jpg'))
+
+        return write_file, lambda: None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    codec = cv2.VideoWriter_fourcc(*CODECS[target.suffix.lower()])
+    fps = video.fps if video.fps > 0 else _DEFAULT_FPS
+    writer = cv2.VideoWriter(str(target), codec, fps, video.resolution)
+    if not writer.isOpened():
+        raise InputError(
+            f'OpenCV cannot write the video {target}; give another folder or '
+            'suffix, or a name without suffix to get a folder of frames'
+        )
+    return lambda number, frame: writer.write(frame), writer.release

@@ -1,0 +1,174 @@
+"""Weights of a checkpoint, and their classes, for a model."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from rfdetr_mm.checkpoints import (
+    CLASS_ROW_WEIGHTS,
+    COCO_CLASSES,
+    PUBLISHED_FILES,
+    cache_dir,
+    read_checkpoint,
+    resize_class_rows,
+    resolve_weights,
+    to_mmdet_checkpoint,
+)
+from rfdetr_mm.checkpoints.class_rows import generic_class_names
+from rfdetr_mm.errors import InputError
+
+from .model_config import ModelConfig, fill_in_model
+
+_ROWS_KEY = CLASS_ROW_WEIGHTS[0][0]
+
+
+def locate_weights(name: str, accept_platform_model_license: bool) -> str:
+    """Find weights by the name that the user gave, downloading published ones.
+
+    Args:
+        name: A published file name or ``rfdetr://NAME``: in the cache
+            folder. Another bare name: in the cache folder or the current
+            one. A path with a folder: as it is; if it ends in a published
+            name and does not exist, the file is downloaded to it.
+        accept_platform_model_license: Whether the user accepts PML-1.0.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        InputError: If there is no such file, the licence is not accepted, or
+            a published file is broken.
+        ConnectionError: If the download fails.
+    """
+    path = Path(name).expanduser()
+    is_bare = not os.path.dirname(name)
+    folder = None if is_bare or name.startswith('rfdetr://') else path.parent
+    if name.startswith('rfdetr://') or path.name in PUBLISHED_FILES:
+        if folder is not None and path.exists():
+            return str(path)
+        try:
+            found = resolve_weights(
+                name if folder is None else path.name,
+                accept_platform_model_license=accept_platform_model_license,
+                folder=folder,
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        return str(found)
+    places = [cache_dir() / name, path] if is_bare else [path]
+    for place in places:
+        if place.is_file():
+            return str(place)
+    raise FileNotFoundError(
+        f'There is no checkpoint file {" and no ".join(map(str, places))}. '
+        f'Published are: {", ".join(PUBLISHED_FILES)}.'
+    )
+
+
+def read_content(path: str) -> dict[str, Any]:
+    """Read a checkpoint of any origin as data.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        InputError: If it cannot be read, or only by running what is in it.
+    """
+    try:
+        return read_checkpoint(path)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def build_detector(
+    cfg: Config,
+    config: ModelConfig,
+    content: Mapping[str, Any] | None,
+    path: str | None,
+) -> tuple[nn.Module, list[str]]:
+    """Build a detector and load weights into it.
+
+    Args:
+        cfg: The size's config; it gets the numbers of ``config``.
+        config: Of the model; its ``num_classes`` is set if it is None.
+        content: A checkpoint of any origin; None for random weights.
+        path: Its path, for messages.
+
+    Returns:
+        The detector in evaluation mode on its device, and the names of its
+        classes: COCO's, if the checkpoint has none and there are 80.
+
+    Raises:
+        InputError: If the weights do not fit.
+    """
+    weights, names = None, ()
+    if content is not None:
+        weights, names = _weights_and_names(content, path)
+        weights, names = _fit_classes(weights, names, config, path)
+    elif config.num_classes is None:
+        config.num_classes = len(COCO_CLASSES)
+    fill_in_model(cfg, config)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        detector = MODELS.build(cfg.model)
+    if weights is None:
+        detector.init_weights()
+    else:
+        try:
+            detector.load_state_dict(weights)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f'{path}: {error}') from error
+    if not names:
+        names = generic_class_names(config.num_classes)
+        if config.num_classes == len(COCO_CLASSES):
+            names = COCO_CLASSES
+    return detector.to(config.device).eval(), list(names)
+
+
+def _weights_and_names(
+    content: Mapping[str, Any], path: str | None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    try:
+        checkpoint, _ = to_mmdet_checkpoint(content)
+    except ValueError as error:
+        raise InputError(f'{path}: {error}') from error
+    weights = checkpoint.get('state_dict', checkpoint)
+    if _ROWS_KEY not in weights:
+        raise InputError(
+            f'{path} holds no RF-DETR detector: there is no {_ROWS_KEY} '
+            f'among its weights, which begin with {list(weights)[:3]}.'
+        )
+    dataset_meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    names = dataset_meta.get('classes') or dataset_meta.get('CLASSES') or ()
+    return weights, (names,) if isinstance(names, str) else tuple(names)
+
+
+def _fit_classes(
+    weights: dict[str, Any],
+    names: tuple[str, ...],
+    config: ModelConfig,
+    path: str | None,
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Take the number of classes from weights, or change theirs."""
+    num_rows = len(weights[_ROWS_KEY])
+    if config.num_classes is None:
+        config.num_classes = num_rows
+    if config.num_classes == num_rows:
+        return weights, names if len(names) == num_rows else ()
+    warnings.warn(
+        f'{path} has {num_rows} classes and num_classes='
+        f'{config.num_classes}: the class rows are repeated or cut and have '
+        'to be trained. Leave num_classes out to predict with the file.',
+        stacklevel=2,
+    )
+    return resize_class_rows(weights, config.num_classes), ()
