@@ -267,6 +267,7 @@ class Subject:
             raise NotImplementedError('only RFDETR is exported by this tool')
         try:
             import onnxruntime
+
             from rfdetr_mm.deploy.export import deploy_config, export
         except ImportError as error:
             raise NotImplementedError(f'no export here: {error}') from error
