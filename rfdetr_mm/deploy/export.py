@@ -24,6 +24,7 @@ from torch import nn
 
 from rfdetr_mm.errors import InputError
 
+from .onnx_file import check_axes
 from .task import check_divisible
 
 TASKS = ('detection', 'instance-seg')
@@ -81,12 +82,23 @@ def deploy_config(
         ir_config.opset_version = opset
     if input_size is not None:
         ir_config.input_shape = tuple(input_size[::-1])
+    if backbone_only:
+        _name_features(cfg)
     cfg.codebase_config.update(
         output_layout=layout,
         backbone_only=backbone_only,
         batch_size=batch_size,
     )
     return cfg
+
+
+def _name_features(cfg: Config) -> None:
+    """Let a graph that ends at the neck name its only map."""
+    ir_config = get_ir_config(cfg)
+    ir_config.output_names = ['features']
+    if ir_config.get('dynamic_axes') is not None:
+        axes = {0: 'batch'}
+        ir_config.dynamic_axes = dict(input=axes, features=axes)
 
 
 def export(
@@ -121,6 +133,7 @@ def export(
     out_dir = Path(out_dir)
     ir_config = get_ir_config(deploy_cfg)
     graph_file = out_dir / ir_config['save_file']
+    check_axes(deploy_cfg)
     progress(f'building the model and loading {checkpoint}')
     task = build_task_processor(model_cfg, deploy_cfg, device)
     model = task.build_pytorch_model(

@@ -14,6 +14,7 @@ from mmdeploy.utils import (
     get_codebase_config,
     get_dynamic_axes,
     get_input_shape,
+    get_ir_config,
 )
 from mmengine.config import Config
 from torch import Tensor
@@ -85,7 +86,7 @@ def check_axes(deploy_cfg: Config) -> None:
             'set onnx_config.input_shape=(W, H), or use '
             'configs/deploy/*/*_dynamic.py of rfdetr_mm'
         )
-    opset = deploy_cfg['ir_config']['opset_version']
+    opset = get_ir_config(deploy_cfg).get('opset_version', MIN_OPSET)
     if opset < MIN_OPSET:
         raise InputError(
             f'RF-DETR needs ONNX operator set {MIN_OPSET} or later '

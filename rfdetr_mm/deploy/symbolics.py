@@ -3,6 +3,7 @@
 import torch
 from mmdeploy.core import SYMBOLIC_REWRITER
 from mmdeploy.utils import IR, get_ir_config
+from torch.onnx import symbolic_helper
 
 MIN_OPSET = 17
 """The first with LayerNormalization; GridSample is of 16."""
@@ -54,18 +55,21 @@ def grid_sampler(  # noqa: ANN201, D417
 
 
 @SYMBOLIC_REWRITER.register_symbolic(
-    'constant_pad_nd',
+    'pad',
     is_pytorch=True,
     ir=IR.ONNX,
-    arg_descriptors=['v', 'is', 'f'],
+    arg_descriptors=['v', 'is', 's', 'v'],
 )
-def constant_pad_nd(g, input, pad, value):  # noqa: ANN201, D417
+def pad(g, input, sizes, mode, value):  # noqa: ANN201, D417
     """Write Pad by known numbers, which torch computes within the graph."""
-    rank = len(input.type().sizes())
+    rank = input.type().dim()
     before, after = [0] * rank, [0] * rank
     # PyTorch names the last dimension first.
-    for i in range(len(pad) // 2):
-        before[-1 - i], after[-1 - i] = pad[2 * i : 2 * i + 2]
+    for i in range(len(sizes) // 2):
+        before[-1 - i], after[-1 - i] = sizes[2 * i : 2 * i + 2]
     pads = g.op('Constant', value_t=torch.tensor(before + after))
-    fill = g.op('Constant', value_t=torch.tensor(value))
-    return g.op('Pad', input, pads, fill)
+    inputs = [input, pads]
+    if mode == 'constant' and not symbolic_helper._is_none(value):
+        inputs.append(value)
+    modes = dict(replicate='edge', circular='wrap')
+    return g.op('Pad', *inputs, mode_s=modes.get(mode, mode))
