@@ -15,6 +15,7 @@ from . import (
     openvino,
     symbolics,
     task,
+    tensorrt,
     tflite,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     'openvino',
     'symbolics',
     'task',
+    'tensorrt',
     'tflite',
 ]

@@ -11,10 +11,17 @@ from .program import load_program
 
 SIGNATURE = 'serving_default'
 METADATA_NAME = 'rfdetr_mm'
-# Matrix products and convolutions are what is quantised: nearly all of the
-# weights and of the arithmetic. Norms, softmax, boxes, sampling and the
-# choice of queries stay in float32.
+# Products with weights and convolutions are what is quantised: nearly all of
+# the weights and of the arithmetic. Norms, softmax, products of activations,
+# sampling and the choice of queries stay in float32,
 QUANTISED_OPERATORS = ('FULLY_CONNECTED', 'CONV_2D')
+# and so do the small layers that place boxes and sampling points, by the
+# names that litert-torch gives their results: the box branches have no names
+# but numbers.
+FLOAT_LAYERS = (
+    r'Linear_(pos_fc|offsets_weights)'
+    r'|(DetectorGraph_\w+|SelectorGraph_\w+)/[\w.]+\.Linear_\d'
+)
 
 
 def to_tflite(
@@ -85,6 +92,12 @@ def quantise(
             work.add_static_config(
                 '.*', operator, activation_num_bits=8, weight_num_bits=8
             )
+    for name in QUANTISED_OPERATORS:
+        work.update_quantization_recipe(
+            FLOAT_LAYERS,
+            qtyping.TFLOperationName[name],
+            algorithm_key=quantizer.AlgorithmName.NO_QUANTIZE,
+        )
     ranges = None
     if work.need_calibration:
         samples = [

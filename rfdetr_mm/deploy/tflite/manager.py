@@ -1,5 +1,6 @@
 """What mmdeploy asks about TFLite."""
 
+import copyreg
 import importlib.metadata
 import importlib.util
 import logging
@@ -8,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmdeploy.backend.base import BACKEND_MANAGERS, BaseBackendManager
+from mmdeploy.backend.base import (
+    BACKEND_MANAGERS,
+    BaseBackendManager,
+    BaseWrapper,
+)
 from mmdeploy.utils import (
+    Backend,
     get_backend_config,
     get_calib_filename,
     get_ir_config,
@@ -105,7 +111,7 @@ class TFLiteManager(BaseBackendManager):
         output_names: Sequence[str] | None = None,
         deploy_cfg: Any = None,
         **kwargs: Any,
-    ) -> BaseBackendManager:
+    ) -> BaseWrapper:
         """Load a converted model.
 
         Args:
@@ -125,3 +131,13 @@ class TFLiteManager(BaseBackendManager):
         if output_names is None and deploy_cfg is not None:
             output_names = get_ir_config(deploy_cfg).get('output_names')
         return TFLiteWrapper(backend_files[0], output_names)
+
+
+def backend_of_name(name: str) -> Backend:
+    """The backend of a name, TFLite among them."""
+    return Backend.get(name)
+
+
+# mmdeploy's tools hand a member of the enumeration to spawned processes. By
+# this they import this module, which adds the member, before they look it up.
+copyreg.pickle(Backend, lambda member: (backend_of_name, (member.value,)))

@@ -1,0 +1,177 @@
+"""What mmdeploy asks about TensorRT."""
+
+import importlib.metadata
+import importlib.util
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mmdeploy.backend.tensorrt.backend_manager  # noqa: F401  replaced here
+import numpy as np
+import onnx
+from mmdeploy.backend.base import (
+    BACKEND_MANAGERS,
+    BaseBackendManager,
+    BaseWrapper,
+)
+from mmdeploy.utils import (
+    get_backend_config,
+    get_calib_filename,
+    get_ir_config,
+)
+
+from rfdetr_mm.checkpoints import atomic_file
+from rfdetr_mm.errors import InputError
+
+from ..calibration import read_calibration
+from ..missing_package import require_package
+from .onnx_check import unsupported
+from .precision import to_fp16_matrices, to_int8_matrices
+
+INSTALL = 'pip install tensorrt'
+PRECISIONS = ('fp32', 'fp16', 'int8')
+
+
+def prepare_onnx(
+    file: str | Path,
+    precision: str,
+    calibration: Sequence[np.ndarray] | None = None,
+) -> onnx.ModelProto:
+    """Make the graph that TensorRT gets of an exported one.
+
+    Args:
+        file: The ONNX file.
+        precision: 'fp32', 'fp16' or 'int8'; what 'int8' leaves over is as
+            'fp16'.
+        calibration: Normalised images for 'int8', shape (bs, channels, h_px,
+            w_px) each.
+
+    Returns:
+        A graph whose types say where it computes in which precision.
+
+    Raises:
+        InputError: If the precision is unknown.
+        RuntimeError: If TensorRT's parser is known to refuse the graph.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(
+            f'backend_config.precision must be one of {PRECISIONS}, got '
+            f'{precision!r}'
+        )
+    model = onnx.load(str(file))
+    if precision == 'int8':
+        model = to_int8_matrices(model, calibration)
+    if precision != 'fp32':
+        model = to_fp16_matrices(model)
+    problems = unsupported(model)
+    if problems:
+        raise RuntimeError(
+            f'TensorRT would refuse {file}: {"; ".join(problems)}'
+        )
+    return model
+
+
+@BACKEND_MANAGERS.register('tensorrt')
+class TensorRTManager(BaseBackendManager):
+    """Builds strongly typed engines and loads them."""
+
+    @classmethod
+    def is_available(cls, with_custom_ops: bool = False) -> bool:
+        """Whether TensorRT is installed; there are no custom operators."""
+        return importlib.util.find_spec('tensorrt') is not None
+
+    @classmethod
+    def get_version(cls) -> str:
+        """The version of TensorRT, 'None' without it."""
+        if not cls.is_available():
+            return 'None'
+        return importlib.metadata.version('tensorrt')
+
+    @classmethod
+    def to_backend(
+        cls,
+        ir_files: Sequence[str],
+        work_dir: str,
+        deploy_cfg: Any,
+        log_level: int = logging.INFO,
+        device: str = 'cuda:0',
+        calibration: Sequence[np.ndarray] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Build engines of ONNX files.
+
+        Args:
+            ir_files: ONNX files.
+            work_dir: Where the results go.
+            deploy_cfg: With ``backend_config.precision`` and, if the batch
+                is dynamic, ``backend_config.batch_sizes``: the least, the
+                usual and the largest.
+            log_level: Of mmdeploy's interface.
+            device: Of mmdeploy's interface.
+            calibration: For 'int8': normalised images, shape (bs, channels,
+                h_px, w_px) each; the calibration file that mmdeploy wrote
+                into ``work_dir`` unless given.
+            **kwargs: Of mmdeploy's interface.
+
+        Returns:
+            The ``.engine`` files.
+
+        Raises:
+            InputError: If TensorRT is not installed, the precision is unknown
+                or images for its calibration are missing.
+        """
+        require_package('tensorrt', 'TensorRT', INSTALL)
+        config = get_backend_config(deploy_cfg)
+        precision = config.get('precision', 'fp32')
+        if precision == 'int8' and calibration is None:
+            name = get_calib_filename(deploy_cfg)
+            calibration = read_calibration(
+                None if name is None else Path(work_dir, name)
+            )
+        from .engine import build_engine
+
+        files = []
+        for ir_file in ir_files:
+            model = prepare_onnx(ir_file, precision, calibration)
+            engine = build_engine(
+                model,
+                batch_sizes=config.get('batch_sizes', (1, 1, 1)),
+                max_workspace_bytes=config.get('max_workspace_size', 1 << 30),
+            )
+            file = Path(work_dir, f'{Path(ir_file).stem}.engine')
+            with atomic_file(file) as target:
+                target.write(engine)
+            files.append(str(file))
+        return files
+
+    @classmethod
+    def build_wrapper(
+        cls,
+        backend_files: Sequence[str],
+        device: str = 'cuda:0',
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+        deploy_cfg: Any = None,
+        **kwargs: Any,
+    ) -> BaseWrapper:
+        """Load an engine.
+
+        Args:
+            backend_files: The ``.engine`` file.
+            device: Where it runs.
+            input_names: Of mmdeploy's interface.
+            output_names: Wanted outputs, in order; those of ``deploy_cfg``
+                unless given.
+            deploy_cfg: The deploy config.
+            **kwargs: Of mmdeploy's interface.
+
+        Returns:
+            A :class:`TensorRTWrapper`.
+        """
+        require_package('tensorrt', 'TensorRT', INSTALL)
+        from .wrapper import TensorRTWrapper
+
+        if output_names is None and deploy_cfg is not None:
+            output_names = get_ir_config(deploy_cfg).get('output_names')
+        return TensorRTWrapper(backend_files[0], output_names, device)

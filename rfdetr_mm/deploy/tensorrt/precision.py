@@ -1,0 +1,163 @@
+"""Where a graph computes in fp16 or int8, written into the graph."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+# Nearly all of the arithmetic; norms, softmax, sampling and the choice of
+# queries stay in fp32,
+MATRIX_OPERATORS = ('MatMul', 'Gemm', 'Conv')
+# and so do the small products that place boxes and sampling points.
+FP32_LAYERS = ('reg_branch', 'pos_fc', 'offsets_weights')
+MAX_FP16 = 65504.0
+
+
+def to_fp16_matrices(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Let matrix products and convolutions compute in fp16.
+
+    Their inputs are cast to fp16 and their results back to fp32, so that a
+    strongly typed engine does the same, and any ONNX runtime as well. Those
+    that are quantised, or whose weights do not fit into fp16, are left alone.
+
+    Args:
+        model: A graph in fp32; not changed.
+
+    Returns:
+        The graph with casts.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    weights = {item.name: item for item in graph.initializer}
+    quantised = {
+        node.output[0]
+        for node in graph.node
+        if node.op_type == 'DequantizeLinear'
+    }
+    casts: dict[str, str] = {}  # fp32 value to its fp16 counterpart
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if (
+            not _is_reducible(node)
+            or quantised & set(node.input)
+            or not _fits(node, weights)
+        ):
+            nodes.append(node)
+            continue
+        for i, name in enumerate(node.input):
+            if name not in casts:
+                casts[name] = f'{name}_fp16'
+                if name in weights:
+                    array = numpy_helper.to_array(weights[name])
+                    graph.initializer.append(
+                        numpy_helper.from_array(
+                            array.astype(np.float16), casts[name]
+                        )
+                    )
+                else:
+                    nodes.append(_cast(name, casts[name], TensorProto.FLOAT16))
+            node.input[i] = casts[name]
+        output = node.output[0]
+        node.output[0] = f'{output}_in_fp16'
+        nodes.append(node)
+        nodes.append(_cast(node.output[0], output, TensorProto.FLOAT))
+    _replace(graph.node, nodes)
+    _drop_unused_weights(graph)
+    # Of fp32; kept, it would contradict the casts.
+    del graph.value_info[:]
+    onnx.checker.check_model(result)
+    return result
+
+
+def _is_reducible(node: onnx.NodeProto) -> bool:
+    return node.op_type in MATRIX_OPERATORS and not any(
+        layer in node.name for layer in FP32_LAYERS
+    )
+
+
+def _fits(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
+    arrays = [
+        numpy_helper.to_array(weights[name])
+        for name in node.input
+        if name in weights
+    ]
+    return all(
+        array.dtype == np.float32 and np.abs(array).max(initial=0) < MAX_FP16
+        for array in arrays
+    )
+
+
+def _cast(source: str, target: str, to: int) -> onnx.NodeProto:
+    return helper.make_node(
+        'Cast', [source], [target], f'cast_{target}', to=to
+    )
+
+
+def _replace(field: Sequence, items: Sequence) -> None:
+    kept = list(items)
+    del field[:]
+    field.extend(kept)
+
+
+def _drop_unused_weights(graph: onnx.GraphProto) -> None:
+    used = Counter(name for node in graph.node for name in node.input)
+    used.update(output.name for output in graph.output)
+    _replace(graph.initializer, [w for w in graph.initializer if used[w.name]])
+
+
+def to_int8_matrices(
+    model: onnx.ModelProto, calibration: Sequence[np.ndarray]
+) -> onnx.ModelProto:
+    """Quantise products with weights and convolutions, in the graph.
+
+    Weights per channel and activations per tensor, both symmetric, as
+    TensorRT wants them; products of two activations stay as they are.
+
+    Args:
+        model: A graph in fp32.
+        calibration: Normalised images, shape (bs, channels, h_px, w_px) each.
+
+    Returns:
+        The graph with QuantizeLinear and DequantizeLinear.
+    """
+    from onnxruntime import quantization
+
+    weights = {item.name for item in model.graph.initializer}
+    nodes = [
+        node.name
+        for node in model.graph.node
+        if _is_reducible(node) and node.input[1] in weights
+    ]
+    name = model.graph.input[0].name
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.images = iter(calibration)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self.images, None)
+            return None if image is None else {name: image}
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, 'int8.onnx')
+        quantization.quantize_static(
+            model,
+            str(target),
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            nodes_to_quantize=nodes,
+            per_channel=True,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+            extra_options=dict(
+                ActivationSymmetric=True,
+                WeightSymmetric=True,
+                QuantizeBias=False,
+            ),
+        )
+        return onnx.load(str(target))
