@@ -45,7 +45,6 @@ FORBIDDEN = {
         'evaluation',
     },
     'evaluation': {'models', 'deploy', 'apis', 'engine', 'checkpoints'},
-    'apis': {'deploy'},
 }
 ROOMS = set().union(*FORBIDDEN.values())
 # Modules that mmengine asks for by their names; they use mmdet's only.

@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
     sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
 from mmdet.registry import RUNNERS  # noqa: E402
 from mmdet.utils import setup_cache_size_limit_of_dynamo  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
@@ -30,7 +29,7 @@ from mmengine.runner import Runner  # noqa: E402
 import rfdetr_mm  # noqa: E402, F401  registers models, hooks and loaders
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 from rfdetr_mm.engine import join_cpu_processes  # noqa: E402
-from rfdetr_mm.errors import InputError  # noqa: E402
+from rfdetr_mm.errors import InputError, is_out_of_memory  # noqa: E402
 
 # No room, no quota left, no writing on this disk.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -86,16 +85,6 @@ def input_errors_in_one_line() -> Iterator[None]:
         )
     finally:
         logging.Handler.handleError = default
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch could not get memory, on a GPU or on the CPU."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    signs = ("can't allocate memory", 'CUDA out of memory', 'ALLOC_FAILED')
-    return isinstance(error, RuntimeError) and any(
-        sign in str(error) for sign in signs
-    )
 
 
 class OptionAction(DictAction):

@@ -1,5 +1,6 @@
 """Checks of what is given to the methods of a model."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,3 +105,38 @@ def check_batch_size(batch_size: Any) -> None:
         raise InputError(
             f'batch_size has to be a positive integer, got {batch_size!r}'
         )
+
+
+def training_device(device: Any, default: str) -> str:
+    """Check the device of a training.
+
+    Args:
+        device: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ``'mps'`` or such a
+            ``torch.device``; None for ``default``.
+        default: The model's.
+
+    Returns:
+        Its name. Other devices than these are not for training: a warning,
+        and ``default``.
+
+    Raises:
+        InputError: If it is no device or there is none of the kind.
+    """
+    if device is None:
+        return default
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f'device={device!r} is no device: {error}') from error
+    if found.type not in ('cpu', 'cuda', 'mps'):
+        warnings.warn(
+            f'device={device!r} is not one for training; {default} is taken.',
+            stacklevel=3,
+        )
+        return default
+    number = torch.cuda.device_count()
+    if found.type == 'cuda' and (found.index or 0) >= number:
+        raise InputError(
+            f'device={device!r}, but torch sees {number} CUDA devices'
+        )
+    return str(found)

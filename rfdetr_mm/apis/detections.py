@@ -26,7 +26,7 @@ def import_supervision() -> type['Detections']:
         raise ImportError(
             'predict() returns supervision.Detections, and supervision '
             f'cannot be imported ({error}). Install it: '
-            "pip install 'rfdetr_mm[api]', or pip install supervision"
+            "pip install 'rfdetr_mm[apis]', or pip install supervision"
         ) from error
     return Detections
 

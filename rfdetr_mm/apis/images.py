@@ -1,7 +1,7 @@
 """What predict() takes for an image, as a tensor."""
 
+import http.client
 import io
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ def _fetch(address: str) -> bytes:
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
             return answer.read()
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(
             f'{address} could not be fetched: {error}'
         ) from error

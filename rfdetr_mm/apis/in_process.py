@@ -1,6 +1,7 @@
 """A detector as one function of images, plain, traced or compiled."""
 
 import copy
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -116,8 +117,10 @@ def optimize(
     if backend is None:
         return network
     images = torch.rand(shape, device=next(network.parameters()).device)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
         if backend == 'torchscript':
+            # That sizes become constants is the purpose.
+            warnings.simplefilter('ignore', torch.jit.TracerWarning)
             traced = torch.jit.trace(network, images, check_trace=False)
             return torch.jit.freeze(traced)
         compiled = torch.compile(network, mode='reduce-overhead')

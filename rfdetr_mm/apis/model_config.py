@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import functools
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -67,6 +69,7 @@ class ModelConfig:
         segmentation_head: Whether the size has masks; not to be changed.
         gradient_checkpointing: Recompute the encoder's blocks in training.
         freeze_encoder: Train neck and head alone.
+        compile: Compile the parts of the model in training.
         backbone_lora: Train adapters of the encoder (DoRA, needs peft).
         accept_platform_model_license: Whether you accept the licence PML-1.0
             of the published XL and 2XL weights.
@@ -95,6 +98,7 @@ class ModelConfig:
     segmentation_head: bool
     gradient_checkpointing: bool = False
     freeze_encoder: bool = False
+    compile: bool = False
     backbone_lora: bool = False
     accept_platform_model_license: bool = False
 
@@ -150,7 +154,7 @@ def make_model_config(
     fields = {field.name for field in dataclasses.fields(ModelConfig)}
     refuse_unknown(given, fields, f'{variant.class_name}()')
     config = ModelConfig(
-        **_numbers_of(variant.read_config()),
+        **_numbers_of(variant),
         pretrain_weights=variant.weights,
         device=get_device(),
     )
@@ -176,8 +180,10 @@ def make_model_config(
     return config
 
 
-def _numbers_of(cfg: Config) -> dict[str, Any]:
-    """Read our config's numbers under upstream's names."""
+@functools.cache
+def _numbers_of(variant: Variant) -> dict[str, Any]:
+    """Read the numbers of our config under upstream's names."""
+    cfg = variant.read_config()
     model = cfg.model
     numbers = {
         field: _entry(model, names[0]) or 3  # in_channels may be left out
@@ -330,7 +336,10 @@ def set_image_side(cfg: Config, split: str, side_px: int) -> None:
         split: ``'train'``, ``'val'`` or ``'test'``.
         side_px: Side of the square in pixels.
     """
-    for step in cfg[f'{split}_dataloader'].dataset.pipeline:
+    pipelines = [cfg[f'{split}_dataloader'].dataset.pipeline]
+    if split != 'val':  # which has that of the test
+        pipelines.append(cfg[f'{split}_pipeline'])
+    for step in itertools.chain(*pipelines):
         if step.type == 'RFDETRResize':
             step.scale = (side_px, side_px)
         if 'draft_size' in step:

@@ -1,300 +1,246 @@
 """The page that users of rfdetr know, on top of mmdet's modules."""
 
+import dataclasses
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
+from mmengine.config import Config
+from mmengine.logging import print_log
 
 from rfdetr_mm.errors import InputError
 
 from .arguments import (
     check_batch_size,
     check_patch_size,
-    floating_dtype,
     input_shape,
+    training_device,
 )
-from .detections import import_supervision, to_supervision
-from .images import ImageInput, load_image
-from .in_process import optimize
-from .model_config import ModelConfig, make_model_config
-from .model_context import ModelContext, OptimizedModel
-from .saved_model import identify
-from .variants import VARIANTS, Variant
-from .weights import build_detector, locate_weights, read_content
+from .batch_size import propose_batch_size
+from .dataset_grids import save_grids
+from .exporting import ExportRequest, run_export
+from .model_config import ModelConfig, fill_in_model
+from .predictor import Predictor
+from .train_config import TrainConfig, make_train_config
+from .training import (
+    find_data,
+    run_evaluation,
+    run_training,
+    write_training_config,
+)
+from .training_cfg import fill_in_training
+from .weights import read_content
 
-if TYPE_CHECKING:
-    from supervision import Detections
 
-_MAX_BATCH = 32  # images that predict() puts through at once
-
-
-class RFDETR:
+class RFDETR(Predictor):
     """What all sizes have in common; use ``RFDETRNano`` and the like.
 
     Args:
         **kwargs: Fields of :class:`~rfdetr_mm.apis.model_config.ModelConfig`.
 
-    Raises:
-        InputError: If a field is unknown or has a value that cannot be, or
-            the weights do not fit.
-
     Source: rfdetr 1.11.2, detr.py, RFDETR (interface).
     """
 
-    variant: ClassVar[Variant | None] = None
-    size: ClassVar[str | None] = None
-
-    def __init_subclass__(cls) -> None:
-        cls.size = None if cls.variant is None else cls.variant.size
-
-    def __init__(self, **kwargs: Any) -> None:
-        self._set_up(self.get_model_config(**kwargs), None)
-
-    def _set_up(
-        self, config: ModelConfig, content: Mapping[str, Any] | None
-    ) -> None:
-        self.model_config = config
-        self._has_warned = False
-        self._was_trained = False
-        if content is None:
-            self.maybe_download_pretrain_weights()
-        self.model = self.get_model(config, content)
-
     @classmethod
-    def get_model_config(cls, **kwargs: Any) -> ModelConfig:
-        """Make the configuration of this size.
+    def get_train_config(cls, **kwargs: Any) -> TrainConfig:
+        """Make the configuration of a training.
 
         Args:
             **kwargs: Fields of
-                :class:`~rfdetr_mm.apis.model_config.ModelConfig`.
+                :class:`~rfdetr_mm.apis.train_config.TrainConfig`.
 
         Raises:
-            InputError: If a field is unknown or has a value that cannot be.
+            InputError: If a field is unknown or has a value that cannot be;
+                the message names the nearest field.
         """
-        if cls.variant is None:
-            raise InputError(
-                f'{cls.__name__} is no size; take one of '
-                f'{", ".join(VARIANTS)}, or {cls.__name__}.from_checkpoint().'
-            )
-        return make_model_config(cls.variant, kwargs)
+        return make_train_config(kwargs, f'{cls.__name__}.train()')
 
-    def maybe_download_pretrain_weights(self) -> None:
-        """Make ``model_config.pretrain_weights`` the path of a local file.
+    def train(self, **kwargs: Any) -> None:
+        """Train on a data set; the model is the trained one afterwards.
 
-        Published files are downloaded once, to ``$RF_HOME`` or
-        ``~/.roboflow/models`` if they are given by their bare names, else to
-        the folder that was given.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ConnectionError: If a download fails.
-            InputError: If a licence is not accepted or a file is broken.
-        """
-        config = self.model_config
-        if config.pretrain_weights is not None:
-            config.pretrain_weights = locate_weights(
-                config.pretrain_weights, config.accept_platform_model_license
-            )
-
-    def get_model(
-        self, config: ModelConfig, content: Mapping[str, Any] | None = None
-    ) -> ModelContext:
-        """Build the model of a configuration and load its weights.
+        Starts from ``pretrain_weights``; :meth:`predict` and :meth:`export`
+        use the best averaged weights then, which are also in
+        ``output_dir/checkpoint_best_total.pth``.
 
         Args:
-            config: Its ``pretrain_weights`` is the path of a file, or None
-                for random weights.
-            content: The file's content, if it has been read already.
-
-        Raises:
-            InputError: If the weights cannot be read or do not fit.
-        """
-        path = config.pretrain_weights
-        if content is None and path is not None:
-            content = read_content(path)
-        cfg = self.variant.read_config()
-        detector, names = build_detector(cfg, config, content, path)
-        return ModelContext(
-            model=detector,
-            device=torch.device(config.device),
-            resolution=config.resolution,
-            class_names=names,
-            args=config,
-            cfg=cfg,
-        )
-
-    @classmethod
-    def from_checkpoint(
-        cls, path: str | os.PathLike, **kwargs: Any
-    ) -> 'RFDETR':
-        """Load a trained model; its class is found in the file.
-
-        Takes files of rfdetr and of this package. A file is read as data,
-        nothing in it is run.
-
-        Args:
-            path: The checkpoint file.
             **kwargs: Fields of
-                :class:`~rfdetr_mm.apis.model_config.ModelConfig`; they win
-                over what the file says, but ``path`` is the weights.
-
-        Returns:
-            A model of the class that the file is of.
+                :class:`~rfdetr_mm.apis.train_config.TrainConfig`, first of
+                all ``dataset_dir``; and ``resolution`` and ``device``, which
+                the model keeps.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            InputError: If it cannot be read, stores no training arguments or
-                its class cannot be inferred, or a published XL or 2XL file's
-                licence is not accepted.
+            InputError: If an argument is unknown or has a value that cannot
+                be, or the data set cannot be used.
         """
-        path = os.path.expanduser(os.fspath(path))
-        content = read_content(path)
-        saved = identify(path, content)
-        # Below this module, which they are made of.
-        from . import sizes
-
-        model_class = getattr(sizes, saved.variant.class_name)
-        fields = {**saved.fields, **kwargs, 'pretrain_weights': path}
-        model = model_class.__new__(model_class)
-        model._set_up(model_class.get_model_config(**fields), content)
-        model._was_trained = True
-        return model
-
-    @property
-    def class_names(self) -> list[str]:
-        """Names of the classes; number i is the label i."""
-        return list(self.model.class_names)
-
-    def predict(
-        self,
-        images: ImageInput | Sequence[ImageInput],
-        threshold: float = 0.5,
-        shape: tuple[int, int] | None = None,
-        patch_size: int | None = None,
-        include_source_image: bool = True,
-    ) -> 'Detections | list[Detections]':
-        """Detect objects.
-
-        Args:
-            images: Path, http(s) address, Pillow image, RGB array (H, W, 3),
-                8-bit or in [0, 1], tensor (C, H, W) in [0, 1], or a list of
-                them, of any sizes.
-            threshold: Scores have to be greater.
-            shape: (height, width) in pixels that images are resized to, both
-                multiples of ``patch_size * num_windows``; the square of
-                ``resolution`` by default.
-            patch_size: The model's, only checked.
-            include_source_image: Whether the results keep the image, as
-                ``metadata['source_image']``, uint8 RGB.
-
-        Returns:
-            supervision's Detections, a list of them for a list: ``xyxy`` in
-            pixels of the image, ``confidence``, ``class_id`` (0-based),
-            ``mask`` of the image's size if the size has masks,
-            ``data['class_name']`` and ``data['source_shape']``, rows
-            (height, width).
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ConnectionError: If an address cannot be fetched.
-            InputError: If an image cannot be read, has values outside
-                [0, 1] or other channels than the model, or ``shape`` or the
-                number of images does not fit the (optimised) model.
-            TypeError: If an image is of another type.
-            ImportError: If supervision is not installed.
-        """
-        import_supervision()
-        check_patch_size(patch_size, self.model_config)
-        input_hw = input_shape(shape, self.model_config)
-        is_list = isinstance(images, (list, tuple))
-        images = images if is_list else [images]
-        self.model.check_optimized(input_hw, len(images))
-        self._hint_at_optimizing()
-        num_channels = self.model_config.num_channels
-        results = []
-        for start in range(0, len(images), _MAX_BATCH):
-            loaded = [
-                load_image(image, num_channels, include_source_image)
-                for image in images[start : start + _MAX_BATCH]
-            ]
-            found = self.model.detect(loaded, input_hw, threshold)
-            results += [
-                to_supervision(
-                    detections, self.class_names, image.size_hw, image.source
-                )
-                for detections, image in zip(found, loaded)
-            ]
-        return results if is_list else results[0]
-
-    def _hint_at_optimizing(self) -> None:
-        if self.model.inference_model is None and not self._has_warned:
-            self._has_warned = True
+        if self._was_trained and not kwargs.get('resume'):
             warnings.warn(
-                'The model is not optimised for inference: '
-                'optimize_for_inference() makes predict() faster.',
-                stacklevel=3,
+                'This model was trained before. train() starts again from '
+                'pretrain_weights, not from the weights in memory; '
+                'resume=CHECKPOINT goes on with a training.',
+                stacklevel=2,
             )
+        device = training_device(
+            kwargs.pop('device', None), self.model_config.device
+        )
+        resolution = kwargs.pop('resolution', None)
+        config = self.get_train_config(**kwargs)
+        model_config = dataclasses.replace(self.model_config, device=device)
+        if resolution is not None:
+            model_config.set_resolution(resolution)
+        cfg, found = self._training_cfg(model_config, config)
+        names = cfg.train_dataloader.dataset.metainfo.classes
+        model_config.num_classes = len(names)
+        self.model_config = model_config
+        write_training_config(config, model_config, names, type(self).__name__)
+        if config.save_dataset_grids:
+            save_grids(cfg, Path(config.output_dir, 'dataset_grids'))
+        best = str(run_training(cfg, device, found))
+        self.model = self.get_model(model_config, read_content(best), best)
+        self._was_trained = True
+        self._dataset_dir = config.dataset_dir
+        if config.run_test:
+            metrics = self.evaluate(
+                output_dir=config.output_dir, num_workers=config.num_workers
+            )
+            print_log(f'Test split: {metrics}', logger='current')
 
-    def optimize_for_inference(
+    def _training_cfg(
+        self, model_config: ModelConfig, train: TrainConfig
+    ) -> tuple[Config, str]:
+        """The complete config of a training, and what its data set is."""
+
+        def make() -> tuple[Config, str]:
+            cfg = self.variant.read_config()
+            fill_in_model(cfg, model_config)
+            fill_in_training(cfg, self.variant, model_config, train)
+            return cfg, find_data(cfg)
+
+        if train.batch_size == 'auto':
+            train.batch_size = 1
+            cfg, _ = make()
+            train.batch_size, train.grad_accum_steps = propose_batch_size(
+                cfg, train.auto_batch_target_effective
+            )
+        return make()
+
+    def evaluate(
+        self, split: str = 'test', dataset_dir: str | None = None, **kwargs
+    ) -> dict[str, float]:
+        """Evaluate the model on a data set by COCO's metrics.
+
+        The classes of the data set are found by the names of the model's.
+
+        Args:
+            split: ``'test'``, which is the validation split of a data set
+                without one, or ``'val'``.
+            dataset_dir: Folder of the data set; that of the last training by
+                default.
+            **kwargs: Fields of
+                :class:`~rfdetr_mm.apis.train_config.TrainConfig`, such as
+                ``batch_size``, and ``resolution``; those of training have no
+                effect.
+
+        Returns:
+            mmdet's name of a metric, such as ``'coco/bbox_mAP'``, to its
+            value.
+
+        Raises:
+            InputError: If the split or an argument is unknown, or the data
+                set cannot be used or has other classes.
+        """
+        if split not in ('test', 'val'):
+            raise InputError(f"split has to be 'test' or 'val', got {split!r}")
+        model_config = dataclasses.replace(self.model_config)
+        if 'resolution' in kwargs:
+            model_config.set_resolution(kwargs.pop('resolution'))
+        config = make_train_config(kwargs, f'{type(self).__name__}.evaluate()')
+        if config.batch_size == 'auto':
+            config.batch_size = TrainConfig.batch_size
+        config.dataset_dir = dataset_dir or self._dataset_dir
+        config.class_names = self.class_names
+        cfg = self.variant.read_config()
+        fill_in_model(cfg, model_config)
+        fill_in_training(cfg, self.variant, model_config, config)
+        find_data(cfg)
+        weights = self.model.model.state_dict()
+        return run_evaluation(cfg, model_config.device, weights, split)
+
+    def export(
         self,
-        compile: bool = True,
+        output_dir: str | os.PathLike = 'output',
+        infer_dir: str | None = None,
+        simplify: bool = False,
+        backbone_only: bool = False,
+        opset_version: int = 17,
+        verbose: bool = True,
+        force: bool = False,
+        shape: tuple[int, int] | None = None,
         batch_size: int = 1,
-        dtype: torch.dtype | str = torch.float32,
-        *,
-        compile_backend: str = 'torchscript',
-    ) -> None:
-        """Let :meth:`predict` use a faster copy of the model.
+        dynamic_batch: bool = False,
+        patch_size: int | None = None,
+        format: str = 'onnx',
+        quantization: str | None = None,
+        calibration_data: str | os.PathLike | np.ndarray | None = None,
+        max_images: int = 100,
+    ) -> Path:
+        """Write the model as a file for another runtime.
 
-        The copy takes images of the model's resolution only. The model
-        itself stays as it is; if anything fails, it is not optimised.
+        The graph takes normalised images, ``input``, and gives ``dets``
+        (normalised cx, cy, w, h), ``labels`` (logits) and ``masks``
+        (logits), as upstream's files do; ``features`` of the backbone alone.
+        The model itself is not touched.
 
         Args:
-            compile: Whether to trace or compile the copy, for a fixed
-                number of images.
-            batch_size: That number; not used without ``compile``.
-            dtype: A floating-point dtype or its name.
-            compile_backend: ``'torchscript'`` (``torch.jit.trace``) or
-                ``'inductor'`` (``torch.compile``), which takes much longer
-                to start.
+            output_dir: Folder for the file, which is named after the size.
+            infer_dir: Not used, as in rfdetr.
+            simplify: Deprecated, does nothing: the graph is folded anyway.
+            backbone_only: Export the backbone with its projector alone.
+            opset_version: Of ONNX's operators, 16 at least.
+            verbose: Whether to log what is done.
+            force: Deprecated, does nothing.
+            shape: (height, width) in pixels; the square of ``resolution`` by
+                default.
+            batch_size: Images that the graph takes.
+            dynamic_batch: Any number of images instead (not TFLite).
+            patch_size: The model's, only checked.
+            format: ``'onnx'``, ``'tflite'``, ``'openvino'`` or
+                ``'tensorrt'``.
+            quantization: ``'fp32'`` (or None), ``'fp16'`` or ``'int8'``, as
+                far as the format has it.
+            calibration_data: Images for ``'int8'``: a folder, a ``.npy`` file
+                or an array (N, H, W, 3), float32 in [0, 1]; noise by default.
+            max_images: Largest number of them that is taken of a folder.
+
+        Returns:
+            The file.
 
         Raises:
-            TypeError: If ``dtype`` is neither a dtype nor the name of one.
-            InputError: If it is not of floating point, or another argument
-                cannot be.
+            InputError: If an argument cannot be, or the format does not
+                have the quantization.
+            ImportError: If an extra is not installed; it is named.
         """
-        dtype = floating_dtype(dtype)
+        for name, value in (('simplify', simplify), ('force', force)):
+            if value:
+                warnings.warn(
+                    f'export(): {name} is deprecated and does nothing.',
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+        check_patch_size(patch_size, self.model_config)
         check_batch_size(batch_size)
-        self.remove_optimized_model()
-        side = self.model.resolution
-        network = optimize(
-            self.model.model,
-            (batch_size, self.model_config.num_channels, side, side),
-            dtype,
-            compile_backend if compile else None,
+        request = ExportRequest(
+            format=format,
+            quantization=quantization,
+            input_hw=input_shape(shape, self.model_config),
+            batch_size=batch_size,
+            dynamic_batch=dynamic_batch,
+            backbone_only=backbone_only,
+            opset=opset_version,
+            calibration=calibration_data,
+            max_images=max_images,
         )
-        self.model.inference_model = OptimizedModel(
-            network, side, batch_size if compile else None, dtype
+        return run_export(
+            self.model, request, Path(output_dir), self.size, verbose
         )
-
-    def inference(self, *args: Any, **kwargs: Any) -> None:
-        """Upstream's newer name of :meth:`optimize_for_inference`.
-
-        Args:
-            *args: Its arguments.
-            **kwargs: Its arguments.
-
-        Raises:
-            InputError: For ``inplace=True``, which would give up the model.
-        """
-        if kwargs.pop('inplace', False):
-            raise InputError(
-                'inference(inplace=True) is not supported: the model is kept '
-                'beside its optimised copy.'
-            )
-        self.optimize_for_inference(*args, **kwargs)
-
-    def remove_optimized_model(self) -> None:
-        """Forget the copy of :meth:`optimize_for_inference`, if any."""
-        self.model.inference_model = None

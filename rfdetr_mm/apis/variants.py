@@ -25,20 +25,31 @@ class Variant:
     weights: str
 
     def read_config(self) -> Config:
-        """Read the shipped config, of an installed package or a clone.
+        """Read the config, see :func:`read_shipped`."""
+        return read_shipped(self.config)
 
-        Raises:
-            FileNotFoundError: If the package was copied without its configs.
-        """
-        for root in (PACKAGE / '.mim', PACKAGE.parent):
-            path = root / 'configs' / self.config
-            if path.is_file():
-                return Config.fromfile(path)
-        raise FileNotFoundError(
-            f'configs/{self.config} is neither in {PACKAGE / ".mim"} nor in '
-            f'{PACKAGE.parent}. Install rfdetr_mm by pip, or in a clone run '
-            'python setup.py link_mim.'
-        )
+
+def read_shipped(name: str) -> Config:
+    """Read a config of an installed package or of a clone.
+
+    Args:
+        name: Its path below ``configs``.
+
+    Returns:
+        The config.
+
+    Raises:
+        FileNotFoundError: If the package was copied without its configs.
+    """
+    for root in (PACKAGE / '.mim', PACKAGE.parent):
+        path = root / 'configs' / name
+        if path.is_file():
+            return Config.fromfile(path)
+    raise FileNotFoundError(
+        f'configs/{name} is neither in {PACKAGE / ".mim"} nor in '
+        f'{PACKAGE.parent}. Install rfdetr_mm by pip, or in a clone run '
+        'python setup.py link_mim.'
+    )
 
 
 def _detection(class_name: str, size: str, weights: str) -> Variant:

@@ -121,9 +121,7 @@ def build_detector(
     fill_in_model(cfg, config)
     with DefaultScope.overwrite_default_scope('mmdet'):
         detector = MODELS.build(cfg.model)
-    if weights is None:
-        detector.init_weights()
-    else:
+    if weights is not None:
         try:
             detector.load_state_dict(weights)
         except (ValueError, RuntimeError) as error:

@@ -9,6 +9,7 @@ import pytest
 from mmdet.visualization import DetLocalVisualizer
 from PIL import Image
 
+from rfdetr_mm.apis.dataset_grids import GAP, write_grid
 from tests.data_factory import CLASSES, COLOURS, edit_json, write_layout
 
 ROOT = Path(__file__).parents[3]
@@ -65,7 +66,7 @@ def test_grid_of_own_data(tmp_path, browse_dataset, drawn, split, capsys):
     assert sorted(len(boxes) for _, boxes, *_ in drawn)[0] == 0
     assert {image.shape for image, *_ in drawn} == {(384, 384, 3)}
     assert_boxes_are_where_the_colours_are(drawn)
-    gap = browse_dataset.GAP
+    gap = GAP
     assert Image.open(out).size == (2 * (384 + gap) + gap,) * 2
     assert f'3 images of the {split} set in {out}' in capsys.readouterr().out
 
@@ -125,8 +126,8 @@ def add_masks(content) -> None:
 def test_large_images_are_shrunk_in_the_grid(tmp_path, browse_dataset):
     sizes = [(960, 480), (100, 300)]  # (h, w)
     pictures = [np.zeros((*size, 3), np.uint8) for size in sizes]
-    browse_dataset.write_grid(pictures, tmp_path / 'a.png')
-    gap = browse_dataset.GAP
+    write_grid(pictures, tmp_path / 'a.png')
+    gap = GAP
     width, height = 300 + gap, 480 + gap
     assert Image.open(tmp_path / 'a.png').size == (
         2 * width + gap,

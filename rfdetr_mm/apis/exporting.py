@@ -1,0 +1,270 @@
+"""Export a live model through the deployment package."""
+
+import copy
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+
+from rfdetr_mm.checkpoints import write_checkpoint
+from rfdetr_mm.errors import InputError
+
+from .images import LoadedImage, load_image, make_batch
+from .model_context import ModelContext
+
+# Upstream's name of a format: mmdeploy's, and what has to be installed.
+_EXTRA = "'rfdetr_mm[deploy]'"
+FORMATS = {
+    'onnx': ('onnxruntime', _EXTRA),
+    'tflite': ('tflite', "'rfdetr_mm[deploy,tflite]'"),
+    'openvino': ('openvino', f'{_EXTRA} openvino'),
+    'tensorrt': ('tensorrt', f'{_EXTRA} tensorrt'),
+    'trt': ('tensorrt', f'{_EXTRA} tensorrt'),
+}
+QUANTIZATIONS = (None, 'fp32', 'fp16', 'int8')
+_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+_NUM_NOISE = 8  # images, where there are none to calibrate with
+
+
+@dataclass
+class ExportRequest:
+    """What is to be exported, and how.
+
+    Args:
+        format: A key of ``FORMATS``.
+        quantization: One of ``QUANTIZATIONS``.
+        input_hw: (height, width) in pixels.
+        batch_size: Images that the graph takes.
+        dynamic_batch: Any number of images instead.
+        backbone_only: Without the head.
+        opset: Version of ONNX's operators.
+        calibration: Folder of images, ``.npy`` file or array, see
+            :func:`calibration_batches`.
+        max_images: Of a folder.
+
+    Raises:
+        InputError: If a value is unknown.
+    """
+
+    format: str
+    quantization: str | None
+    input_hw: tuple[int, int]
+    batch_size: int
+    dynamic_batch: bool
+    backbone_only: bool
+    opset: int
+    calibration: str | os.PathLike | np.ndarray | None
+    max_images: int
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ('format', self.format, tuple(FORMATS)),
+            ('quantization', self.quantization, QUANTIZATIONS),
+        ):
+            if value not in known:
+                raise InputError(
+                    f'{name} has to be one of {", ".join(map(str, known))}, '
+                    f'got {value!r}'
+                )
+        if type(self.max_images) is not int or self.max_images < 1:
+            raise InputError(
+                f'max_images has to be a positive integer: {self.max_images!r}'
+            )
+        if type(self.opset) is not int or self.opset < 16:
+            raise InputError(
+                'opset_version has to be 16 at least (GridSample), got '
+                f'{self.opset!r}'
+            )
+
+
+def run_export(
+    context: ModelContext,
+    request: ExportRequest,
+    output_dir: Path,
+    size: str,
+    verbose: bool,
+) -> Path:
+    """Export a model; it stays as it is.
+
+    The weights are written to a temporary file and exported from there, so
+    the live model has no part in it. The results are moved to their folder
+    when all of them are complete.
+
+    Args:
+        context: The model.
+        request: What is wanted.
+        output_dir: Folder of the result.
+        size: Name of the result, without suffix.
+        verbose: Whether to log what is done.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: If the export is not possible.
+        ImportError: If an extra is not installed; it is named.
+    """
+    backend, packages = FORMATS[request.format]
+    export, deploy_config = _import_deploy(packages)
+    deploy_cfg = deploy_config(
+        'instance-seg' if context.args.segmentation_head else 'detection',
+        backend,
+        precision=request.quantization or 'fp32',
+        input_size=request.input_hw,
+        batch_size=request.batch_size,
+        dynamic_batch=request.dynamic_batch,
+        layout='raw',
+        backbone_only=request.backbone_only,
+        opset=request.opset,
+    )
+    calibration = None
+    if request.quantization == 'int8':
+        calibration = list(calibration_batches(context, request))
+    cfg = copy.deepcopy(context.cfg)
+    cfg.load_from = None
+    output_dir.mkdir(parents=True, exist_ok=True)
+    # Within the folder, so that moving is renaming.
+    with tempfile.TemporaryDirectory(dir=output_dir) as folder:
+        weights = Path(folder, 'weights.pth')
+        names = dict(classes=tuple(context.class_names))
+        content = dict(
+            state_dict=_on_cpu(context.model), meta=dict(dataset_meta=names)
+        )
+        write_checkpoint(content, weights)
+        try:
+            files = export(
+                cfg,
+                weights,
+                deploy_cfg,
+                Path(folder, 'files'),
+                calibration=calibration,
+                progress=_log if verbose else _ignore,
+            )
+        except ImportError as error:
+            raise _missing(packages, error) from error
+        return _move(files, output_dir, request, size)
+
+
+def _import_deploy(packages: str) -> tuple:
+    try:
+        from rfdetr_mm.deploy.export import deploy_config, export
+    except ImportError as error:
+        raise _missing(packages, error) from error
+    return export, deploy_config
+
+
+def _missing(packages: str, error: ImportError) -> ImportError:
+    return ImportError(
+        f'export() needs what is not installed ({error}): pip install '
+        f'{packages} and pip install --no-deps mmdeploy==1.3.1'
+    )
+
+
+def _on_cpu(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    weights = copy.copy(model.state_dict())
+    return {name: tensor.cpu() for name, tensor in weights.items()}
+
+
+def _log(line: str) -> None:
+    print_log(line, logger='current')
+
+
+def _ignore(line: str) -> None:
+    """Say nothing."""
+
+
+def _move(
+    files: list[Path], output_dir: Path, request: ExportRequest, size: str
+) -> Path:
+    """Give the files their final names; return the one to be loaded."""
+    name = size + ('-backbone' if request.backbone_only else '')
+    if request.quantization not in (None, 'fp32'):
+        name += f'-{request.quantization}'
+    moved = [output_dir / (name + file.suffix) for file in files]
+    for file, target in zip(files, moved):
+        shutil.move(file, target)
+    return moved[0]
+
+
+def calibration_batches(
+    context: ModelContext, request: ExportRequest
+) -> Iterator[np.ndarray]:
+    """Prepare images to calibrate with, as :meth:`RFDETR.predict` does.
+
+    Args:
+        context: The model.
+        request: Its ``calibration`` is a folder of images, a ``.npy`` file
+            or an array of float32 in [0, 1], shape (N, H, W, channels), or
+            None for noise, with a warning.
+
+    Yields:
+        Normalised float32, shape (batch_size, channels, height, width).
+
+    Raises:
+        InputError: If there is no image, or one that cannot be used.
+    """
+    preprocessor = context.model.data_preprocessor
+    mean, std = (x.cpu() / 255 for x in (preprocessor.mean, preprocessor.std))
+    images = _calibration_images(context, request)
+    size = request.batch_size
+    # Whole batches: the first images come again.
+    images += images[: -len(images) % size]
+    for start in range(0, len(images), size):
+        yield make_batch(
+            images[start : start + size],
+            request.input_hw,
+            mean,
+            std,
+        ).numpy()
+
+
+def _calibration_images(
+    context: ModelContext, request: ExportRequest
+) -> list[LoadedImage]:
+    data, channels = request.calibration, context.args.num_channels
+    if data is None:
+        warnings.warn(
+            'int8 is calibrated with noise, which costs accuracy: give '
+            'images of your data by calibration_data.',
+            stacklevel=4,
+        )
+        shape = (_NUM_NOISE, *request.input_hw, channels)
+        data = np.random.default_rng(0).random(shape, dtype=np.float32)
+    if not isinstance(data, np.ndarray) and Path(data).is_dir():
+        files = sorted(
+            file
+            for file in Path(data).iterdir()
+            if file.suffix.lower() in _SUFFIXES
+        )[: request.max_images]
+        if not files:
+            raise InputError(
+                f'{data}, for calibration, has no image '
+                f'({", ".join(_SUFFIXES)})'
+            )
+        return [load_image(file, channels, False) for file in files]
+    if not isinstance(data, np.ndarray):
+        data = _read_npy(Path(data))
+    if data.ndim != 4 or not len(data):
+        raise InputError(
+            'calibration_data as an array has the shape (N, H, W, '
+            f'{channels}), got {data.shape}'
+        )
+    return [load_image(image, channels, False) for image in data]
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'calibration_data={str(path)!r} is neither a folder nor a file'
+        )
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise InputError(f'{path} is no .npy file: {error}') from error

@@ -1,0 +1,305 @@
+"""Load a model of upstream's or ours, and detect objects in images."""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from rfdetr_mm.errors import InputError
+
+from .arguments import (
+    check_batch_size,
+    check_patch_size,
+    floating_dtype,
+    input_shape,
+)
+from .detections import import_supervision, to_supervision
+from .images import ImageInput, load_image
+from .in_process import optimize
+from .model_config import ModelConfig, make_model_config
+from .model_context import ModelContext, OptimizedModel
+from .saved_model import identify
+from .variants import VARIANTS, Variant
+from .weights import build_detector, locate_weights, read_content
+
+if TYPE_CHECKING:
+    from supervision import Detections
+
+_MAX_BATCH = 32  # images that predict() puts through at once
+
+
+class Predictor:
+    """A model of one size: its weights, and what it sees in images.
+
+    Args:
+        **kwargs: Fields of :class:`~rfdetr_mm.apis.model_config.ModelConfig`.
+
+    Raises:
+        InputError: If a field is unknown or has a value that cannot be, or
+            the weights do not fit.
+
+    Source: rfdetr 1.11.2, detr.py, RFDETR (interface).
+    """
+
+    variant: ClassVar[Variant | None] = None
+    size: ClassVar[str | None] = None
+
+    def __init_subclass__(cls) -> None:
+        cls.size = None if cls.variant is None else cls.variant.size
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._set_up(self.get_model_config(**kwargs), None)
+
+    def _set_up(
+        self, config: ModelConfig, content: Mapping[str, Any] | None
+    ) -> None:
+        self.model_config = config
+        self._has_warned = False
+        self._was_trained = False
+        self._dataset_dir: str | None = None
+        if content is None:
+            self.maybe_download_pretrain_weights()
+        self.model = self.get_model(config, content)
+
+    @classmethod
+    def get_model_config(cls, **kwargs: Any) -> ModelConfig:
+        """Make the configuration of this size.
+
+        Args:
+            **kwargs: Fields of
+                :class:`~rfdetr_mm.apis.model_config.ModelConfig`.
+
+        Raises:
+            InputError: If a field is unknown or has a value that cannot be.
+        """
+        if cls.variant is None:
+            raise InputError(
+                f'{cls.__name__} is no size; take one of '
+                f'{", ".join(VARIANTS)}, or {cls.__name__}.from_checkpoint().'
+            )
+        return make_model_config(cls.variant, kwargs)
+
+    def maybe_download_pretrain_weights(self) -> None:
+        """Make ``model_config.pretrain_weights`` the path of a local file.
+
+        Published files are downloaded once, to ``$RF_HOME`` or
+        ``~/.roboflow/models`` if they are given by their bare names, else to
+        the folder that was given.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ConnectionError: If a download fails.
+            InputError: If a licence is not accepted or a file is broken.
+        """
+        config = self.model_config
+        if config.pretrain_weights is not None:
+            config.pretrain_weights = locate_weights(
+                config.pretrain_weights, config.accept_platform_model_license
+            )
+
+    def get_model(
+        self,
+        config: ModelConfig,
+        content: Mapping[str, Any] | None = None,
+        path: str | None = None,
+    ) -> ModelContext:
+        """Build the model of a configuration and load its weights.
+
+        Args:
+            config: Its ``pretrain_weights`` is the path of a file, or None
+                for random weights.
+            content: Of a checkpoint that is taken instead.
+            path: Of that checkpoint, for messages.
+
+        Raises:
+            InputError: If the weights cannot be read or do not fit.
+        """
+        path = path or config.pretrain_weights
+        if content is None and path is not None:
+            content = read_content(path)
+        cfg = self.variant.read_config()
+        detector, names = build_detector(cfg, config, content, path)
+        return ModelContext(
+            model=detector,
+            device=torch.device(config.device),
+            resolution=config.resolution,
+            class_names=names,
+            args=config,
+            cfg=cfg,
+        )
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | os.PathLike, **kwargs: Any
+    ) -> 'Predictor':
+        """Load a trained model; its class is found in the file.
+
+        Takes files of rfdetr and of this package. A file is read as data,
+        nothing in it is run.
+
+        Args:
+            path: The checkpoint file.
+            **kwargs: Fields of
+                :class:`~rfdetr_mm.apis.model_config.ModelConfig`; they win
+                over what the file says, but ``path`` is the weights.
+
+        Returns:
+            A model of the class that the file is of.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            InputError: If it cannot be read, stores no training arguments or
+                its class cannot be inferred, or a published XL or 2XL file's
+                licence is not accepted.
+        """
+        path = os.path.expanduser(os.fspath(path))
+        content = read_content(path)
+        saved = identify(path, content)
+        # Below this module, which they are made of.
+        from . import sizes
+
+        model_class = getattr(sizes, saved.variant.class_name)
+        fields = {**saved.fields, **kwargs, 'pretrain_weights': path}
+        model = model_class.__new__(model_class)
+        model._set_up(model_class.get_model_config(**fields), content)
+        model._was_trained = True
+        return model
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes; number i is the label i."""
+        return list(self.model.class_names)
+
+    def predict(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        threshold: float = 0.5,
+        shape: tuple[int, int] | None = None,
+        patch_size: int | None = None,
+        include_source_image: bool = True,
+    ) -> 'Detections | list[Detections]':
+        """Detect objects.
+
+        Args:
+            images: Path, http(s) address, Pillow image, RGB array (H, W, 3),
+                8-bit or in [0, 1], tensor (C, H, W) in [0, 1], or a list of
+                them, of any sizes.
+            threshold: Scores have to be greater.
+            shape: (height, width) in pixels that images are resized to, both
+                multiples of ``patch_size * num_windows``; the square of
+                ``resolution`` by default.
+            patch_size: The model's, only checked.
+            include_source_image: Whether the results keep the image, as
+                ``metadata['source_image']``, uint8 RGB.
+
+        Returns:
+            supervision's Detections, a list of them for a list: ``xyxy`` in
+            pixels of the image, ``confidence``, ``class_id`` (0-based),
+            ``mask`` of the image's size if the size has masks,
+            ``data['class_name']`` and ``data['source_shape']``, rows
+            (height, width).
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ConnectionError: If an address cannot be fetched.
+            InputError: If an image cannot be read, has values outside
+                [0, 1] or other channels than the model, or ``shape`` or the
+                number of images does not fit the (optimised) model.
+            TypeError: If an image is of another type.
+            ImportError: If supervision is not installed.
+        """
+        import_supervision()
+        check_patch_size(patch_size, self.model_config)
+        input_hw = input_shape(shape, self.model_config)
+        is_list = isinstance(images, (list, tuple))
+        images = images if is_list else [images]
+        self.model.check_optimized(input_hw, len(images))
+        self._hint_at_optimizing()
+        num_channels = self.model_config.num_channels
+        results = []
+        for start in range(0, len(images), _MAX_BATCH):
+            loaded = [
+                load_image(image, num_channels, include_source_image)
+                for image in images[start : start + _MAX_BATCH]
+            ]
+            found = self.model.detect(loaded, input_hw, threshold)
+            results += [
+                to_supervision(
+                    detections, self.class_names, image.size_hw, image.source
+                )
+                for detections, image in zip(found, loaded)
+            ]
+        return results if is_list else results[0]
+
+    def _hint_at_optimizing(self) -> None:
+        if self.model.inference_model is None and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                'The model is not optimised for inference: '
+                'optimize_for_inference() makes predict() faster.',
+                stacklevel=3,
+            )
+
+    def optimize_for_inference(
+        self,
+        compile: bool = True,
+        batch_size: int = 1,
+        dtype: torch.dtype | str = torch.float32,
+        *,
+        compile_backend: str = 'torchscript',
+    ) -> None:
+        """Let :meth:`predict` use a faster copy of the model.
+
+        The copy takes images of the model's resolution only. The model
+        itself stays as it is; if anything fails, it is not optimised.
+
+        Args:
+            compile: Whether to trace or compile the copy, for a fixed
+                number of images.
+            batch_size: That number; not used without ``compile``.
+            dtype: A floating-point dtype or its name.
+            compile_backend: ``'torchscript'`` (``torch.jit.trace``) or
+                ``'inductor'`` (``torch.compile``), which takes much longer
+                to start.
+
+        Raises:
+            TypeError: If ``dtype`` is neither a dtype nor the name of one.
+            InputError: If it is not of floating point, or another argument
+                cannot be.
+        """
+        dtype = floating_dtype(dtype)
+        check_batch_size(batch_size)
+        self.remove_optimized_model()
+        side = self.model.resolution
+        network = optimize(
+            self.model.model,
+            (batch_size, self.model_config.num_channels, side, side),
+            dtype,
+            compile_backend if compile else None,
+        )
+        self.model.inference_model = OptimizedModel(
+            network, side, batch_size if compile else None, dtype
+        )
+
+    def inference(self, *args: Any, **kwargs: Any) -> None:
+        """Upstream's newer name of :meth:`optimize_for_inference`.
+
+        Args:
+            *args: Its arguments.
+            **kwargs: Its arguments.
+
+        Raises:
+            InputError: For ``inplace=True``, which would give up the model.
+        """
+        if kwargs.pop('inplace', False):
+            raise InputError(
+                'inference(inplace=True) is not supported: the model is kept '
+                'beside its optimised copy.'
+            )
+        self.optimize_for_inference(*args, **kwargs)
+
+    def remove_optimized_model(self) -> None:
+        """Forget the copy of :meth:`optimize_for_inference`, if any."""
+        self.model.inference_model = None

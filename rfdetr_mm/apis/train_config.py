@@ -1,0 +1,253 @@
+"""What can be chosen about a training, under upstream's names."""
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from rfdetr_mm.datasets.layouts import LAYOUTS
+from rfdetr_mm.errors import InputError
+
+from .model_config import ModelConfig, refuse_unknown
+
+MULTI_SCALE = ('per-batch', 'per-sample', 'off')
+AMP_DTYPES = ('auto', 'bf16', 'fp16', None)
+SCHEDULERS = ('step', 'cosine')
+
+# Arguments of rfdetr that do nothing any more, there or here.
+_DEPRECATED = {
+    'callbacks': 'mmengine has hooks: custom_hooks of a config',
+    'start_epoch': 'resume goes on from the epoch of the checkpoint',
+    'do_benchmark': 'tools/analysis_tools has benchmarks',
+    'eval_ema_only': 'the averaged weights alone are evaluated anyway',
+    'fp16_eval': 'evaluation is in float32',
+}
+# Arguments of rfdetr whose place is elsewhere here.
+_ELSEWHERE = {
+    'devices': 'tools/dist_train.sh CONFIG NUM_GPUS trains on several GPUs',
+    'num_nodes': 'tools/slurm_train.sh trains on several machines',
+    'strategy': 'configs/rfdetr and docs/distributed.md have the strategies',
+    'accelerator': 'device chooses the device',
+    'sync_bn': 'RF-DETR has no batch norm',
+    'optimizer': 'optim_wrapper.optimizer of a config is any of torch.optim',
+    'optimizer_kwargs': 'optim_wrapper.optimizer of a config',
+    'augmentation_backend': 'the pipeline of a config is free',
+    'aug_config': 'configs/_base_/augmentations has the presets',
+    'eval_backend': 'NamedCocoMetric evaluates',
+    'eval_max_dets': 'proposal_nums of val_evaluator',
+    'square_resize_div_64': 'configs/rfdetr/rfdetr_nano_keep-ratio_coco.py',
+    'skip_best_epochs': 'train_cfg.val_begin of a config',
+    'num_classes': 'the data set decides on the number of classes',
+}
+
+
+@dataclasses.dataclass
+class TrainConfig:
+    """One training, with the defaults of rfdetr 1.11.2 unless marked.
+
+    Args:
+        dataset_dir: Folder of the data set, in Roboflow's, COCO's, YOLO's or
+            the flat layout.
+        dataset_file: Its layout, ``'auto'`` (default here) to detect it.
+        class_names: Classes to be learnt; those of the data set if None.
+        output_dir: Folder for checkpoints, logs and ``training_config.json``.
+        epochs: How often all images are seen.
+        batch_size: Images per batch, or ``'auto'`` to try what fits.
+        eval_batch_size: Images per batch in validation.
+        grad_accum_steps: Batches per step of the optimizer.
+        auto_batch_target_effective: Images per step that ``'auto'`` aims at.
+        lr: Learning rate of neck and head.
+        lr_encoder: Of the encoder's last block.
+        lr_vit_layer_decay: Its factor from block to block.
+        lr_component_decay: Factor for decoder and, squared, encoder.
+        weight_decay: Of AdamW.
+        clip_max_norm: Largest norm of the gradients; 0 for no limit.
+        lr_scheduler: ``'step'`` or ``'cosine'``.
+        lr_drop: Epoch from which a tenth of the rate is used (``'step'``).
+        lr_min_factor: Part of the rate at the end (``'cosine'``).
+        warmup_epochs: Epochs in which the rate rises to its value.
+        drop_path: Rate of stochastic depth in the encoder.
+        use_ema: Average the weights; the average is what is kept.
+        ema_decay: Part of the average that a step keeps.
+        ema_tau: Steps after which 63 % of ``ema_decay`` is reached.
+        multi_scale: ``'per-batch'`` (or True), ``'per-sample'`` or ``'off'``
+            (or False): sizes around the resolution.
+        expanded_scales: Five blocks around it in place of four.
+        scale_jitter: Crop half of the images.
+        amp_dtype: ``'auto'``: bfloat16 or float16 on a GPU; ``'bf16'``,
+            ``'fp16'`` or None for float32.
+        num_workers: Processes that load images.
+        seed: Of all draws; None for another one each time.
+        resume: A checkpoint of a training to go on with, or True for the
+            last one in ``output_dir``.
+        checkpoint_interval: Epochs between checkpoints (here 1).
+        eval_interval: Epochs between validations.
+        eval_base_model: Validate the plain weights as well.
+        early_stopping: End when the metric stays where it is.
+        early_stopping_patience: For so many validations.
+        early_stopping_min_delta: What counts as a rise.
+        early_stopping_use_ema: Watch the average (always here, unless
+            ``eval_base_model`` is on and this is off).
+        run_test: Evaluate the test split at the end.
+        save_dataset_grids: Draw training and validation images as the model
+            sees them, into ``output_dir/dataset_grids``.
+        tensorboard: Log to TensorBoard (off here).
+        wandb: Log to Weights & Biases.
+        mlflow: Log to MLflow.
+        project: Of Weights & Biases, experiment of MLflow.
+        run: Name of the run there.
+        notes: Anything plain; kept in the checkpoints.
+
+    Source: rfdetr 1.11.2, config.py, TrainConfig (names and defaults).
+    """
+
+    dataset_dir: str | None = None
+    dataset_file: str = 'auto'
+    class_names: list[str] | None = None
+    output_dir: str = 'output'
+    epochs: int = 100
+    batch_size: int | str = 4
+    eval_batch_size: int | None = None
+    grad_accum_steps: int = 1
+    auto_batch_target_effective: int = 16
+    lr: float = 1e-4
+    lr_encoder: float = 1.5e-4
+    lr_vit_layer_decay: float = 0.8
+    lr_component_decay: float = 0.7
+    weight_decay: float = 1e-4
+    clip_max_norm: float = 0.1
+    lr_scheduler: str = 'step'
+    lr_drop: int = 100
+    lr_min_factor: float = 0.0
+    warmup_epochs: float = 0.0
+    drop_path: float = 0.0
+    use_ema: bool = True
+    ema_decay: float = 0.993
+    ema_tau: int = 100
+    multi_scale: str = 'per-batch'
+    expanded_scales: bool = True
+    scale_jitter: bool = True
+    amp_dtype: str | None = 'auto'
+    num_workers: int = 2
+    seed: int | None = None
+    resume: str | bool | None = None
+    checkpoint_interval: int = 1
+    eval_interval: int = 1
+    eval_base_model: bool = False
+    early_stopping: bool = False
+    early_stopping_patience: int = 10
+    early_stopping_min_delta: float = 0.001
+    early_stopping_use_ema: bool = True
+    run_test: bool = False
+    save_dataset_grids: bool = False
+    tensorboard: bool = False
+    wandb: bool = False
+    mlflow: bool = False
+    project: str | None = None
+    run: str | None = None
+    notes: Any = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.multi_scale, bool):
+            self.multi_scale = 'per-batch' if self.multi_scale else 'off'
+        for name, choices in (
+            ('multi_scale', MULTI_SCALE),
+            ('amp_dtype', AMP_DTYPES),
+            ('lr_scheduler', SCHEDULERS),
+            ('dataset_file', ('auto', *LAYOUTS)),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise InputError(
+                    f'{name} has to be one of {", ".join(map(str, choices))}, '
+                    f'got {value!r}'
+                )
+        if self.class_names is not None:
+            self.class_names = _names(self.class_names)
+        for field in dataclasses.fields(self):
+            _check_number(field.name, getattr(self, field.name), field.type)
+        if self.lr == 0:
+            raise InputError('lr has to be greater than 0')
+        for name in ('dataset_dir', 'output_dir', 'resume'):
+            value = getattr(self, name)
+            if isinstance(value, (str, os.PathLike)):
+                path = os.path.expanduser(os.fspath(value))
+                setattr(self, name, path)
+
+
+def _names(value: Any) -> list[str]:
+    if isinstance(value, str) or not all(isinstance(n, str) for n in value):
+        raise InputError(f'class_names has to be a list of names: {value!r}')
+    return list(value)
+
+
+# Numbers that may be 0; integers must be 1 at least otherwise.
+_FROM_ZERO = ('num_workers', 'seed', 'ema_tau', 'lr_drop')
+
+
+def _check_number(name: str, value: Any, kind: Any) -> None:
+    if name == 'batch_size' and value == 'auto':
+        return
+    kinds = getattr(kind, '__args__', (kind,))
+    if value is None and type(None) in kinds:
+        return
+    if bool in kinds and not isinstance(value, bool) and str not in kinds:
+        raise InputError(f'{name} has to be True or False, got {value!r}')
+    if int in kinds:
+        least = 0 if name in _FROM_ZERO else 1
+        if type(value) is not int or value < least:
+            auto = " or 'auto'" if name == 'batch_size' else ''
+            raise InputError(
+                f'{name} has to be an integer of at least {least}{auto}, got '
+                f'{value!r}'
+            )
+    if float in kinds and (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 <= value < float('inf')
+    ):
+        raise InputError(f'{name} has to be a number from 0 on, got {value!r}')
+
+
+def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
+    """Make the configuration of a training.
+
+    Args:
+        given: Fields of :class:`TrainConfig`. Upstream's
+            ``lr_scheduler_kwargs`` are taken as well, and its deprecated
+            arguments are ignored with a warning.
+        where: The call, for messages.
+
+    Returns:
+        The configuration, checked.
+
+    Raises:
+        InputError: If a field is unknown or has a value that cannot be.
+    """
+    given = dict(given)
+    for name, reason in _DEPRECATED.items():
+        if given.pop(name, None):
+            warnings.warn(
+                f'{where}: {name} is deprecated and ignored; {reason}.',
+                DeprecationWarning,
+                stacklevel=3,
+            )
+    scheduler = given.pop('lr_scheduler_kwargs', None) or {}
+    renamed = dict(min_factor='lr_min_factor')
+    given.update({renamed.get(k, k): v for k, v in scheduler.items()})
+    own = {field.name for field in dataclasses.fields(ModelConfig)}
+    for name in given:
+        if name in _ELSEWHERE:
+            raise InputError(
+                f"{where}: rfdetr's {name} has its place elsewhere here: "
+                f'{_ELSEWHERE[name]}. See docs/coming_from_rfdetr.md.'
+            )
+        if name in own:
+            raise InputError(
+                f'{where} has no argument {name!r}; it is one of the model: '
+                f'RFDETRNano({name}=...)'
+            )
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    refuse_unknown(given, fields, where)
+    return TrainConfig(**given)

@@ -1,0 +1,141 @@
+"""The numbers of every size, and what may be changed about them."""
+
+import pytest
+
+from rfdetr_mm import apis
+from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
+from rfdetr_mm.apis.variants import VARIANTS
+from rfdetr_mm.checkpoints import PUBLISHED_FILES
+from rfdetr_mm.errors import InputError
+
+# Of upstream: side in px, table, patch, windows, layers, queries, width.
+SIZES = {
+    'RFDETRNano': (384, 24, 16, 2, 2, 300, 256),
+    'RFDETRSmall': (512, 32, 16, 2, 3, 300, 256),
+    'RFDETRMedium': (576, 36, 16, 2, 4, 300, 256),
+    'RFDETRLarge': (704, 44, 16, 2, 4, 300, 256),
+    'RFDETRBase': (560, 37, 14, 4, 3, 300, 256),
+    'RFDETRLargeDeprecated': (560, 37, 14, 4, 3, 300, 384),
+    'RFDETRXLarge': (700, 35, 20, 1, 5, 300, 512),
+    'RFDETR2XLarge': (880, 44, 20, 2, 5, 300, 512),
+    'RFDETRSegPreview': (432, 36, 12, 2, 4, 200, 256),
+    'RFDETRSegNano': (312, 26, 12, 1, 4, 100, 256),
+    'RFDETRSegSmall': (384, 32, 12, 2, 4, 100, 256),
+    'RFDETRSegMedium': (432, 36, 12, 2, 5, 200, 256),
+    'RFDETRSegLarge': (504, 42, 12, 2, 5, 200, 256),
+    'RFDETRSegXLarge': (624, 52, 12, 2, 6, 300, 256),
+    'RFDETRSeg2XLarge': (768, 64, 12, 2, 6, 300, 256),
+}
+NANO = VARIANTS['RFDETRNano']
+BASE = VARIANTS['RFDETRBase']
+
+
+def test_all_sizes_are_there():
+    assert set(SIZES) == set(VARIANTS) < set(apis.__all__)
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_numbers_of_a_size(name):
+    model_class = getattr(apis, name)
+    config = model_class.get_model_config()
+    assert SIZES[name] == (
+        config.resolution,
+        config.positional_encoding_size,
+        config.patch_size,
+        config.num_windows,
+        config.dec_layers,
+        config.num_queries,
+        config.hidden_dim,
+    )
+    assert config.num_select == config.num_queries
+    assert config.group_detr == 13 and config.num_channels == 3
+    assert config.segmentation_head == ('Seg' in name)
+    assert config.mask_downsample_ratio == 4
+    assert config.pretrain_weights in PUBLISHED_FILES
+    assert model_class.size == VARIANTS[name].size
+
+
+@pytest.mark.parametrize('name', ['RFDETRLargeDeprecated', 'RFDETRSegNano'])
+def test_filling_in_the_own_numbers_changes_nothing(name):
+    variant = VARIANTS[name]
+    config = make_model_config(variant, dict(num_classes=80))
+    cfg = variant.read_config()
+    fill_in_model(cfg, config)
+    expected = variant.read_config()
+    expected.model.backbone.update(in_channels=3, with_cp=False)
+    assert cfg.model == expected.model
+    for split in ('train', 'val', 'test'):
+        loader = f'{split}_dataloader'
+        assert cfg[loader] == expected[loader]
+
+
+def test_resolution_and_table():
+    """The table follows where it was resolution / patch, else it stays."""
+    config = make_model_config(NANO, dict(resolution=512))
+    assert (config.resolution, config.positional_encoding_size) == (512, 32)
+    config.set_resolution(320)
+    assert (config.resolution, config.positional_encoding_size) == (320, 20)
+    config = make_model_config(BASE, dict(resolution=448))
+    assert (config.resolution, config.positional_encoding_size) == (448, 37)
+    given = dict(resolution=512, positional_encoding_size=24)
+    config = make_model_config(NANO, given)
+    assert config.positional_encoding_size == 24
+    cfg = NANO.read_config()
+    config.num_classes = 3
+    fill_in_model(cfg, config)
+    assert cfg.model.backbone.img_size == 24 * 16
+    for loader in (cfg.train_dataloader, cfg.test_dataloader):
+        steps = loader.dataset.pipeline
+        scales = [s.scale for s in steps if s.type == 'RFDETRResize']
+        assert scales == [(512, 512)]
+
+
+def test_what_is_changed_in_the_config():
+    given = dict(
+        num_classes=5,
+        num_channels=4,
+        hidden_dim=128,
+        num_select=50,
+        gradient_checkpointing=True,
+        freeze_encoder=True,
+        backbone_lora=True,
+    )
+    config = make_model_config(NANO, given)
+    cfg = NANO.read_config()
+    fill_in_model(cfg, config)
+    model = cfg.model
+    assert model.bbox_head.num_classes == 5
+    assert model.bbox_head.embed_dims == model.neck.out_channels == 128
+    assert model.test_cfg.max_per_img == 50
+    assert model.backbone.in_channels == 4 and model.backbone.with_cp
+    assert model.backbone.frozen_stages == 12
+    assert model.adapters == dict(type='dora')
+    assert len(model.data_preprocessor.mean) == 4
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        (dict(resoluton=384), 'Did you mean resolution'),
+        (dict(lr=1e-4), 'no argument .lr.'),
+        (dict(resolution=400), '16.*2.*= 32. Take 384 or 416'),
+        (dict(resolution=20), 'Take 32'),
+        (dict(resolution=-32), 'positive integer, got -32'),
+        (dict(resolution=384.0), 'positive integer, got 384.0'),
+        (dict(resolution=True), 'positive integer, got True'),
+        (dict(num_classes=0), 'num_classes has to be a positive'),
+        (dict(num_classes='3'), "got '3'"),
+        (dict(freeze_encoder=1), 'True or False, got 1'),
+        (dict(segmentation_head=True), 'RFDETRSeg'),
+        (dict(encoder='resnet'), 'dinov2_windowed_small, dinov2_w'),
+        (dict(positional_encoding_size=0), 'positional_encoding_size has'),
+    ],
+)
+def test_bad_values(given, message):
+    with pytest.raises(InputError, match=message):
+        make_model_config(NANO, given)
+
+
+def test_the_base_class_is_no_size():
+    with pytest.raises(InputError, match='RFDETRNano.*from_checkpoint'):
+        apis.RFDETR()

@@ -1,0 +1,163 @@
+"""Train a small model for a few steps, evaluate it, write it to files."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rfdetr_mm.apis import RFDETRNano, from_checkpoint
+from rfdetr_mm.apis import rfdetr as module
+from rfdetr_mm.apis.training import BEST_FILE, CONFIG_FILE
+from rfdetr_mm.errors import InputError
+from tests.data_factory import CLASSES, write_layout
+
+pytest.importorskip('supervision')
+
+SMALL = dict(
+    pretrain_weights=None,
+    device='cpu',
+    num_queries=9,
+    group_detr=2,
+    dec_layers=1,
+    resolution=64,
+)
+QUICK = dict(epochs=1, batch_size=2, num_workers=0, seed=0)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
+
+
+@pytest.fixture(scope='module')
+def data_root(tmp_path_factory):
+    return write_layout(tmp_path_factory.mktemp('data'), 'roboflow')
+
+
+@pytest.fixture(scope='module')
+def trained(data_root, tmp_path_factory):
+    """A model after a training, and its folder."""
+    folder = tmp_path_factory.mktemp('run')
+    model = RFDETRNano(**SMALL)
+    model.optimize_for_inference()
+    model.train(
+        dataset_dir=data_root,
+        output_dir=folder,
+        resolution=32,
+        device='cpu',
+        save_dataset_grids=True,
+        notes=dict(why='a test'),
+        **QUICK,
+    )
+    return model, folder
+
+
+def test_what_a_training_leaves(trained):
+    model, folder = trained
+    assert set(model.class_names) == set(CLASSES)
+    assert model.model_config.resolution == model.model.resolution == 32
+    assert model.model_config.positional_encoding_size == 2
+    assert model.model_config.num_classes == 2
+    assert model.model.inference_model is None
+    names = {path.name for path in folder.iterdir()}
+    assert {BEST_FILE, CONFIG_FILE, 'epoch_1.pth', 'dataset_grids'} <= names
+    grids = {path.name for path in (folder / 'dataset_grids').iterdir()}
+    assert grids == {'train.png', 'val.png'}
+    content = json.loads((folder / CONFIG_FILE).read_text())
+    assert content['class_names'] == model.class_names
+    assert content['num_classes'] == 2
+    assert content['train_config']['epochs'] == 1
+    assert content['model_config']['resolution'] == 32
+    assert content['model_config_type'] == 'RFDETRNano'
+
+
+def test_the_trained_weights_predict(trained):
+    model, folder = trained
+    found = model.predict(IMAGE, threshold=0.0)
+    assert len(found) == 4 * 2  # a grid of 2 x 2 cells, 2 classes
+    averaged = torch.load(folder / 'epoch_1.pth', weights_only=False)
+    for file in (BEST_FILE, 'epoch_1.pth'):
+        again = from_checkpoint(folder / file, device='cpu')
+        assert type(again) is RFDETRNano
+        assert again.class_names == model.class_names
+        assert again.model_config.resolution == 32
+        assert again.model_config.num_queries == 9
+        expected = again.predict(IMAGE, threshold=0.0)
+        assert (found.xyxy == expected.xyxy).all()
+        assert (found.confidence == expected.confidence).all()
+    name = 'bbox_head.cls_branch.weight'
+    weight = model.model.model.state_dict()[name]
+    assert torch.equal(weight, averaged['state_dict'][name])
+    plain = averaged['ema_state_dict'][f'module.{name}']
+    assert not torch.equal(weight, plain)
+
+
+def test_evaluation(trained, data_root, tmp_path):
+    model, _ = trained
+    before = model.predict(IMAGE, threshold=0.0)
+    options = dict(output_dir=tmp_path, num_workers=0, resolution=64)
+    for split in ('val', 'test'):
+        metrics = model.evaluate(split, **options)
+        assert 0 <= metrics['coco/bbox_mAP'] <= 1
+    assert model.model_config.resolution == 32
+    after = model.predict(IMAGE, threshold=0.0)
+    assert (before.confidence == after.confidence).all()
+    with pytest.raises(InputError, match="'test' or 'val', got 'train'"):
+        model.evaluate('train')
+    with pytest.raises(InputError, match='Did you mean batch_size'):
+        model.evaluate('test', batchsize=2)
+
+
+def test_a_training_starts_from_the_pretrained_weights(
+    trained, data_root, monkeypatch
+):
+    model, _ = trained
+
+    def stop(cfg, device, found):
+        raise KeyboardInterrupt(str(cfg.load_from))
+
+    monkeypatch.setattr(module, 'run_training', stop)
+    monkeypatch.setattr(module, 'write_training_config', lambda *a: None)
+    with pytest.warns(UserWarning, match='starts again from'):
+        with pytest.raises(KeyboardInterrupt, match='None'):
+            model.train(dataset_dir=data_root)
+
+
+def test_automatic_batch_size(data_root, monkeypatch, tmp_path):
+    asked, ran = [], []
+
+    def propose(cfg, target):
+        asked.append((cfg.model.bbox_head.num_classes, target))
+        return 3, 4
+
+    def run(cfg, device, found):
+        ran.append(cfg)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, 'propose_batch_size', propose)
+    monkeypatch.setattr(module, 'run_training', run)
+    with pytest.raises(KeyboardInterrupt):
+        RFDETRNano(**SMALL).train(
+            dataset_dir=data_root,
+            output_dir=tmp_path,
+            batch_size='auto',
+            auto_batch_target_effective=12,
+        )
+    assert asked == [(2, 12)]
+    assert ran[0].train_dataloader.batch_size == 3
+    assert ran[0].optim_wrapper.accumulative_counts == 4
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(), 'dataset_dir is missing'),
+        (dict(dataset_dir='no such folder'), 'does not exist'),
+        (dict(dataset_dir='.', epoch=3), 'Did you mean epochs'),
+        (dict(dataset_dir='.', resolution=50), '= 32. Take 32 or 64'),
+        (dict(dataset_dir='.', device='gpu'), 'no device'),
+    ],
+)
+def test_bad_arguments_change_nothing(arguments, message, tmp_path):
+    model = RFDETRNano(**SMALL)
+    with pytest.raises(InputError, match=message):
+        model.train(output_dir=tmp_path / 'out', **arguments)
+    assert model.model_config.resolution == 64
+    assert not (tmp_path / 'out').exists()

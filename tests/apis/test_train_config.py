@@ -1,0 +1,73 @@
+import pytest
+
+from rfdetr_mm.apis import RFDETRNano
+from rfdetr_mm.apis.train_config import TrainConfig, make_train_config
+from rfdetr_mm.errors import InputError
+
+
+def make(**given):
+    return make_train_config(given, 'RFDETRNano.train()')
+
+
+def test_other_spellings():
+    assert make(multi_scale=True).multi_scale == 'per-batch'
+    assert make(multi_scale=False).multi_scale == 'off'
+    kwargs = dict(min_factor=0.1, lr_drop=7)
+    config = make(lr_scheduler='cosine', lr_scheduler_kwargs=kwargs)
+    assert (config.lr_min_factor, config.lr_drop) == (0.1, 7)
+    assert make(dataset_dir='~/x').dataset_dir.endswith('/x')
+    assert '~' not in make(dataset_dir='~/x').dataset_dir
+    assert make(resume=True).resume is True
+    assert make(class_names=('a', 'b')).class_names == ['a', 'b']
+
+
+@pytest.mark.parametrize(
+    'given, message',
+    [
+        (dict(epoch=3), r'RFDETRNano.train\(\) has .*Did you mean epochs\?'),
+        (dict(learning_rate=1), 'no argument .learning_rate.'),
+        (dict(output_directory='x'), 'Did you mean output_dir'),
+        (dict(num_queries=100), r'one of the model: RFDETRNano\(num_queries='),
+        (dict(devices=2), 'tools/dist_train.sh'),
+        (dict(aug_config={}), 'coming_from_rfdetr.md'),
+        (dict(num_classes=3), 'the data set decides'),
+        (dict(batch_size='all'), "at least 1 or 'auto', got 'all'"),
+        (dict(batch_size=0), 'batch_size has to be an integer'),
+        (dict(batch_size=2.0), 'got 2.0'),
+        (dict(epochs=True), 'epochs has to be an integer'),
+        (dict(epochs=None), 'got None'),
+        (dict(lr=0), 'lr has to be greater than 0'),
+        (dict(lr=-1.0), 'lr has to be a number from 0 on'),
+        (dict(lr='1e-4'), "got '1e-4'"),
+        (dict(weight_decay=float('nan')), 'weight_decay has'),
+        (dict(use_ema='yes'), "True or False, got 'yes'"),
+        (dict(multi_scale='always'), 'per-batch, per-sample, off'),
+        (dict(amp_dtype='fp8'), 'auto, bf16, fp16, None'),
+        (dict(lr_scheduler='linear'), 'step, cosine'),
+        (dict(dataset_file='voc'), 'auto, roboflow'),
+        (dict(class_names='ab'), 'list of names'),
+        (dict(class_names=[1, 2]), 'list of names'),
+        (dict(seed=-1), 'seed has to be an integer of at least 0'),
+        (dict(lr_scheduler_kwargs=dict(gamma=1)), 'no argument .gamma.'),
+    ],
+)
+def test_bad_values(given, message):
+    with pytest.raises(InputError, match=message):
+        make(**given)
+
+
+@pytest.mark.parametrize('name', ['callbacks', 'start_epoch', 'do_benchmark'])
+def test_deprecated_arguments_are_ignored(name):
+    with pytest.warns(DeprecationWarning, match=f'{name} is deprecated'):
+        assert make(**{name: 3}) == TrainConfig()
+
+
+def test_empty_callbacks_are_silent(recwarn):
+    make(callbacks={})
+    assert not recwarn.list
+
+
+def test_the_class_has_it_too():
+    assert RFDETRNano.get_train_config(epochs=3).epochs == 3
+    with pytest.raises(InputError, match='Did you mean epochs'):
+        RFDETRNano.get_train_config(epoch=3)

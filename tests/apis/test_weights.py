@@ -1,0 +1,68 @@
+import pytest
+
+from rfdetr_mm.apis import weights
+from rfdetr_mm.apis.weights import locate_weights, read_content
+from rfdetr_mm.errors import InputError
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What would have been downloaded; the cache is an empty folder."""
+    calls = []
+
+    def resolve(name, *, accept_platform_model_license, folder):
+        calls.append((name, accept_platform_model_license, folder))
+        return tmp_path / 'found.pth'
+
+    monkeypatch.setattr(weights, 'resolve_weights', resolve)
+    monkeypatch.setenv('RF_HOME', str(tmp_path / 'cache'))
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+def test_published_names_are_fetched(asked, tmp_path):
+    locate_weights('rf-detr-nano.pth', False)
+    locate_weights('rfdetr://rf-detr-xlarge.pth', True)
+    found = locate_weights(f'{tmp_path}/models/rf-detr-small.pth', False)
+    assert found == str(tmp_path / 'found.pth')
+    assert asked == [
+        ('rf-detr-nano.pth', False, None),
+        ('rfdetr://rf-detr-xlarge.pth', True, None),
+        ('rf-detr-small.pth', False, tmp_path / 'models'),
+    ]
+
+
+def test_files_are_taken_as_they_are(asked, tmp_path):
+    cache = tmp_path / 'cache'
+    cache.mkdir()
+    for path in (tmp_path / 'a.pth', tmp_path / 'b.pth', cache / 'b.pth'):
+        path.touch()
+    assert locate_weights(f'{tmp_path}/a.pth', False) == f'{tmp_path}/a.pth'
+    assert locate_weights('a.pth', False) == 'a.pth'
+    assert locate_weights('b.pth', False) == str(cache / 'b.pth')
+    own = tmp_path / 'own' / 'rf-detr-nano.pth'
+    own.parent.mkdir()
+    own.touch()
+    assert locate_weights(str(own), False) == str(own)
+    assert not asked
+
+
+def test_missing_files(asked, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'cache.c.pth and no c.pth\.'):
+        locate_weights('c.pth', False)
+    with pytest.raises(FileNotFoundError, match='Published are: rf-detr-base'):
+        locate_weights(f'{tmp_path}/c.pth', False)
+
+
+def test_the_licence_has_to_be_accepted(monkeypatch, tmp_path):
+    monkeypatch.setenv('RF_HOME', str(tmp_path))
+    with pytest.raises(InputError, match='PML-1.0.*accept_platform_model_lic'):
+        locate_weights('rf-detr-xlarge.pth', False)
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match='a.pth'):
+        read_content(str(tmp_path / 'a.pth'))
+    (tmp_path / 'a.pth').write_bytes(b'no checkpoint')
+    with pytest.raises(InputError, match='a.pth'):
+        read_content(str(tmp_path / 'a.pth'))
