@@ -7,6 +7,7 @@ layers; the slow ones as they are.
 import importlib.util
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -283,7 +284,8 @@ def test_the_loss_falls(name, data, tmp_path):
         cfg.train_cfg.update(max_epochs=STEPS, val_interval=STEPS)
     runner, losses = runner_of(cfg, tmp_path / name)
     runner.train()
-    first, last = sum(losses[:3]) / 3, sum(losses[-3:]) / 3
+    # Medians: from random weights, single steps may leap.
+    first, last = median(losses[:3]), median(losses[-5:])
     print(f'{name}: {first:.3f} to {last:.3f} in {STEPS} steps')
     assert len(losses) == STEPS
     assert last < 0.97 * first
