@@ -7,6 +7,7 @@ layers; the slow ones as they are.
 import importlib.util
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ NEEDS = {
     'ocsort_rfdetr_tiny-clip': 'lap',
 }
 STEPS = 12
+SEMI_STEPS = 48  # of a model that is a tenth as large
 
 # Of what a config says, the smaller things that these tests build.
 SMALL_LISTS = {
@@ -276,16 +278,19 @@ def test_the_loss_falls(name, data, tmp_path):
         loader.sampler.batch_size = loader.batch_size = 4
         loader.dataset.datasets[0].indices = 2
         loader.dataset.datasets[1].indices = -2
-        cfg.train_cfg.update(max_iters=STEPS, val_interval=STEPS)
+        steps = SEMI_STEPS
+        cfg.train_cfg.update(max_iters=steps, val_interval=steps)
     else:
         loader.batch_size = 4
         loader.dataset.indices = 4
-        cfg.train_cfg.update(max_epochs=STEPS, val_interval=STEPS)
+        steps = STEPS
+        cfg.train_cfg.update(max_epochs=steps, val_interval=steps)
     runner, losses = runner_of(cfg, tmp_path / name)
     runner.train()
-    first, last = sum(losses[:3]) / 3, sum(losses[-3:]) / 3
-    print(f'{name}: {first:.3f} to {last:.3f} in {STEPS} steps')
-    assert len(losses) == STEPS
+    # Medians: from random weights, single steps may leap.
+    first, last = median(losses[:3]), median(losses[-5:])
+    print(f'{name}: {first:.3f} to {last:.3f} in {steps} steps')
+    assert len(losses) == steps
     assert last < 0.97 * first
 
 

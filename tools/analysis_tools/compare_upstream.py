@@ -248,22 +248,20 @@ class Comparison:
 
     def memory(self) -> None:
         """Peak of two training steps, each side in its own process."""
-        peaks = {}
+        peaks, steps = {}, {}
         for side in SIDES:
             _say(f'memory of {side}, in a process of its own')
-            peaks[side] = [
-                float(
-                    run_alone(
-                        [__file__, '--peak-of', side]
-                        + ['--variant', self.args.variant]
-                        + ['--batch-size', str(self.args.batch_size)]
-                    )
-                )
-            ]
+            line = run_alone(
+                [__file__, '--peak-of', side]
+                + ['--variant', self.args.variant]
+                + ['--batch-size', str(self.args.batch_size)]
+            )
+            before, peak = map(float, line.split())
+            peaks[side], steps[side] = [peak], [peak - before]
+        batch = f'batch {self.args.batch_size}'
+        self.add(f'peak memory of training, {batch}', peaks, unit='MiB')
         self.add(
-            f'peak memory of training, batch {self.args.batch_size}',
-            peaks,
-            unit='MiB',
+            f'of that, beyond imports and weights, {batch}', steps, unit='MiB'
         )
 
     def evaluation(self) -> None:
@@ -386,13 +384,14 @@ def markdown(content: Mapping[str, Any]) -> str:
 _SPREAD = ('median', 'low', 'high')
 
 
-def peak_of(args: argparse.Namespace) -> float:
-    """Peak memory in MiB of two training steps of one side."""
+def peak_of(args: argparse.Namespace) -> tuple[float, float]:
+    """Peak memory in MiB before and after two training steps of one side."""
     side = {'rfdetr_mm': Ours, 'rfdetr': Upstream}[args.peak_of]
     step = side(args.variant).train_step(args.batch_size, PhaseClock())
+    before = peak_mib()
     for _ in range(2):
         step()
-    return peak_mib()
+    return before, peak_mib()
 
 
 def _say(line: str) -> None:
@@ -408,7 +407,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             'pip install "rfdetr[train]==1.11.2"'
         )
     if args.peak_of:
-        print(peak_of(args))
+        print(*peak_of(args))
         return {}
     found = machine()
     with input_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:

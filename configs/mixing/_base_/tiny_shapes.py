@@ -39,7 +39,7 @@ test_evaluator = dict(ann_file=data_root + 'test.json')
 
 # Everything starts from random weights: one rate for all.
 optim_wrapper = dict(
-    optimizer=dict(lr=2e-4),
+    optimizer=dict(lr=1e-4),
     paramwise_cfg=dict(
         backbone_lr_mult=1.0, layer_decay_rate=1.0, component_decay_rate=1.0))
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)

@@ -48,7 +48,7 @@ Matches = list[tuple[Tensor, Tensor]]
 
 @MODELS.register_module()
 class RFDETRHead(BaseDenseHead):
-    """Two-stage, Group-DETR head over one or two maps.
+    """Two-stage, Group-DETR head over one map or several.
 
     Works under any ``SingleStageDetector`` whose neck gives maps of
     ``embed_dims`` channels, one for each ``decoder.num_levels``.
