@@ -124,6 +124,8 @@ setup(
         # LoRA and DoRA adapters (model.adapters) while they are trained; it
         # brings transformers, which nothing else here needs.
         'lora': ['peft>=0.15'],
+        # The budgeted search of tools/nas/search.py.
+        'nas': ['optuna>=4'],
         # torchao 0.18 breaks on torch 2.9.
         'tflite': ['litert-torch==0.10.0', 'torchao==0.17.0'],
         # What configs/_base_/visualizers log to. MLflow's small client writes

@@ -116,15 +116,16 @@ def write_subnet(
             'folder by --out, or --force to replace it'
         )
     folder.mkdir(parents=True, exist_ok=True)
+    text = extracted.pretty_text
     content = dict(
         meta={
             **{k: v for k, v in meta.items() if k == 'dataset_meta'},
-            'cfg': extracted.pretty_text,
+            'cfg': text,
         },
         state_dict=extract_weights(weights, subnet),
     )
     write_checkpoint(content, checkpoint_path, force=True)
-    extracted.dump(config_path)
+    config_path.write_text(text)
     return config_path, checkpoint_path
 
 
