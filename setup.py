@@ -115,9 +115,19 @@ setup(
         'scipy',  # the Hungarian algorithm; mmdet needs it too
         'pillow',  # resizing to the pixel as upstream; mmcv needs it too
     ],
+    entry_points={
+        'console_scripts': [
+            'rfdetr-mm = rfdetr_mm.apis.command_line.main:program',
+        ],
+    },
     extras_require={
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
+        # What predict() of the upstream-style classes returns, the pictures
+        # of rfdetr-mm predict, and the client of deploy_to_roboflow().
+        'apis': ['supervision>=0.25', 'roboflow>=1.1'],
+        # demo/web_demo.py
+        'web': ['gradio>=5'],
         # mmdeploy declares pins that would downgrade protobuf and replace
         # OneDL's engine: install it with --no-deps beside this extra.
         'deploy': ['onnx>=1.16', 'onnxruntime>=1.18', 'aenum'],

@@ -195,7 +195,8 @@ def upstream_architecture(config: Config) -> dict[str, Any]:
 
 def input_side(config: Config) -> int:
     """Side in pixels of the square test images, else of the table."""
-    for step in config.get('test_pipeline', ()):
+    dataset = config.get('test_dataloader', {}).get('dataset', {})
+    for step in dataset.get('pipeline', config.get('test_pipeline', ())):
         scale = step.get('scale')
         if isinstance(scale, (list, tuple)) and scale[0] == scale[1]:
             return scale[0]

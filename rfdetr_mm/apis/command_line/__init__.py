@@ -1,0 +1,5 @@
+"""The command ``rfdetr-mm``."""
+
+from .main import main
+
+__all__ = ['main']

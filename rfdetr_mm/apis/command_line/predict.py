@@ -1,0 +1,180 @@
+"""Detect objects in images.
+
+Prints a line for each image. With --out-dir, writes what --save names:
+  images   OUT_DIR/images/NAME, painted
+  json     OUT_DIR/predictions.json: boxes in pixels, classes, scores, masks
+  coco     OUT_DIR/coco.json: a COCO data set, its annotations with scores
+
+Examples:
+  rfdetr-mm predict street.jpg --model nano
+  rfdetr-mm predict photos/ --model seg-small --threshold 0.4 --out-dir found
+  rfdetr-mm predict *.png --weights best.pth --out-dir found --save coco
+  rfdetr-mm predict street.jpg --model nano --classes person car --json
+"""
+
+import argparse
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
+
+from rfdetr_mm.errors import InputError
+
+from .detection_files import paint, to_coco, to_record, write_json
+from .options import UsageError, add_model_options, load_model
+
+if TYPE_CHECKING:
+    from supervision import Detections
+
+    from rfdetr_mm.apis import RFDETR
+
+OUTPUTS = ('images', 'json', 'coco')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
+    parser.add_argument(
+        'inputs', nargs='+', help='images, folders of images, web addresses'
+    )
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        default=0.5,
+        help='only detections with a higher score (default: 0.5)',
+    )
+    parser.add_argument(
+        '--classes', nargs='+', metavar='NAME', help='only these classes'
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        metavar='N',
+        help='images that the model sees at a time (default: 1)',
+    )
+    parser.add_argument('--out-dir', type=Path, help='folder for results')
+    parser.add_argument(
+        '--save',
+        nargs='+',
+        choices=OUTPUTS,
+        help='what is written to --out-dir (default: images json)',
+    )
+    parser.add_argument(
+        '--json',
+        action='store_true',
+        help='print one JSON object for each image, nothing else',
+    )
+    add_model_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Detect, print, write."""
+    if args.save and args.out_dir is None:
+        raise UsageError('--save needs --out-dir')
+    if args.batch_size < 1:
+        raise UsageError('--batch-size is 1 at least')
+    save = args.save or ('images', 'json')
+    files = find_images(args.inputs)
+    model = load_model(args)
+    kept = _class_ids(args.classes, model.class_names)
+    records = []
+    names = _unique_names(files)
+    for file, found in _detected(model, files, args):
+        if kept is not None:
+            found = found[np.isin(found.class_id, kept)]
+        records.append(to_record(file, found))
+        print(json.dumps(records[-1]) if args.json else _line(records[-1]))
+        if args.out_dir is not None and 'images' in save:
+            folder = args.out_dir / 'images'
+            folder.mkdir(parents=True, exist_ok=True)
+            paint(found).save(folder / names[file])
+    if args.out_dir is None:
+        return
+    if 'json' in save:
+        write_json(records, args.out_dir / 'predictions.json')
+    if 'coco' in save:
+        content = to_coco(records, model.class_names)
+        write_json(content, args.out_dir / 'coco.json')
+    if not args.json:
+        print(f'{", ".join(save)} in {args.out_dir}')
+
+
+def find_images(inputs: Sequence[str]) -> list[str]:
+    """List the images that paths, folders and addresses name.
+
+    Raises:
+        InputError: If a path does not exist, or a folder has no images.
+    """
+    files: list[str] = []
+    for name in inputs:
+        path = Path(name)
+        if '://' in name or path.is_file():
+            files.append(name)
+            continue
+        if not path.is_dir():
+            raise InputError(f'there is no image or folder {name}')
+        found = sorted(
+            str(file)
+            for file in path.iterdir()
+            if file.suffix.lower() in IMG_EXTENSIONS
+        )
+        if not found:
+            raise InputError(
+                f'the folder {name} has no images '
+                f'({", ".join(IMG_EXTENSIONS)})'
+            )
+        files += found
+    return list(dict.fromkeys(files))
+
+
+def _unique_names(files: Sequence[str]) -> dict[str, str]:
+    """Names for painted images: those of the images, made unique."""
+    names: dict[str, str] = {}
+    for file in files:
+        path = Path(file.partition('?')[0])
+        suffix = path.suffix.lower()
+        if suffix not in ('.jpg', '.jpeg', '.png', '.webp', '.bmp'):
+            suffix = '.png'
+        name, number = path.stem + suffix, 2
+        while name in names.values():
+            name, number = f'{path.stem}_{number}{suffix}', number + 1
+        names[file] = name
+    return names
+
+
+def _class_ids(
+    wanted: Sequence[str] | None, class_names: Sequence[str]
+) -> list[int] | None:
+    if wanted is None:
+        return None
+    for name in wanted:
+        if name not in class_names:
+            close = difflib.get_close_matches(name, class_names, 1)
+            hint = f' Did you mean {close[0]!r}?' if close else ''
+            known = ', '.join(class_names[:10])
+            raise InputError(
+                f'the model has no class {name!r}.{hint} It has '
+                f'{len(class_names)}: {known}'
+                + ('…' if len(class_names) > 10 else '')
+            )
+    return [class_names.index(name) for name in wanted]
+
+
+def _detected(
+    model: 'RFDETR', files: Sequence[str], args: argparse.Namespace
+) -> Iterator[tuple[str, 'Detections']]:
+    for start in range(0, len(files), args.batch_size):
+        batch = list(files[start : start + args.batch_size])
+        yield from zip(batch, model.predict(batch, threshold=args.threshold))
+
+
+def _line(record: dict[str, Any]) -> str:
+    counts = Counter(d['class_name'] for d in record['detections'])
+    objects = ', '.join(f'{n} {name}' for name, n in counts.most_common())
+    size = f'{record["width"]} x {record["height"]}'
+    return f'{record["file"]} ({size}): {objects or "nothing"}'

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from rfdetr_mm.apis.command_line.detection_files import (
+    paint,
+    to_coco,
+    to_record,
+)
+from rfdetr_mm.checkpoints import COCO_CATEGORY_IDS, COCO_CLASSES
+
+supervision = pytest.importorskip('supervision')
+HW = (40, 60)
+
+
+def detections(labels, names, with_masks=False):
+    count = len(labels)
+    corners = np.arange(count)[:, None] * 10 + np.array([1, 2, 9, 10])
+    masks = np.zeros((count, *HW), bool)
+    masks[:, 5:9, 5:10] = True
+    found = supervision.Detections(
+        xyxy=corners.astype(np.float32).reshape(-1, 4),
+        confidence=np.linspace(0.9, 0.5, count).astype(np.float32),
+        class_id=np.array(labels, dtype=int),
+        mask=masks if with_masks else None,
+    )
+    found.data['class_name'] = np.array([names[i] for i in labels], object)
+    found.metadata['source_image'] = np.full((*HW, 3), 128, np.uint8)
+    return found
+
+
+def test_masks_are_runs_and_their_area_counts():
+    record = to_record('a.png', detections([1, 0], ('x', 'y'), True))
+    segmentation = record['detections'][0]['segmentation']
+    assert segmentation['size'] == list(HW)
+    coco = to_coco([record], ('x', 'y'))
+    assert [ann['area'] for ann in coco['annotations']] == [20, 20]
+    assert coco['annotations'][0]['segmentation'] == segmentation
+    assert [ann['category_id'] for ann in coco['annotations']] == [2, 1]
+
+
+def test_ids_of_cocos_classes_are_cocos():
+    record = to_record('a.png', detections([0, 79], COCO_CLASSES))
+    coco = to_coco([record, record], COCO_CLASSES)
+    assert [ann['category_id'] for ann in coco['annotations']] == [1, 90] * 2
+    assert [ann['image_id'] for ann in coco['annotations']] == [1, 1, 2, 2]
+    assert [ann['id'] for ann in coco['annotations']] == [1, 2, 3, 4]
+    assert [c['id'] for c in coco['categories']] == list(COCO_CATEGORY_IDS)
+
+
+@pytest.mark.parametrize('with_masks', [False, True])
+def test_painting(with_masks):
+    found = detections([0, 1], ('x', 'y'), with_masks)
+    picture = np.asarray(paint(found))
+    assert picture.shape == (*HW, 3)
+    assert (picture != 128).any()
+    assert (found.metadata['source_image'] == 128).all()  # untouched
+    assert ((picture[6, 7] != 128).any()) == with_masks or not with_masks
+    nothing = detections([], ('x',), with_masks)
+    assert (np.asarray(paint(nothing)) == 128).all()

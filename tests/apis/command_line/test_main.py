@@ -1,0 +1,100 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rfdetr_mm.apis.command_line import main as package_main
+from rfdetr_mm.apis.command_line.main import COMMANDS, build_parser
+from rfdetr_mm.errors import InputError
+
+ROOT = Path(__file__).parents[3]
+NAMES = ['predict', 'train', 'val', 'export', 'convert', 'benchmark', 'info']
+
+
+def test_help_teaches(command):
+    code, printed, _ = command('--help')
+    assert code == 0
+    assert all(f'    {name}' in printed for name in NAMES)
+    assert 'Exit codes: 0 done, 1 it failed' in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_each_help_has_examples_that_parse(command, name):
+    code, printed, _ = command(name, '--help')
+    assert code == 0
+    examples = [
+        line.split()[1:]
+        for line in printed.splitlines()
+        if line.startswith('  rfdetr-mm ')
+    ]
+    assert len(examples) >= 2
+    for example in examples:
+        assert build_parser().parse_args(example).command == name
+
+
+@pytest.mark.parametrize(
+    'arguments', [[], ['fly'], ['info', '--wings'], ['predict', '--threshold']]
+)
+def test_wrong_usage(command, arguments):
+    code, printed, errors = command(*arguments)
+    assert code == 2 and printed == '' and 'usage: rfdetr-mm' in errors
+
+
+@pytest.mark.parametrize(
+    'error, code',
+    [
+        (InputError('two\n  lines'), 1),
+        (FileNotFoundError('two lines'), 1),
+        (ImportError('two lines'), 1),
+        (KeyboardInterrupt(), 1),
+    ],
+)
+def test_errors_are_one_line(command, monkeypatch, error, code):
+    def fail(args):
+        raise error
+
+    (info,) = (m for m in COMMANDS if m.__name__.endswith('.info'))
+    monkeypatch.setattr(info, 'run', fail)
+    found, _, errors = command('info')
+    assert found == code and errors.count('\n') == 1
+    if isinstance(error, Exception):
+        assert errors == 'rfdetr-mm info: error: two lines\n'
+        with pytest.raises(type(error)):
+            package_main(['--traceback', 'info'])
+
+
+def test_bugs_are_not_hidden(monkeypatch):
+    def fail(args):
+        raise ZeroDivisionError
+
+    (info,) = (m for m in COMMANDS if m.__name__.endswith('.info'))
+    monkeypatch.setattr(info, 'run', fail)
+    with pytest.raises(ZeroDivisionError):
+        package_main(['info'])
+
+
+@pytest.mark.slow  # builds and installs a wheel
+def test_the_installed_script(tmp_path):
+    from tests.tools.test_mim import copy_sources
+
+    copy_sources(tmp_path / 'src')
+    target = tmp_path / 'target'
+    pip = [sys.executable, '-m', 'pip', '-q']
+    options = ['--no-deps', '--no-build-isolation', '--no-index']
+    subprocess.run(
+        [*pip, 'install', *options, '--target', target, tmp_path / 'src'],
+        check=True,
+    )
+    done = subprocess.run(
+        [target / 'bin' / 'rfdetr-mm', 'info'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(target)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f'package {target}/rfdetr_mm' in done.stdout
+    assert ' 30.43M ' in done.stdout  # of the index in the wheel

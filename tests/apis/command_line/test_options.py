@@ -1,0 +1,79 @@
+import argparse
+
+import pytest
+
+from rfdetr_mm.apis.command_line.options import (
+    SIZES,
+    batch_size,
+    find_size,
+    setting,
+)
+from rfdetr_mm.apis.variants import VARIANTS
+from rfdetr_mm.errors import InputError
+
+
+@pytest.mark.parametrize(
+    'name, expected',
+    [
+        ('nano', 'RFDETRNano'),
+        ('Nano', 'RFDETRNano'),
+        ('RFDETRNano', 'RFDETRNano'),
+        ('rfdetr-nano', 'RFDETRNano'),
+        ('rf-detr-nano', 'RFDETRNano'),
+        ('rfdetr_nano_coco', 'RFDETRNano'),
+        ('rfdetr_nano_custom.py', 'RFDETRNano'),
+        ('seg-2xlarge', 'RFDETRSeg2XLarge'),
+        ('rfdetr-seg_2xlarge_coco', 'RFDETRSeg2XLarge'),
+        ('rfdetr_large-deprecated_coco', 'RFDETRLargeDeprecated'),
+    ],
+)
+def test_names_of_sizes(name, expected):
+    assert find_size(name).class_name == expected
+
+
+def test_every_size_has_a_name():
+    assert len(SIZES) == len(VARIANTS)
+    for name, variant in SIZES.items():
+        assert find_size(name) is find_size(variant.class_name) is variant
+
+
+@pytest.mark.parametrize(
+    'name, hint',
+    [
+        ('nanno', 'mean nano'),
+        ('seg-nan', 'mean seg-nano'),
+        ('zz', 'Sizes are: nano'),
+    ],
+)
+def test_unknown_sizes(name, hint):
+    with pytest.raises(InputError, match=f'is no size.*{hint}'):
+        find_size(name)
+
+
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('lr=1e-3', ('lr', 1e-3)),
+        ('seed=7', ('seed', 7)),
+        ('name=a=b', ('name', 'a=b')),
+        ('wandb=true', ('wandb', True)),
+        ('wandb=False', ('wandb', False)),
+        ('amp_dtype=none', ('amp_dtype', None)),
+        ('class_names=["a","b"]', ('class_names', ['a', 'b'])),
+        ('notes=', ('notes', '')),
+    ],
+)
+def test_settings(text, expected):
+    assert setting(text) == expected
+
+
+@pytest.mark.parametrize('text', ['lr', '=3', 'a b=3', '1x=3'])
+def test_no_settings(text):
+    with pytest.raises(argparse.ArgumentTypeError, match='not KEY=VALUE'):
+        setting(text)
+
+
+def test_batch_size():
+    assert batch_size('auto') == 'auto' and batch_size('8') == 8
+    with pytest.raises(ValueError):
+        batch_size('many')

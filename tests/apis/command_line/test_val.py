@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from rfdetr_mm.apis import RFDETR
+
+METRICS = {'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_50': 0.5}
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    seen = []
+
+    def evaluate(self, split='test', **options):
+        seen.append((split, options))
+        return METRICS
+
+    monkeypatch.setattr(RFDETR, 'evaluate', evaluate, raising=False)
+    return seen
+
+
+def test_metrics(command, loaded, calls, tmp_path):
+    path = tmp_path / 'new' / 'metrics.json'
+    code, printed, _ = command(
+        *('val', 'DIR', '--model', 'nano', '--device', 'cpu'),
+        *('--split', 'test', '--batch-size', 8, '--json', path),
+    )
+    assert code == 0
+    assert calls == [('test', dict(dataset_dir='DIR', batch_size=8))]
+    assert printed.splitlines() == [
+        'coco/bbox_mAP      25.00',
+        'coco/bbox_mAP_50   50.00',
+    ]
+    assert json.loads(path.read_text()) == METRICS
+
+
+def test_the_split_is_val_by_default(command, loaded, calls):
+    command('val', 'DIR', '--model', 'nano', '--device', 'cpu')
+    assert calls == [('val', dict(dataset_dir='DIR'))]
+    code, *_ = command('val', 'DIR', '--split', 'train')
+    assert code == 2
