@@ -1,0 +1,148 @@
+"""The gate: what counts as the same detections, and what fails."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.structures import InstanceData
+
+TOOLS = Path(__file__).parents[3] / 'tools'
+sys.path[:0] = [str(TOOLS), str(TOOLS / 'analysis_tools')]
+
+from check_export import Row, parse_args, table, to_json  # noqa: E402
+from export_parity import TOP, Difference  # noqa: E402
+
+NO_LIMITS = dict(box_px=None, score=None, ap=None, mask_iou=None)
+
+
+def detections(count=5, masks=False):
+    """Boxes apart from each other, scores descending."""
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.arange(count)[:, None] * torch.tensor([50.0, 20.0])
+    extents = 20 + 20 * torch.rand(count, 2, generator=generator)
+    found = InstanceData(
+        bboxes=torch.cat([corners, corners + extents], 1),
+        scores=torch.linspace(0.9, 0.1, count),
+        labels=torch.arange(count) % 3,
+    )
+    if masks:
+        found.masks = torch.zeros(count, 8, 8, dtype=torch.bool)
+        found.masks[:, 2:6, 2:6] = True
+    return found
+
+
+def difference(reference, found):
+    diff = Difference()
+    diff.add(reference, found)
+    return diff
+
+
+def test_equal_detections():
+    diff = difference(detections(), detections())
+    assert (diff.box_px, diff.score) == (0, 0)
+    assert (diff.matched, diff.expected) == (5, 5)
+    assert diff.mask_iou is None
+
+
+def test_order_does_not_count():
+    diff = difference(detections(), detections()[[4, 2, 0, 1, 3]])
+    assert (diff.box_px, diff.score, diff.matched) == (0, 0, 5)
+
+
+def test_largest_differences():
+    found = detections()
+    found.bboxes[2, 1] += 0.5
+    found.scores[3] -= 0.01
+    diff = difference(detections(), found)
+    assert diff.box_px == pytest.approx(0.5)
+    assert diff.score == pytest.approx(0.01)
+    assert diff.matched == 5
+
+
+@pytest.mark.parametrize('change', ['label', 'box', 'missing'])
+def test_another_object_is_no_match(change):
+    found = detections()
+    if change == 'label':
+        found.labels[1] = 2
+    elif change == 'box':
+        found.bboxes[1] += 30
+    else:
+        found = found[[0, 2, 3, 4]]
+    diff = difference(detections(), found)
+    assert (diff.matched, diff.expected) == (4, 5)
+
+
+def test_a_tie_at_the_end_is_not_missed():
+    """The reference's detections 100 and 101 have the same score."""
+    reference = detections(TOP + 1)
+    reference.scores[TOP] = reference.scores[TOP - 1]
+    keep = [i for i in range(TOP + 1) if i != TOP - 1]
+    diff = difference(reference, reference[keep])
+    assert diff.matched == diff.expected == TOP - 1
+    # Without the tie it is missed.
+    reference.scores[TOP] -= 0.001
+    diff = difference(reference, reference[keep])
+    assert (diff.matched, diff.expected) == (TOP - 1, TOP)
+
+
+def test_masks():
+    found = detections(masks=True)
+    found.masks[0, 2] = False  # 12 of 16 pixels are left
+    diff = difference(detections(masks=True), found)
+    assert diff.mask_iou == pytest.approx((0.75 + 4) / 5)
+
+
+@pytest.mark.parametrize('empty', ['reference', 'found', 'both'])
+def test_images_without_detections(empty):
+    first, second = detections(), detections()
+    if empty != 'found':
+        first = first[:0]
+    if empty != 'reference':
+        second = second[:0]
+    diff = difference(first, second)
+    assert diff.matched == 0
+    assert diff.expected == (5 if empty == 'found' else 0)
+
+
+def row(precision='fp32', ap=50.0, **values):
+    values = {'expected': 10, 'matched': 10, **values}
+    return Row('x', precision, 1.0, dict(bbox=ap), Difference(**values))
+
+
+REFERENCE = Row('PyTorch', 'fp32', 2.0, dict(bbox=50.0))
+
+
+@pytest.mark.parametrize(
+    ('values', 'failure'),
+    [
+        (dict(), None),
+        (dict(box_px=0.049, score=9e-4, ap=50.09), None),
+        (dict(box_px=0.051), 'box_px 0.051'),
+        (dict(score=2e-3), 'score 0.002'),
+        (dict(matched=9), 'matched 9 of 10'),
+        (dict(ap=49.8), 'ap 0.2'),
+        (dict(ap=50.2), 'ap 0.2'),
+        (dict(mask_ious=[1.0, 0.9]), 'mask_iou 0.95'),
+    ],
+)
+def test_limits_of_float32(values, failure):
+    failures = row(**values).failures(REFERENCE, NO_LIMITS)
+    if failure is None:
+        assert not failures
+    else:
+        assert len(failures) == 1 and failure in failures[0]
+
+
+def test_int8_is_reported_and_limited_only_on_demand():
+    poor = row('int8', ap=40.0, box_px=9.0, matched=2)
+    assert not poor.failures(REFERENCE, NO_LIMITS)
+    (failure,) = poor.failures(REFERENCE, {**NO_LIMITS, 'ap': 5.0})
+    assert 'ap 10 (limit 5)' in failure
+    assert '| 40.00 (-10.00) |' in table([REFERENCE, poor])
+    assert to_json([REFERENCE, poor])[1]['ap'] == dict(bbox=40.0)
+
+
+def test_options():
+    args = parse_args(['c.py', 'w.pth', 'a.onnx', 'b.xml', '--box-px', '1'])
+    assert args.files == ['a.onnx', 'b.xml'] and args.box_px == 1.0
