@@ -60,13 +60,13 @@ def folder_calibration(folder: str | Path, task: BaseTask) -> Iterator[Any]:
         task: Built for the model and the deploy config; its images get the
             exported size.
 
-    Yields:
-        Normalised images, shape (1, channels, h_px, w_px); at most
-        ``MAX_IMAGES``, evenly spread over the sorted names.
+    Returns:
+        Normalised images one by one, shape (1, channels, h_px, w_px); at
+        most ``MAX_IMAGES``, evenly spread over the sorted names.
 
     Raises:
-        InputError: If the folder is missing or without images, or one of
-            them cannot be read.
+        InputError: If the folder is missing or without images; later, if one
+            of them cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -78,8 +78,12 @@ def folder_calibration(folder: str | Path, task: BaseTask) -> Iterator[Any]:
         raise InputError(
             f'{folder}, for calibration, has no image ({", ".join(SUFFIXES)})'
         )
+    return _read_folder(evenly(files), task)
+
+
+def _read_folder(files: list[Path], task: BaseTask) -> Iterator[np.ndarray]:
     preprocessor = task.build_data_preprocessor()
-    for file in evenly(files):
+    for file in files:
         try:
             _, images = task.create_input(
                 str(file), task.input_shape, preprocessor

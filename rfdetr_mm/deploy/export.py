@@ -1,7 +1,7 @@
 """Export in one call: a config, weights and a deploy config to files."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,7 @@ def export(
     out_dir: str | os.PathLike[str],
     *,
     device: str = 'cpu',
-    calibration: Sequence[np.ndarray] | None = None,
+    calibration: Iterable[np.ndarray] | None = None,
     progress: Callable[[str], None] = print,
 ) -> list[Path]:
     """Export a model for a backend, within this process.
@@ -139,6 +139,9 @@ def export(
     model = task.build_pytorch_model(
         None if checkpoint is None else str(checkpoint)
     )
+    if calibration is not None:
+        # Images that cannot be read are found before anything is written.
+        calibration = list(calibration)
     out_dir.mkdir(parents=True, exist_ok=True)
     progress(f'exporting to {graph_file}')
     write_graph(model, task.model_cfg, deploy_cfg, graph_file)
