@@ -49,13 +49,13 @@ def config(seg=False, **backbone):
     return cfg
 
 
-def build(cfg, seed=0):
+def build(cfg, seed=0, std=0.1):
     """The model of a config with random, perturbed weights."""
     torch.manual_seed(seed)
     model = MODELS.build(cfg.model)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+            parameter.add_(std * torch.randn_like(parameter))
     return model.eval()
 
 
