@@ -30,7 +30,6 @@ FORMATS = {
 }
 QUANTIZATIONS = (None, 'fp32', 'fp16', 'int8')
 _SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
-_NUM_NOISE = 8  # images, where there are none to calibrate with
 
 
 @dataclass
@@ -83,6 +82,25 @@ class ExportRequest:
                 f'{self.opset!r}'
             )
 
+        if self.quantization == 'int8' and self.calibration is None:
+            warnings.warn(
+                'int8 without calibration_data: the weights alone are '
+                'quantised. With images of your data the rest is as well.',
+                stacklevel=4,
+            )
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether images are needed."""
+        return self.quantization == 'int8' and self.calibration is not None
+
+    @property
+    def precision(self) -> str:
+        """The name that deploy configs have for it."""
+        if self.quantization == 'int8' and not self.is_calibrated:
+            return 'int8-dynamic'
+        return self.quantization or 'fp32'
+
 
 def run_export(
     context: ModelContext,
@@ -116,7 +134,7 @@ def run_export(
     deploy_cfg = deploy_config(
         'instance-seg' if context.args.segmentation_head else 'detection',
         backend,
-        precision=request.quantization or 'fp32',
+        precision=request.precision,
         input_size=request.input_hw,
         batch_size=request.batch_size,
         dynamic_batch=request.dynamic_batch,
@@ -125,7 +143,7 @@ def run_export(
         opset=request.opset,
     )
     calibration = None
-    if request.quantization == 'int8':
+    if request.is_calibrated:
         calibration = list(calibration_batches(context, request))
     cfg = copy.deepcopy(context.cfg)
     cfg.load_from = None
@@ -168,8 +186,7 @@ def _missing(packages: str, error: ImportError) -> ImportError:
 
 
 def _on_cpu(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    weights = copy.copy(model.state_dict())
-    return {name: tensor.cpu() for name, tensor in weights.items()}
+    return {name: x.cpu() for name, x in model.state_dict().items()}
 
 
 def _log(line: str) -> None:
@@ -187,6 +204,8 @@ def _move(
     name = size + ('-backbone' if request.backbone_only else '')
     if request.quantization not in (None, 'fp32'):
         name += f'-{request.quantization}'
+    # OpenVINO's weights lie beside its file.
+    files += [f.with_suffix('.bin') for f in files if f.suffix == '.xml']
     moved = [output_dir / (name + file.suffix) for file in files]
     for file, target in zip(files, moved):
         shutil.move(file, target)
@@ -201,8 +220,7 @@ def calibration_batches(
     Args:
         context: The model.
         request: Its ``calibration`` is a folder of images, a ``.npy`` file
-            or an array of float32 in [0, 1], shape (N, H, W, channels), or
-            None for noise, with a warning.
+            or an array of float32 in [0, 1], shape (N, H, W, channels).
 
     Yields:
         Normalised float32, shape (batch_size, channels, height, width).
@@ -229,14 +247,6 @@ def _calibration_images(
     context: ModelContext, request: ExportRequest
 ) -> list[LoadedImage]:
     data, channels = request.calibration, context.args.num_channels
-    if data is None:
-        warnings.warn(
-            'int8 is calibrated with noise, which costs accuracy: give '
-            'images of your data by calibration_data.',
-            stacklevel=4,
-        )
-        shape = (_NUM_NOISE, *request.input_hw, channels)
-        data = np.random.default_rng(0).random(shape, dtype=np.float32)
     if not isinstance(data, np.ndarray) and Path(data).is_dir():
         files = sorted(
             file

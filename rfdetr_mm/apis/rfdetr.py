@@ -23,6 +23,7 @@ from .dataset_grids import save_grids
 from .exporting import ExportRequest, run_export
 from .model_config import ModelConfig, fill_in_model
 from .predictor import Predictor
+from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
 from .train_config import TrainConfig, make_train_config
 from .training import (
     find_data,
@@ -210,7 +211,8 @@ class RFDETR(Predictor):
             quantization: ``'fp32'`` (or None), ``'fp16'`` or ``'int8'``, as
                 far as the format has it.
             calibration_data: Images for ``'int8'``: a folder, a ``.npy`` file
-                or an array (N, H, W, 3), float32 in [0, 1]; noise by default.
+                or an array (N, H, W, 3), float32 in [0, 1]. Without them the
+                weights alone are quantised, with a warning.
             max_images: Largest number of them that is taken of a folder.
 
         Returns:
@@ -243,4 +245,49 @@ class RFDETR(Predictor):
         )
         return run_export(
             self.model, request, Path(output_dir), self.size, verbose
+        )
+
+    def deploy_to_roboflow(
+        self,
+        workspace: str,
+        project_id: str,
+        version: int | str,
+        api_key: str | None = None,
+        size: str | None = None,
+    ) -> None:
+        """Upload the model as the trained model of a data set's version.
+
+        Args:
+            workspace: Roboflow's name of the workspace.
+            project_id: Of the project in it.
+            version: Number of the project's version.
+            api_key: The account's; ``$ROBOFLOW_API_KEY`` by default.
+            size: Roboflow's name of the architecture; that of the class by
+                default.
+
+        Raises:
+            ValueError: If there is no key or no size.
+            ImportError: If the package roboflow is not installed.
+            RuntimeError: If Roboflow does not take it.
+        """
+        deploy_to_roboflow(
+            self.model.model,
+            self.class_names,
+            self.model.cfg,
+            workspace,
+            project_id,
+            version,
+            api_key,
+            size or self.size,
+        )
+
+    def export_for_roboflow(self, output_dir: str | os.PathLike) -> None:
+        """Write what :meth:`deploy_to_roboflow` uploads into a folder.
+
+        Args:
+            output_dir: Gets ``weights.pt``, which rfdetr loads as well, and
+                ``class_names.txt``.
+        """
+        write_roboflow_bundle(
+            output_dir, self.model.model, self.class_names, self.model.cfg
         )

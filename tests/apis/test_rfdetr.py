@@ -161,3 +161,19 @@ def test_bad_arguments_change_nothing(arguments, message, tmp_path):
         model.train(output_dir=tmp_path / 'out', **arguments)
     assert model.model_config.resolution == 64
     assert not (tmp_path / 'out').exists()
+
+
+def test_upload(trained, monkeypatch, tmp_path):
+    model, _ = trained
+    calls = []
+    monkeypatch.setattr(
+        module, 'deploy_to_roboflow', lambda *given: calls.append(given)
+    )
+    model.deploy_to_roboflow('space', 'things', 3, api_key='k')
+    model.deploy_to_roboflow('space', 'things', 3, size='my-size')
+    network, cfg = model.model.model, model.model.cfg
+    common = (network, model.class_names, cfg, 'space', 'things', 3)
+    assert calls == [(*common, 'k', 'rfdetr-nano'), (*common, None, 'my-size')]
+    model.export_for_roboflow(tmp_path / 'bundle')
+    names = {path.name for path in (tmp_path / 'bundle').iterdir()}
+    assert names == {'weights.pt', 'class_names.txt'}

@@ -1,0 +1,210 @@
+"""export() of a live model: the file is the model, which stays as it is."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rfdetr_mm.apis import RFDETRNano
+from rfdetr_mm.apis.exporting import ExportRequest, calibration_batches
+from rfdetr_mm.apis.images import load_image, make_batch
+from rfdetr_mm.apis.in_process import RawDetector
+from rfdetr_mm.errors import InputError
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
+SHAPE = (64, 96)  # (h, w)
+
+
+@pytest.fixture(scope='module')
+def nano():
+    torch.manual_seed(0)
+    model = RFDETRNano(
+        pretrain_weights=None,
+        device='cpu',
+        num_classes=3,
+        num_queries=9,
+        group_detr=2,
+        dec_layers=1,
+        resolution=64,
+    )
+    for parameter in model.model.model.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.03)
+    return model
+
+
+@pytest.fixture(autouse=True)
+def unchanged(nano):
+    """In every test, the model stays as it is."""
+    state = nano.model.model.state_dict()
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    config = nano.model.cfg.pretty_text
+    yield
+    after = nano.model.model.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items())
+    assert nano.model.cfg.pretty_text == config
+    assert not nano.model.model.training
+
+
+def batch(nano):
+    preprocessor = nano.model.model.data_preprocessor
+    return make_batch(
+        [load_image(IMAGE, 3, False)],
+        SHAPE,
+        preprocessor.mean / 255,
+        preprocessor.std / 255,
+    )
+
+
+def test_onnx(nano, tmp_path):
+    pytest.importorskip('mmdeploy')
+    onnxruntime = pytest.importorskip('onnxruntime')
+    path = nano.export(tmp_path, shape=SHAPE, verbose=False)
+    assert [file.name for file in tmp_path.iterdir()] == ['rfdetr-nano.onnx']
+    session = onnxruntime.InferenceSession(str(path))
+    assert [i.name for i in session.get_inputs()] == ['input']
+    assert [o.name for o in session.get_outputs()] == ['dets', 'labels']
+    boxes, logits = session.run(None, {'input': batch(nano).numpy()})
+    with torch.no_grad():
+        expected = RawDetector(nano.model.model)(batch(nano))
+    np.testing.assert_allclose(boxes, expected[0], atol=1e-5)
+    # Upstream's files have a spare class, the last one.
+    assert logits.shape == (1, 9, 4)
+    np.testing.assert_allclose(logits[..., :3], expected[1], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_backbone(nano, tmp_path):
+    pytest.importorskip('mmdeploy')
+    onnxruntime = pytest.importorskip('onnxruntime')
+    path = nano.export(
+        tmp_path, backbone_only=True, shape=SHAPE, verbose=False
+    )
+    assert path.name == 'rfdetr-nano-backbone.onnx'
+    session = onnxruntime.InferenceSession(str(path))
+    assert [o.name for o in session.get_outputs()] == ['features']
+    (features,) = session.run(None, {'input': batch(nano).numpy()})
+    with torch.no_grad():
+        (expected,) = nano.model.model.extract_feat(batch(nano))
+    np.testing.assert_allclose(features, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_openvino(nano, tmp_path):
+    pytest.importorskip('mmdeploy')
+    openvino = pytest.importorskip('openvino')
+    path = nano.export(tmp_path, format='openvino', shape=SHAPE, verbose=False)
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {'rfdetr-nano.xml', 'rfdetr-nano.bin'}
+    # Without it, bfloat16 on a CPU that has it.
+    options = dict(INFERENCE_PRECISION_HINT='f32')
+    model = openvino.Core().compile_model(str(path), 'CPU', options)
+    boxes = model([batch(nano).numpy()])[0]
+    with torch.no_grad():
+        expected = RawDetector(nano.model.model)(batch(nano))
+    np.testing.assert_allclose(boxes, expected[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(format='coreml'), 'format has to be one of onnx, tflite'),
+        (dict(quantization='int4'), 'quantization has to be one of None'),
+        (dict(shape=(64, 65)), 'divisible by patch_size'),
+        (dict(patch_size=14), "not the model's"),
+        (dict(batch_size=0), 'batch_size'),
+        (dict(max_images=0), 'max_images has to be a positive integer'),
+        (dict(opset_version=11), '16 at least'),
+    ],
+)
+def test_bad_arguments(nano, tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message):
+        nano.export(tmp_path / 'out', **arguments)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_failing_export_leaves_nothing(nano, tmp_path, monkeypatch):
+    pytest.importorskip('mmdeploy')
+    from rfdetr_mm.deploy import export as module
+
+    monkeypatch.setattr(module, 'write_graph', lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        nano.export(tmp_path, verbose=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_deprecated_arguments_warn(nano, tmp_path):
+    for name in ('simplify', 'force'):
+        with pytest.warns(DeprecationWarning, match=f'{name} is deprecated'):
+            with pytest.raises(InputError):
+                nano.export(tmp_path, format='?', **{name: True})
+
+
+def test_without_mmdeploy(nano, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'rfdetr_mm.deploy.export', None)
+    with pytest.raises(ImportError, match=r'\[deploy,tflite\].*mmdeploy=='):
+        nano.export(tmp_path, format='tflite')
+
+
+def request(calibration, **changes):
+    given = dict(
+        format='onnx',
+        quantization='int8',
+        input_hw=SHAPE,
+        batch_size=2,
+        dynamic_batch=False,
+        backbone_only=False,
+        opset=17,
+        calibration=calibration,
+        max_images=100,
+    )
+    return ExportRequest(**{**given, **changes})
+
+
+def test_calibration(nano, tmp_path):
+    for i in range(3):
+        Image.fromarray(IMAGE + i).save(tmp_path / f'{i}.png')
+    np.save(tmp_path / 'a.npy', np.stack([IMAGE] * 3) / np.float32(255))
+    expected = batch(nano)[0]
+    for data in (
+        tmp_path,
+        str(tmp_path / 'a.npy'),
+        np.stack([IMAGE] * 3) / np.float32(255),
+    ):
+        batches = list(calibration_batches(nano.model, request(data)))
+        assert [b.shape for b in batches] == [(2, 3, *SHAPE)] * 2
+        np.testing.assert_allclose(batches[0][0], expected, atol=1e-5)
+        # The first one again, so that all batches are whole.
+        assert (batches[1][1] == batches[0][0]).all()
+    few = request(tmp_path, max_images=1, batch_size=1)
+    assert len(list(calibration_batches(nano.model, few))) == 1
+
+
+@pytest.mark.parametrize(
+    'data, error, message',
+    [
+        ('empty', InputError, 'empty, for calibration, has no image'),
+        ('missing', FileNotFoundError, 'neither a folder nor a file'),
+        ('text.npy', InputError, 'is no .npy file'),
+        ('broken', InputError, 'a.png cannot be read'),
+        (np.zeros((4, 6, 3), np.float32), InputError, r'\(N, H, W, 3\)'),
+        (np.zeros((0, 4, 6, 3), np.float32), InputError, r'got \(0, 4, 6'),
+        (np.full((1, 4, 6, 3), 2.0), InputError, 'above 1'),
+    ],
+)
+def test_bad_calibration(nano, tmp_path, monkeypatch, data, error, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'broken').mkdir()
+    (tmp_path / 'broken' / 'a.png').write_bytes(b'no picture')
+    (tmp_path / 'text.npy').write_text('no array')
+    with pytest.raises(error, match=message):
+        list(calibration_batches(nano.model, request(data)))
+
+
+def test_int8_without_images_is_of_weights_alone():
+    with pytest.warns(UserWarning, match='the weights alone'):
+        assert request(None).precision == 'int8-dynamic'
+    assert request('folder').precision == 'int8'
+    assert request(None, quantization=None).precision == 'fp32'
