@@ -9,6 +9,7 @@ import matplotlib
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
 from paired_rounds import machine_line, ratio, table  # noqa: E402
 
 MARKERS = {'eager': 'o', 'compiled': 's', 'onnxruntime': '^'}
@@ -157,6 +158,8 @@ def plot(content: Mapping[str, Any]) -> plt.Figure | None:
     for backend, marker in MARKERS.items():
         if any(t['backend'] == backend for r in rows for t in r['latency']):
             axis.plot([], [], marker, color='grey', label=backend)
+    for name, color in (('RF-DETR', 'C0'), ('other models', 'C1')):
+        axis.plot([], [], lw=4, color=color, label=name)
     axis.legend()
     axis.set(
         xlabel='milliseconds per image (median, lowest to highest)',
@@ -164,11 +167,10 @@ def plot(content: Mapping[str, Any]) -> plt.Figure | None:
         xscale='log',
         yscale='linear' if has_ap else 'log',
     )
-    axes = [axis.xaxis] if has_ap else [axis.xaxis, axis.yaxis]
-    for one in axes:  # plain numbers instead of powers of ten
+    for one in [axis.xaxis] if has_ap else [axis.xaxis, axis.yaxis]:
+        one.set_major_locator(LogLocator(subs=(1, 2, 5)))
         one.set_major_formatter('{x:g}')
-        one.set_minor_formatter('{x:g}')
-        one.set_tick_params(which='both', labelsize=7)
+        one.set_minor_formatter(NullFormatter())
     axis.margins(x=0.3, y=0.15)
     axis.grid(alpha=0.3, which='both')
     figure.tight_layout()

@@ -199,3 +199,18 @@ def test_input_size(benchmark, pipeline, divisor, expected):
 def test_bad_input(benchmark, arguments, message):
     with pytest.raises(SystemExit, match=message):
         benchmark.main(arguments)
+
+
+@pytest.mark.parametrize(
+    'argv, expected',
+    [
+        (['a.py', '--rounds', '1'], []),
+        (['a.py', '--cfg-options', 'x=1'], ['--cfg-options', 'x=1']),
+        (
+            ['a.py', '--cfg-options', 'x=1', 'y="[2,3]"', '--rounds', '1'],
+            ['--cfg-options', 'x=1', 'y="[2,3]"'],
+        ),
+    ],
+)
+def test_options_for_another_process(benchmark, argv, expected):
+    assert benchmark.options_as_typed(argv) == expected
