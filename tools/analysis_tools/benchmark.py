@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='changed in every config',
     )
+    argv = list(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(argv)
+    args.argv = argv
     for name in ('rounds', *(['shape'] if args.shape else []), 'batch_sizes'):
         value = getattr(args, name)
         if min(value if isinstance(value, list) else [value]) < 1:
@@ -386,15 +389,15 @@ def _alone(args: argparse.Namespace, number: int) -> str:
     command = [__file__, args.configs[number], '--memory-of', '1']
     if args.shape:
         command += ['--shape', *map(str, args.shape)]
-    if args.cfg_options:
-        # As they were typed: values were parsed for this process.
-        start = (
-            sys.argv.index('--cfg-options')
-            if ('--cfg-options' in sys.argv)
-            else None
-        )
-        command += sys.argv[start:] if start else []
-    return run_alone(command)
+    return run_alone([*command, *options_as_typed(args.argv)])
+
+
+def options_as_typed(argv: Sequence[str]) -> list[str]:
+    """``--cfg-options`` and what follows it, for another process."""
+    if '--cfg-options' not in argv:
+        return []
+    first, *rest = argv[argv.index('--cfg-options') :]
+    return [first, *takewhile(lambda word: not word.startswith('--'), rest)]
 
 
 def _say(line: str) -> None:

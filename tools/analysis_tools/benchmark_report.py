@@ -9,7 +9,10 @@ import matplotlib
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
 from paired_rounds import machine_line, ratio, table  # noqa: E402
+
+MARKERS = {'eager': 'o', 'compiled': 's', 'onnxruntime': '^'}
 
 
 def write_report(content: dict[str, Any], out: Path) -> None:
@@ -125,41 +128,50 @@ def plot(content: Mapping[str, Any]) -> plt.Figure | None:
     if not rows:
         return None
     has_ap = any(row['ap'] is not None for row in rows)
-    figure, axis = plt.subplots(figsize=(8, 5))
+    figure, axis = plt.subplots(figsize=(9, 6))
     for row in rows:
         value = row['ap'] if has_ap else row['flops'] / 1e9
         if value is None:
             continue
         for backend in dict.fromkeys(t['backend'] for t in row['latency']):
             timed = next(t for t in row['latency'] if t['backend'] == backend)
-            seconds = timed['seconds']
-            ms = 1000 * seconds['median'] / timed['batch_size']
+            median, low, high = (
+                1000 * timed['seconds'][k] / timed['batch_size']
+                for k in ('median', 'low', 'high')
+            )
             axis.errorbar(
-                ms,
+                median,
                 value,
-                xerr=[
-                    [ms - 1000 * seconds['low'] / timed['batch_size']],
-                    [1000 * seconds['high'] / timed['batch_size'] - ms],
-                ],
-                marker={'eager': 'o', 'compiled': 's', 'onnxruntime': '^'}[
-                    backend
-                ],
+                xerr=[[median - low], [high - median]],
+                marker=MARKERS[backend],
                 color='C0' if 'rfdetr' in row['config'] else 'C1',
                 capsize=3,
             )
             axis.annotate(
-                f'{short_name(row["config"])}, {backend}',
-                (ms, value),
-                xytext=(6, 6),
+                short_name(row['config']),
+                (median, value),
+                xytext=(0, 8),
                 textcoords='offset points',
+                ha='center',
                 fontsize=7,
             )
+    for backend, marker in MARKERS.items():
+        if any(t['backend'] == backend for r in rows for t in r['latency']):
+            axis.plot([], [], marker, color='grey', label=backend)
+    for name, color in (('RF-DETR', 'C0'), ('other models', 'C1')):
+        axis.plot([], [], lw=4, color=color, label=name)
+    axis.legend()
     axis.set(
         xlabel='milliseconds per image (median, lowest to highest)',
         ylabel='AP' if has_ap else 'GFLOP per image',
         xscale='log',
+        yscale='linear' if has_ap else 'log',
     )
-    axis.margins(x=0.25, y=0.1)
+    for one in [axis.xaxis] if has_ap else [axis.xaxis, axis.yaxis]:
+        one.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        one.set_major_formatter('{x:g}')
+        one.set_minor_formatter(NullFormatter())
+    axis.margins(x=0.3, y=0.15)
     axis.grid(alpha=0.3, which='both')
     figure.tight_layout()
     return figure

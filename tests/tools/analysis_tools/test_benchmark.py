@@ -41,8 +41,7 @@ def test_both_houses_in_one_report(benchmark, tmp_path, capsys):
     out = tmp_path / 'out'
     content = benchmark.main(
         [TINY, RTMDET, '--rounds', '2', '--batch-sizes', '1', '2']
-        + ['--backends', 'eager', 'onnxruntime', '--no-memory']
-        + ['--shape', '31', '64', '--out', str(out)]
+        + ['--no-memory', '--shape', '31', '64', '--out', str(out)]
         + ['--cfg-options', 'model.data_preprocessor.pad_size_divisor=32']
     )
     assert json.loads((out / 'benchmark.json').read_text()) == content
@@ -66,12 +65,38 @@ def test_both_houses_in_one_report(benchmark, tmp_path, capsys):
         eager = [t for t in row['latency'] if t['backend'] == 'eager']
         assert [t['batch_size'] for t in eager] == [1, 2]
         assert all(len(t['rounds']) == 2 for t in eager)
-    assert 'only RFDETR' in theirs['skipped']['onnxruntime']
-    text = capsys.readouterr().out
-    assert text.startswith((out / 'benchmark.md').read_text())
-    for part in ('rfdetr_tiny_shapes', 'rtmdet_tiny', 'Left out', 'cores'):
+        assert len(eager) == len(row['latency']) and row['skipped'] == {}
+    text = (out / 'benchmark.md').read_text()
+    assert text in capsys.readouterr().out
+    for part in ('rfdetr_tiny_shapes', 'rtmdet_tiny', 'cores'):
         assert part in text
     assert (out / 'benchmark.png').stat().st_size > 5000
+
+
+def test_what_does_not_apply_is_said(benchmark, tmp_path, capsys):
+    content = benchmark.main(
+        [RTMDET, '--backends', 'onnxruntime', '--no-memory', '--evaluate']
+        + ['--shape', '32', '64', '--out', str(tmp_path)]
+    )
+    (row,) = content['rows']
+    assert row['latency'] == [] and row['ap'] is None
+    assert 'only RFDETR' in row['skipped']['onnxruntime']
+    text = capsys.readouterr().out
+    assert 'Left out:' in text and 'AP: no weights were given' in text
+    assert not (tmp_path / 'benchmark.png').exists()
+
+
+@pytest.mark.slow
+def test_all_backends(benchmark, tmp_path):
+    pytest.importorskip('mmdeploy')
+    content = benchmark.main(
+        [TINY, '--backends', *benchmark.BACKENDS, '--rounds', '1']
+        + ['--batch-sizes', '1', '2', '--out', str(tmp_path)]
+    )
+    (row,) = content['rows']
+    assert row['skipped'] == {} and row['peak_mib'] > 100
+    found = [(t['backend'], t['batch_size']) for t in row['latency']]
+    assert found == [(b, n) for b in benchmark.BACKENDS for n in (1, 2)]
 
 
 def report(ap):
@@ -199,3 +224,18 @@ def test_input_size(benchmark, pipeline, divisor, expected):
 def test_bad_input(benchmark, arguments, message):
     with pytest.raises(SystemExit, match=message):
         benchmark.main(arguments)
+
+
+@pytest.mark.parametrize(
+    'argv, expected',
+    [
+        (['a.py', '--rounds', '1'], []),
+        (['a.py', '--cfg-options', 'x=1'], ['--cfg-options', 'x=1']),
+        (
+            ['a.py', '--cfg-options', 'x=1', 'y="[2,3]"', '--rounds', '1'],
+            ['--cfg-options', 'x=1', 'y="[2,3]"'],
+        ),
+    ],
+)
+def test_options_for_another_process(benchmark, argv, expected):
+    assert benchmark.options_as_typed(argv) == expected
