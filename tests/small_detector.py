@@ -15,12 +15,11 @@ CONFIG = (
 NUM_CLASSES = 3
 
 
-def build(options=(), optim=None):
-    """The model, in training mode, and its optimizer wrapper.
+def small_config(options=()):
+    """Nano's config with a small model.
 
     Args:
         options: Entries of the model's config, as of --cfg-options.
-        optim: Config of the optimizer wrapper; the config's if None.
     """
     config = Config.fromfile(CONFIG)
     model = config.model
@@ -34,6 +33,17 @@ def build(options=(), optim=None):
     )
     model.bbox_head.decoder.update(num_layers=1, feedforward_channels=16)
     config.merge_from_dict({f'model.{k}': v for k, v in dict(options).items()})
+    return config
+
+
+def build(options=(), optim=None):
+    """The model, in training mode, and its optimizer wrapper.
+
+    Args:
+        options: Entries of the model's config, as of --cfg-options.
+        optim: Config of the optimizer wrapper; the config's if None.
+    """
+    config = small_config(options)
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     with torch.no_grad():

@@ -6,6 +6,7 @@ from mmdeploy.core import MODULE_REWRITER
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
 from rfdetr_mm.models.backbones import WindowedDINOv2
 from rfdetr_mm.models.layers.dinov2_block import DINOv2Block
 from rfdetr_mm.models.layers.position_table import resize_position_table
@@ -76,6 +77,14 @@ class BackboneGraph(FixedSizeModule):
 
     def __init__(self, module: WindowedDINOv2, deploy_cfg: Config) -> None:
         super().__init__()
+        kernel_size = module.patch_embed.kernel_size[0]
+        if module.patch_size != kernel_size:
+            raise InputError(
+                f'the model has kernels for patches of {kernel_size} px and '
+                f'runs on patches of {module.patch_size} px: it is a '
+                'sub-network (model.subnet). Write it as a model of its own '
+                'by tools/nas/extract.py and export that'
+            )
         self.embed_dims = module.embed_dims
         self.patch_size = module.patch_size
         self.num_windows = module.num_windows

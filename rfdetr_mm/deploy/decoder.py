@@ -56,7 +56,7 @@ class SelectorGraph(nn.Module):
 
     def forward(
         self, tokens: Tensor, num_queries: int
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Select the best positions.
 
         Args:
@@ -65,7 +65,8 @@ class SelectorGraph(nn.Module):
 
         Returns:
             Centres and sizes of their boxes, normalised, shape (bs,
-            num_queries, 2) each.
+            num_queries, 2) each; and their features, shape (bs *
+            num_queries, embed_dims).
         """
         num_tokens, embed_dims = self.num_tokens, self.embed_dims
         if self.any_invalid:
@@ -76,11 +77,12 @@ class SelectorGraph(nn.Module):
         best = top_k(scores.reshape(-1, num_tokens), num_queries)[1]
         tokens = tokens.reshape(-1, num_tokens, embed_dims)
         chosen = gather_rows(tokens, best, embed_dims)
-        chosen = chosen.reshape(-1, embed_dims)
+        deltas = chosen = chosen.reshape(-1, embed_dims)
         for i, layer in enumerate(self.reg_branch):
-            chosen = layer(chosen if i == 0 else F.relu(chosen))
-        deltas = chosen.reshape(-1, num_queries, 4)
-        return move_boxes(self.proposals[best].split(2, dim=-1), deltas)
+            deltas = layer(deltas if i == 0 else F.relu(deltas))
+        deltas = deltas.reshape(-1, num_queries, 4)
+        boxes = self.proposals[best].split(2, dim=-1)
+        return move_boxes(boxes, deltas), chosen
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -183,16 +185,18 @@ class DecoderGraph(nn.Module):
 
     Args:
         decoder: The decoder.
+        num_layers: How many of its layers to run, at least 1.
     """
 
-    def __init__(self, decoder: RFDETRDecoder) -> None:
+    def __init__(self, decoder: RFDETRDecoder, num_layers: int) -> None:
         super().__init__()
         self.embed_dims = decoder.embed_dims
         self.norm = decoder.norm
+        layers = decoder.layers[:num_layers]
         self.value_proj = merged_linear(
-            *(layer.cross_attn.value_proj for layer in decoder.layers)
+            *(layer.cross_attn.value_proj for layer in layers)
         )
-        self.layers = nn.ModuleList(map(DecoderLayerGraph, decoder.layers))
+        self.layers = nn.ModuleList(map(DecoderLayerGraph, layers))
         first, self.pos_fc2 = decoder.query_pos_mlp.layers
         num_freqs = decoder.embed_dims // 4
         exponents = torch.arange(num_freqs) / num_freqs

@@ -16,6 +16,7 @@ from rfdetr_mm.checkpoints.class_rows import (
     scatter_rows,
 )
 from rfdetr_mm.models.dense_heads import RFDETRHead, RFDETRInsHead
+from rfdetr_mm.models.layers.query_rows import count_to_run
 
 from .decoder import (
     DecoderGraph,
@@ -63,17 +64,22 @@ class HeadGraph(FixedSizeModule):
             'output_layout', 'end2end'
         )
         self.num_classes = module.num_classes
-        self.num_queries = module.num_queries
+        self.num_queries = count_to_run(module, 'num_queries')
+        self.num_layers = count_to_run(module, 'num_layers')
         self.max_per_img = (module.test_cfg or {}).get(
             'max_per_img', module.num_queries
         )
         self.selector = SelectorGraph(module.query_selector)
-        self.decoder = DecoderGraph(module.decoder)
+        if self.num_layers:
+            self.decoder = DecoderGraph(module.decoder, self.num_layers)
         self.embed_dims = module.query_embedding.shape[-1]
         self.num_rows = module.num_classes
         constant(self, 'query', module.query_embedding[0])
         constant(self, 'box_deltas', module.query_box_deltas[:1])
-        self.cls_branch = module.cls_branch
+        # Without decoder layers the proposals are the predictions.
+        self.cls_branch = (
+            module.cls_branch if self.num_layers else self.selector.cls_branch
+        )
         self.reg_branch = module.reg_branch.layers
 
     def use_class_names(self, class_names: Sequence[str]) -> None:
@@ -143,21 +149,20 @@ class HeadGraph(FixedSizeModule):
         ]
         tokens = torch.cat(tokens, dim=1) if len(x) > 1 else tokens[0]
         tokens = tokens.reshape(-1, embed_dims)
-        references = move_boxes(
-            self.selector(tokens, num_queries),
-            self.box_deltas[:, :num_queries],
-        )
-        queries = self.decoder(
-            self.query[:num_queries],
-            references,
-            tokens,
-            self.sizes,
-            num_queries,
-        )
-        deltas = queries
-        for i, layer in enumerate(self.reg_branch):
-            deltas = layer(deltas if i == 0 else F.relu(deltas))
-        boxes = move_boxes(references, deltas.reshape(-1, num_queries, 4))
+        boxes, queries = self.selector(tokens, num_queries)
+        if self.num_layers:
+            references = move_boxes(boxes, self.box_deltas[:, :num_queries])
+            queries = self.decoder(
+                self.query[:num_queries],
+                references,
+                tokens,
+                self.sizes,
+                num_queries,
+            )
+            deltas = queries
+            for i, layer in enumerate(self.reg_branch):
+                deltas = layer(deltas if i == 0 else F.relu(deltas))
+            boxes = move_boxes(references, deltas.reshape(-1, num_queries, 4))
         scores = self.cls_branch(queries)
         scores = scores.reshape(-1, num_queries, self.num_rows)
         return HeadResults(queries, *boxes, scores)
@@ -207,7 +212,7 @@ class InsHeadGraph(HeadGraph):
         super().__init__(module, deploy_cfg)
         branch = module.mask_branch
         self.upsample_ratio = branch.upsample_ratio
-        self.mask_blocks = branch.blocks
+        self.mask_blocks = branch.blocks[: self.num_layers]
         self.feature_proj = branch.feature_proj
         self.query_ffn = branch.query_ffn
         self.query_proj = branch.query_proj

@@ -3,13 +3,15 @@
 import contextlib
 import copy
 import io
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 
 import torch
 from extraction import inner_dataset, set_image_size
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -37,6 +39,19 @@ def build_model(
     except ValueError as error:
         raise InputError(str(error)) from error
     return model.to(device).eval()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the evaluator's tables and messages out of the progress."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class Accuracy:
@@ -97,6 +112,6 @@ class Accuracy:
                 evaluator.process(
                     self.model.add_pred_to_datasample(samples, results), batch
                 )
-        with contextlib.redirect_stdout(io.StringIO()):  # COCOeval's tables
+        with _quiet():
             found = [e.evaluate(len(loader.dataset)) for e in evaluators]
         return [{k: float(v) for k, v in metrics.items()} for metrics in found]

@@ -6,7 +6,6 @@ import uuid
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
@@ -14,7 +13,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from rfdetr_mm.engine import SubnetHook
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.models import SearchSpace
-from tests.small_detector import CONFIG, NUM_CLASSES, batch, build
+from tests.small_detector import batch, build, small_config
 
 SPACE = dict(
     resolutions=[(64, 96), (32, 64)],
@@ -24,6 +23,12 @@ SPACE = dict(
     num_queries=[2, 4],
 )
 VALIDATED = '64x96-p16-w2-d2-q4'
+SUPERNET = {
+    'data_preprocessor.pad_size_divisor': 1,
+    'data_preprocessor.batch_augments': [dict(type='BatchSubnetResize')],
+    'bbox_head.decoder.num_layers': 2,
+    'bbox_head.num_queries': 4,
+}
 
 
 class Images(BaseDataset):
@@ -62,17 +67,11 @@ class Record(Hook):
 
 
 def make_runner(work_dir, epochs=2, window=1, resume=False, **options):
-    config = Config.fromfile(CONFIG)
-    build_options = {
-        'bbox_head.decoder.num_layers': 2,
-        'bbox_head.num_queries': 4,
-        'subnet': VALIDATED,
-    }
+    config = small_config({**SUPERNET, 'subnet': VALIDATED})
     torch.manual_seed(0)
-    model_cfg = small_model(config, build_options)
     record = Record()
     runner = Runner(
-        model=model_cfg,
+        model=config.model,
         work_dir=str(work_dir),
         train_dataloader=dict(
             batch_size=2,
@@ -103,24 +102,6 @@ def make_runner(work_dir, epochs=2, window=1, resume=False, **options):
         **options,
     )
     return runner, record
-
-
-def small_model(config, options):
-    model = config.model
-    model.backbone.update(arch='tiny', img_size=64, out_indices=(0, 1))
-    model.backbone.global_attn_indices = (1,)
-    model.neck.update(
-        in_channels=[192] * 2, out_channels=32, num_bottlenecks=1
-    )
-    model.bbox_head.update(
-        num_classes=NUM_CLASSES, num_groups=2, embed_dims=32
-    )
-    model.bbox_head.decoder.update(feedforward_channels=16)
-    model.data_preprocessor.update(
-        pad_size_divisor=1, batch_augments=[dict(type='BatchSubnetResize')]
-    )
-    config.merge_from_dict({f'model.{k}': v for k, v in options.items()})
-    return config.model
 
 
 def expected(hook, steps):
@@ -238,8 +219,5 @@ def test_resuming_from_fewer_decoder_layers_is_refused(tmp_path):
 
 def test_files_have_no_traces_of_the_part(whole):
     keys = final_weights(whole[0])['state_dict'].keys()
-    plain = small_model(
-        Config.fromfile(CONFIG),
-        {'bbox_head.decoder.num_layers': 2, 'bbox_head.num_queries': 4},
-    )
-    assert keys == MODELS.build(plain).state_dict().keys()
+    plain = MODELS.build(small_config(SUPERNET).model)
+    assert keys == plain.state_dict().keys()
