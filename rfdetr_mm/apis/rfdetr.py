@@ -23,6 +23,7 @@ from .dataset_grids import save_grids
 from .exporting import ExportRequest, run_export
 from .model_config import ModelConfig, fill_in_model
 from .predictor import Predictor
+from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
 from .train_config import TrainConfig, make_train_config
 from .training import (
     find_data,
@@ -243,4 +244,44 @@ class RFDETR(Predictor):
         )
         return run_export(
             self.model, request, Path(output_dir), self.size, verbose
+        )
+
+    def deploy_to_roboflow(
+        self,
+        workspace: str,
+        project_id: str,
+        version: int | str,
+        api_key: str | None = None,
+        size: str | None = None,
+    ) -> None:
+        """Upload the model to Roboflow, which then serves it.
+
+        Args:
+            workspace: Roboflow's name of the workspace.
+            project_id: Of the project in it.
+            version: Number of the project's version.
+            api_key: The account's; ``$ROBOFLOW_API_KEY`` if None.
+            size: Roboflow's name of the architecture; the model's if None.
+
+        Raises:
+            ValueError: If there is no key.
+            ImportError: If the package roboflow is not installed.
+            RuntimeError: If Roboflow does not take the upload.
+        """
+        deploy_to_roboflow(
+            self.model.model,
+            self.class_names,
+            self.model.cfg,
+            *(workspace, project_id, version, api_key, size or self.size),
+        )
+
+    def export_for_roboflow(self, output_dir: str | os.PathLike) -> None:
+        """Write what :meth:`deploy_to_roboflow` uploads; needs no network.
+
+        Args:
+            output_dir: Gets ``weights.pt``, which rfdetr loads as well, and
+                ``class_names.txt``; it is made.
+        """
+        write_roboflow_bundle(
+            output_dir, self.model.model, self.class_names, self.model.cfg
         )
