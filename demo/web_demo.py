@@ -202,14 +202,14 @@ def build_page(page: Page, title: str, threshold: float) -> gradio.Blocks:
                 )
                 with gradio.Row():
                     picture = gradio.DownloadButton(
-                        'Download image',
+                        'Save image',
                         elem_id='download-image',
                         variant='primary',
                         size='md',
                         min_width=120,
                     )
                     data = gradio.DownloadButton(
-                        'Download JSON',
+                        'Save JSON',
                         elem_id='download-json',
                         size='md',
                         min_width=120,

@@ -116,6 +116,7 @@ class Latency:
         try:
             from mmdeploy.backend.base import get_backend_manager
             from mmdeploy.utils import get_backend
+
             from rfdetr_mm.deploy.export import deploy_config, export
         except ImportError as error:
             raise InputError(
