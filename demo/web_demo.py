@@ -202,10 +202,17 @@ def build_page(page: Page, title: str, threshold: float) -> gradio.Blocks:
                 )
                 with gradio.Row():
                     picture = gradio.DownloadButton(
-                        'Image', elem_id='download-image', variant='primary'
+                        'Save image',
+                        elem_id='download-image',
+                        variant='primary',
+                        size='md',
+                        min_width=120,
                     )
                     data = gradio.DownloadButton(
-                        'JSON', elem_id='download-json'
+                        'Save JSON',
+                        elem_id='download-json',
+                        size='md',
+                        min_width=120,
                     )
             with gradio.Column(scale=5, min_width=400):
                 painted = gradio.Image(

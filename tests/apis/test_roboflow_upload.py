@@ -11,6 +11,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from rfdetr_mm.apis import RFDETRNano
 from rfdetr_mm.apis.roboflow_upload import (
     deploy_to_roboflow,
     write_roboflow_bundle,
@@ -188,11 +189,20 @@ def assert_equal_weights(theirs, model):
 
 @pytest.mark.slow  # zips 120 MB
 def test_rfdetr_loads_what_is_uploaded(roboflow, tmp_path, monkeypatch):
+    """By the method of the upstream-style class."""
     rfdetr = pytest.importorskip('rfdetr')
     monkeypatch.setitem(WindowedDINOv2.arch_settings, 'small', FULL_WIDTH)
-    config = nano_config()
-    model = build(config)
-    deploy(model, config, api_key=KEY, size='rfdetr-nano')
+    ours = RFDETRNano(
+        pretrain_weights=None,
+        num_classes=3,
+        num_queries=6,
+        num_select=6,
+        group_detr=2,
+        device='cpu',
+    )
+    ours.model.class_names = list(NAMES)
+    ours.deploy_to_roboflow(**PLACE, api_key=KEY)
+    assert 'modelType=rfdetr-nano' in roboflow.asked[-1][1]
     with zipfile.ZipFile(io.BytesIO(roboflow.uploads['/bucket'])) as content:
         content.extractall(tmp_path)
     theirs = rfdetr.RFDETR.from_checkpoint(
@@ -200,7 +210,11 @@ def test_rfdetr_loads_what_is_uploaded(roboflow, tmp_path, monkeypatch):
     )
     assert type(theirs).__name__ == 'RFDETRNano'
     assert tuple(theirs.class_names) == NAMES
-    assert_equal_weights(theirs.model.model.state_dict(), model)
+    assert_equal_weights(theirs.model.model.state_dict(), ours.model.model)
+
+    ours.export_for_roboflow(tmp_path / 'bundle')
+    bundle = read_checkpoint(tmp_path / 'bundle' / 'weights.pt')
+    assert bundle['args']['class_names'] == list(NAMES)
 
 
 def test_the_key_may_be_in_the_environment(

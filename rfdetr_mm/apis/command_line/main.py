@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rfdetr_mm.errors import InputError
+from rfdetr_mm.errors import InputError, is_out_of_memory
 from rfdetr_mm.version import __version__
 
 from . import benchmark, convert, export, info, predict, train, val
@@ -29,6 +29,10 @@ EPILOG = """\
 rfdetr-mm COMMAND --help has the options and more examples.
 Exit codes: 0 done, 1 it failed (one line says why), 2 wrong usage.
 """
+_LESS_MEMORY = (
+    'Lower --batch-size (train keeps its steps with --grad-accum-steps) or '
+    '--resolution.'
+)
 COMMANDS = (predict, train, val, export, convert, benchmark, info)
 
 
@@ -87,13 +91,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('rfdetr-mm: stopped', file=sys.stderr)
         return 1
-    except (InputError, OSError, ImportError) as error:
-        if args.traceback:
+    except Exception as error:
+        if args.traceback or not _is_curable(error):
             raise
         line = ' '.join(str(error).split())
+        if is_out_of_memory(error):
+            line = f'the memory does not suffice: {line} {_LESS_MEMORY}'
         print(f'rfdetr-mm {args.command}: error: {line}', file=sys.stderr)
         return 1
     return 0
+
+
+def _is_curable(error: Exception) -> bool:
+    """Whether its message is for the user; else it is a bug."""
+    kinds = (InputError, OSError, ImportError)
+    return isinstance(error, kinds) or is_out_of_memory(error)
 
 
 def program() -> NoReturn:

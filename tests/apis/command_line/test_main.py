@@ -66,6 +66,17 @@ def test_errors_are_one_line(command, monkeypatch, error, code):
             package_main(['--traceback', 'info'])
 
 
+def test_full_memory_has_a_way_out(command, monkeypatch):
+    def fail(args):
+        raise RuntimeError("CPU: can't allocate memory: 9 bytes")
+
+    (info,) = (m for m in COMMANDS if m.__name__.endswith('.info'))
+    monkeypatch.setattr(info, 'run', fail)
+    code, _, errors = command('info')
+    assert code == 1 and errors.count('\n') == 1
+    assert 'Lower --batch-size' in errors
+
+
 def test_bugs_are_not_hidden(monkeypatch):
     def fail(args):
         raise ZeroDivisionError
