@@ -1,4 +1,5 @@
 # make demo    environment, data, training, test, pictures: from nothing
+# make demo-masks  the same with masks
 # make test    environment (made once, shared by all clones) and all unmarked tests
 # make slow    heavy sweeps and trainings to an AP
 # make lint    ruff and docstring coverage
@@ -10,7 +11,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo test slow lint golden env clean
+.PHONY: demo demo-masks test slow lint golden env clean
 
 IN_ENV = env="$$(tools/dev/environment.sh)"; \
 	export PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" \
@@ -19,6 +20,9 @@ IN_ENV = env="$$(tools/dev/environment.sh)"; \
 
 demo:
 	$(IN_ENV) demo/run.py
+
+demo-masks:
+	$(IN_ENV) demo/run.py --masks
 
 test:
 	$(IN_ENV) -m pytest -m "not slow" --durations=10

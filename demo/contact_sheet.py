@@ -2,34 +2,54 @@
 
 import json
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
 
 ENLARGED = 3  # times
 COLUMNS = 2  # pairs side by side
 GAP = 8  # px
 COLOURS = ('#ffd400', '#ff5ad1', '#5ae8ff', '#ffffff')
+MASK_OPACITY = 0.5
 
 
-def paint(
-    image: Image.Image, boxes_xyxy: list[list[float]], names: list[str]
-) -> Image.Image:
-    """Enlarge an image and paint named boxes.
+@dataclass
+class Objects:
+    """What is painted onto one image.
+
+    Attributes:
+        boxes_xyxy: Corners in pixels of the image.
+        names: What to write at each box.
+        masks: Run-length encodings, one for each box, or none at all.
+    """
+
+    boxes_xyxy: list[list[float]]
+    names: list[str]
+    masks: list[dict[str, Any]]
+
+
+def paint(image: Image.Image, objects: Objects) -> Image.Image:
+    """Enlarge an image and paint masks and named boxes.
 
     Args:
         image: The picture.
-        boxes_xyxy: Corners in its pixels.
-        names: What to write at each box.
+        objects: In its pixels.
 
     Returns:
         A painted picture, ``ENLARGED`` times as wide and high.
     """
     size = (image.width * ENLARGED, image.height * ENLARGED)
     canvas = image.convert('RGB').resize(size)
+    for i, rle in enumerate(objects.masks):
+        pixels = coco_mask.decode(rle) * np.uint8(255 * MASK_OPACITY)
+        mask = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+        canvas.paste(COLOURS[i % len(COLOURS)], mask=mask)
     draw = ImageDraw.Draw(canvas)
-    for i, (box, name) in enumerate(zip(boxes_xyxy, names)):
+    for i, (box, name) in enumerate(zip(objects.boxes_xyxy, objects.names)):
         left, top, right, bottom = (value * ENLARGED for value in box)
         colour = COLOURS[i % len(COLOURS)]
         draw.rectangle((left, top, right, bottom), outline=colour, width=2)
@@ -48,9 +68,11 @@ def write_contact_sheet(
 ) -> None:
     """Write a sheet with pairs of pictures, truth left, detections right.
 
+    If the detections have masks, both sides show masks.
+
     Args:
         ann_file: COCO annotations, with ``images/`` beside them and category
-            ids in the order of the labels.
+            ids in the order of the labels; masks as run-length encodings.
         predictions_file: What ``tools/test.py --out`` has written.
         target: Picture to write.
         num_images: The first ones of the file.
@@ -64,20 +86,19 @@ def write_contact_sheet(
     pairs = []
     for info in content['images'][:num_images]:
         image = Image.open(ann_file.parent / 'images' / info['file_name'])
+        pred = found[info['id']]['pred_instances']
         anns = [
             ann
             for ann in content['annotations']
             if ann['image_id'] == info['id']
         ]
-        truth = paint(
-            image,
+        truth = Objects(
             [_corners(ann['bbox']) for ann in anns],
             [names[ann['category_id']] for ann in anns],
+            [ann['segmentation'] for ann in anns if 'masks' in pred],
         )
-        detected = paint(
-            image, *_detections(found[info['id']], labels, min_score)
-        )
-        pairs.append((truth, detected))
+        detected = _detections(pred, labels, min_score)
+        pairs.append((paint(image, truth), paint(image, detected)))
     _sheet(pairs).save(target)
 
 
@@ -87,17 +108,16 @@ def _corners(bbox_xywh: list[float]) -> list[float]:
 
 
 def _detections(
-    sample: dict[str, Any], labels: list[str], min_score: float
-) -> tuple[list[list[float]], list[str]]:
-    found = sample['pred_instances']
-    keep = found['scores'] >= min_score
-    names = [
-        f'{labels[label]} {score:.2f}'
-        for label, score in zip(
-            found['labels'][keep].tolist(), found['scores'][keep].tolist()
-        )
-    ]
-    return found['bboxes'][keep].tolist(), names
+    pred: dict[str, Any], labels: list[str], min_score: float
+) -> Objects:
+    keep = (pred['scores'] >= min_score).nonzero().flatten().tolist()
+    scores, classes = pred['scores'].tolist(), pred['labels'].tolist()
+    boxes, masks = pred['bboxes'].tolist(), pred.get('masks')
+    return Objects(
+        [boxes[i] for i in keep],
+        [f'{labels[classes[i]]} {scores[i]:.2f}' for i in keep],
+        [masks[i] for i in keep] if masks else [],
+    )
 
 
 def _sheet(pairs: list[tuple[Image.Image, Image.Image]]) -> Image.Image:

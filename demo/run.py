@@ -2,7 +2,9 @@
 
 Draws the data set of ``tiny_shapes.py``, trains
 ``configs/rfdetr/rfdetr_tiny_shapes.py`` on it with ``tools/train.py``, tests
-with ``tools/test.py`` and leaves pictures and a curve.
+with ``tools/test.py`` and leaves pictures and a curve. ``--masks``, or ``make
+demo-masks``, does the same with ``tiny_masks.py`` and
+``configs/rfdetr_seg/rfdetr-seg_tiny_masks.py``.
 """
 
 import argparse
@@ -15,10 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contact_sheet import write_contact_sheet
+from tiny_masks import write_tiny_masks
 from tiny_shapes import write_tiny_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / 'configs' / 'rfdetr' / 'rfdetr_tiny_shapes.py'
+SHAPES_CONFIG = ROOT / 'configs' / 'rfdetr' / 'rfdetr_tiny_shapes.py'
+MASKS_CONFIG = ROOT / 'configs' / 'rfdetr_seg' / 'rfdetr-seg_tiny_masks.py'
 
 
 def run_tool(name: str, *arguments: str | Path) -> None:
@@ -63,7 +67,7 @@ def test_metrics(log_dir: Path) -> dict[str, float]:
 def best_checkpoint(work_dir: Path) -> Path:
     """The checkpoint with the best validation AP of a finished training."""
     return max(
-        work_dir.glob('best_coco_bbox_mAP_epoch_*.pth'),
+        work_dir.glob('best_coco_*_mAP_epoch_*.pth'),
         key=lambda path: path.stat().st_mtime,
     )
 
@@ -72,16 +76,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument(
+        '--masks',
+        action='store_true',
+        help='segment instances instead of detecting boxes alone',
+    )
+    parser.add_argument(
         '--data-dir',
         type=Path,
-        default=ROOT / 'data' / 'tiny_shapes',
-        help='where the data set is drawn (default: data/tiny_shapes)',
+        help='where the data set is drawn (default: data/tiny_shapes or '
+        'data/tiny_masks)',
     )
     parser.add_argument(
         '--work-dir',
         type=Path,
-        default=ROOT / 'work_dirs' / 'demo',
-        help='where results go (default: work_dirs/demo)',
+        help='where results go (default: work_dirs/demo or '
+        'work_dirs/demo_masks)',
     )
     parser.add_argument(
         '--shuffle-labels',
@@ -99,28 +108,49 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Run the demo and return the metrics of the test split."""
-    args = parse_args(argv)
-    data_dir, work_dir = args.data_dir.resolve(), args.work_dir.resolve()
-    write_tiny_shapes(data_dir)
-    options = ['--cfg-options', f'data_root={data_dir}/']
+def config_options(data_dir: Path, train_file: str) -> list[str]:
+    """Options that tell the config where the data set is.
+
+    Args:
+        data_dir: The data set's folder.
+        train_file: Name of the annotation file to train on.
+    """
+    options = [
+        f'data_root={data_dir}/',
+        f'train_dataloader.dataset.ann_file={train_file}',
+    ]
     for split in ('train', 'val', 'test'):
         options.append(f'{split}_dataloader.dataset.data_root={data_dir}/')
     for split in ('val', 'test'):
         options.append(f'{split}_evaluator.ann_file={data_dir}/{split}.json')
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Run the demo and return the metrics of the test split."""
+    args = parse_args(argv)
+    masks = args.masks
+    config = MASKS_CONFIG if masks else SHAPES_CONFIG
+    data_dir = args.data_dir or (
+        ROOT / 'data' / ('tiny_masks' if masks else 'tiny_shapes')
+    )
+    work_dir = args.work_dir or (
+        ROOT / 'work_dirs' / ('demo_masks' if masks else 'demo')
+    )
+    data_dir, work_dir = data_dir.resolve(), work_dir.resolve()
+    (write_tiny_masks if masks else write_tiny_shapes)(data_dir)
+    train_file = (
+        shuffle_labels(data_dir) if args.shuffle_labels else 'train.json'
+    )
+    options = ['--cfg-options', *config_options(data_dir, train_file)]
     options += args.cfg_options
-    train_options = [*options]
-    if args.shuffle_labels:
-        name = shuffle_labels(data_dir)
-        train_options.append(f'train_dataloader.dataset.ann_file={name}')
 
     start = time.monotonic()
-    run_tool('train.py', CONFIG, '--work-dir', work_dir, *train_options)
+    run_tool('train.py', config, '--work-dir', work_dir, *options)
     minutes = (time.monotonic() - start) / 60
     predictions = work_dir / 'test_predictions.pkl'
     run_tool(
-        *('test.py', CONFIG, best_checkpoint(work_dir)),
+        *('test.py', config, best_checkpoint(work_dir)),
         *('--work-dir', work_dir / 'test', '--out', predictions),
         *options,
     )
@@ -132,13 +162,22 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     metrics = test_metrics(work_dir / 'test')
     print(
         f'\nTrained and validated in {minutes:.1f} minutes. Test split: '
-        f'AP {100 * metrics["coco/bbox_mAP"]:.1f}, '
-        f'AP50 {100 * metrics["coco/bbox_mAP_50"]:.1f}.\n'
+        f'{"; ".join(_results(metrics))}.\n'
         f'Truth beside predictions: {sheet}\n'
         f'Loss and AP:              {curve}\n'
         f'Checkpoint:               {best_checkpoint(work_dir)}'
     )
     return metrics
+
+
+def _results(metrics: dict[str, float]) -> list[str]:
+    """AP of the boxes and, if there are any, of the masks."""
+    return [
+        f'{name} AP {100 * metrics[f"coco/{kind}_mAP"]:.1f}, '
+        f'AP50 {100 * metrics[f"coco/{kind}_mAP_50"]:.1f}'
+        for kind, name in (('bbox', 'box'), ('segm', 'mask'))
+        if f'coco/{kind}_mAP' in metrics
+    ]
 
 
 if __name__ == '__main__':

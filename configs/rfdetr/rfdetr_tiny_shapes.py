@@ -73,3 +73,4 @@ _base_.custom_hooks[0].decay = 0.98  # a short run, a short memory
 custom_hooks = _base_.custom_hooks
 default_hooks = dict(logger=dict(interval=25))
 auto_scale_lr = dict(base_batch_size=8)
+randomness = dict(seed=0)

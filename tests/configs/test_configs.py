@@ -161,7 +161,7 @@ def test_variant_files_are_short_and_shallow(file):
     lines = [line for line in file.read_text().splitlines() if line.strip()]
     code = [line for line in lines if not line.startswith('#')]
     # The demo's is a model and a data set of its own.
-    assert len(code) <= (80 if file.stem.endswith('_shapes') else 25)
+    assert len(code) <= (80 if '_tiny_' in file.stem else 25)
     assert depth(file) <= 2 + file.stem.endswith('_custom')
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from demo.contact_sheet import ENLARGED, GAP, write_contact_sheet
 
@@ -92,3 +93,38 @@ def test_number_of_images_and_threshold(files):
     sheet = np.asarray(Image.open(target))
     assert sheet.shape[0] == HEIGHT * ENLARGED + 2 * GAP
     assert is_painted(painted(sheet, 0, 0, 'detections'), 0, 2)
+
+
+def rectangle(x1, y1, x2, y2):
+    """Run-length encoding of a filled rectangle."""
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8, order='F')
+    mask[y1:y2, x1:x2] = 1
+    return coco_mask.encode(mask)
+
+
+def test_masks_are_painted_on_both_sides(files):
+    content = json.loads((files / 'test.json').read_text())
+    for annotation in content['annotations']:
+        rle = rectangle(5, 5, 15, 10)  # the upper half of the box
+        annotation['segmentation'] = dict(
+            size=rle['size'], counts=rle['counts'].decode()
+        )
+    (files / 'test.json').write_text(json.dumps(content))
+    found = pickle.loads((files / 'found.pkl').read_bytes())
+    for sample in found:
+        sample['pred_instances']['masks'] = [
+            rectangle(18, 5, 28, 10),
+            rectangle(0, 0, 4, 4),
+        ]
+    (files / 'found.pkl').write_bytes(pickle.dumps(found))
+    target = files / 'sheet.png'
+    write_contact_sheet(files / 'test.json', files / 'found.pkl', target)
+    sheet = np.asarray(Image.open(target))
+    truth = painted(sheet, 0, 0, 'truth')
+    assert is_painted(truth, 10, 9) and not is_painted(truth, 10, 12)
+    without_objects = painted(sheet, 0, 1, 'truth')
+    assert (without_objects == 128).all()
+    detections = painted(sheet, 0, 0, 'detections')
+    assert is_painted(detections, 24, 9)
+    assert not is_painted(detections, 24, 12)
+    assert not is_painted(detections, 2, 2)  # below the threshold

@@ -1,4 +1,5 @@
 import json
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -12,8 +13,6 @@ SMALL = (
     'train_cfg.val_interval=1',
     'train_dataloader.dataset.indices=8',
     'train_dataloader.batch_size=2',
-    'train_dataloader.num_workers=0',
-    'train_dataloader.persistent_workers=False',
     'default_hooks.logger.interval=1',
 )
 
@@ -47,6 +46,19 @@ def test_a_few_steps_leave_pictures_and_a_curve(tmp_path):
     assert '$ python tools/train.py' in printed
 
 
+def test_masks_are_trained_tested_and_painted(tmp_path):
+    printed = run_demo(tmp_path, '--masks', '--cfg-options', *SMALL)
+    for name in ('predictions.png', 'curve.png'):
+        assert (tmp_path / 'w' / name).stat().st_size > 10_000
+    assert 'box AP ' in printed and '; mask AP ' in printed
+    assert 'rfdetr-seg_tiny_masks.py' in printed
+    found = pickle.loads((tmp_path / 'w/test_predictions.pkl').read_bytes())
+    assert len(found) == 100
+    masks = found[0]['pred_instances']['masks']
+    assert [rle['size'] for rle in masks] == [[120, 160]] * len(masks)
+    (best,) = (tmp_path / 'w').glob('best_coco_segm_mAP_epoch_1.pth')
+
+
 def test_shuffling_keeps_boxes_and_class_counts(tmp_path):
     sys.path.insert(0, str(ROOT / 'demo'))
     try:
@@ -75,3 +87,10 @@ def test_shuffled_labels_do_not(tmp_path):
     printed = run_demo(tmp_path, '--shuffle-labels')
     print(printed[-600:])
     assert ap50(printed) < 10
+
+
+@pytest.mark.slow
+def test_the_demo_with_masks_reaches_its_goal(tmp_path):
+    printed = run_demo(tmp_path, '--masks')
+    print(printed[-600:])
+    assert 'mask AP' in printed and ap50(printed) >= 50

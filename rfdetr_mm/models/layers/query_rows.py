@@ -5,6 +5,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
+
 QUERY_KEYS = ('query_embedding', 'query_box_deltas')
 
 
@@ -110,7 +112,7 @@ def refuse_other_task(
         prefix: What the head's keys begin with.
 
     Raises:
-        ValueError: With both tasks and the way out.
+        InputError: With both tasks and the way out.
     """
     if f'{prefix}cls_branch.weight' not in state_dict:
         return
@@ -120,7 +122,7 @@ def refuse_other_task(
     if bool(mask_keys) == has_masks:
         return
     tasks = ('a detection', 'an instance segmentation')
-    raise ValueError(
+    raise InputError(
         f'the checkpoint is of {tasks[bool(mask_keys)]} model '
         f'({len(mask_keys)} keys {prefix}mask_branch.*), this is '
         f'{tasks[has_masks]} model; nothing was loaded. Use the configs of '
