@@ -88,7 +88,7 @@ def _read_folder(files: list[Path], task: BaseTask) -> Iterator[np.ndarray]:
             _, images = task.create_input(
                 str(file), task.input_shape, preprocessor
             )
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except (AssertionError, OSError, ValueError) as error:
             raise InputError(
                 f'{file}, for calibration, cannot be read: {error}'
             ) from error

@@ -41,15 +41,15 @@ def run_in_parts(
             'exported with'
         )
     if batch_size is None:
-        return run(images)
+        batch_size = len(images)
     missing = -len(images) % batch_size
     padded = np.concatenate([images, images[:1].repeat(missing, axis=0)])
     parts = [
-        run(np.ascontiguousarray(part))
+        # Copied, as a runtime may use its memory again
+        {name: x.copy() for name, x in run(np.ascontiguousarray(part)).items()}
         for part in np.split(padded, len(padded) // batch_size)
     ]
     return {
-        # Copied, as a runtime may use its memory again
         name: np.concatenate([part[name] for part in parts])[: len(images)]
         for name in parts[0]
     }

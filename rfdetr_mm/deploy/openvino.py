@@ -59,7 +59,9 @@ def onnx_to_openvino(
     import openvino
 
     model = openvino.convert_model(str(file))
-    for key, text in onnx_file.read_metadata(file).items():
+    precision = 'fp16' if compress_to_fp16 else 'fp32'
+    facts = {**onnx_file.read_metadata(file), 'precision': precision}
+    for key, text in facts.items():
         model.set_rt_info(text, [METADATA_SECTION, key])
     name = f'{Path(file).stem}.xml'
     with whole_files(folder) as unfinished:
@@ -71,7 +73,13 @@ def onnx_to_openvino(
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Texts that :func:`onnx_to_openvino` took over; empty without."""
-    section = ElementTree.parse(path).find(f'rt_info/{METADATA_SECTION}')
+    try:
+        model = ElementTree.parse(path)
+    except ElementTree.ParseError as error:
+        raise InputError(
+            f'{path} cannot be read as an OpenVINO model: {error}'
+        ) from error
+    section = model.find(f'rt_info/{METADATA_SECTION}')
     return {
         entry.tag: entry.get('value', '')
         for entry in (() if section is None else section)
@@ -225,6 +233,6 @@ class OpenVINOWrapper(BaseWrapper):
     def _run(self, images: np.ndarray) -> Arrays:
         results = self._model([images])
         return {
-            name: results[name].copy()
+            name: results[name]
             for name in (output.any_name for output in self._model.outputs)
         }

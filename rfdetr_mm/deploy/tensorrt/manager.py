@@ -3,7 +3,7 @@
 import importlib.metadata
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ PRECISIONS = ('fp32', 'fp16', 'int8')
 def prepare_onnx(
     file: str | Path,
     precision: str,
-    calibration: Sequence[np.ndarray] | None = None,
+    calibration: Iterable[np.ndarray] | None = None,
 ) -> onnx.ModelProto:
     """Make the graph that TensorRT gets of an exported one.
 
@@ -59,9 +59,10 @@ def prepare_onnx(
             f'backend_config.precision must be one of {PRECISIONS}, got '
             f'{precision!r}'
         )
-    model = onnx.load(str(file))
     if precision == 'int8':
-        model = to_int8_matrices(model, calibration)
+        model = to_int8_matrices(file, calibration)
+    else:
+        model = onnx.load(str(file))
     if precision != 'fp32':
         model = to_fp16_matrices(model)
     problems = unsupported(model)
@@ -96,7 +97,7 @@ class TensorRTManager(BaseBackendManager):
         deploy_cfg: Any,
         log_level: int = logging.INFO,
         device: str = 'cuda:0',
-        calibration: Sequence[np.ndarray] | None = None,
+        calibration: Iterable[np.ndarray] | None = None,
         **kwargs: Any,
     ) -> list[str]:
         """Build engines of ONNX files.

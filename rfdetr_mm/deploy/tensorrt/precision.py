@@ -2,12 +2,14 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from ..quantization import calibration_reader
 
 # Nearly all of the arithmetic; norms, softmax, sampling and the choice of
 # queries stay in fp32,
@@ -111,7 +113,7 @@ def _drop_unused_weights(graph: onnx.GraphProto) -> None:
 
 
 def to_int8_matrices(
-    model: onnx.ModelProto, calibration: Sequence[np.ndarray]
+    file: str | Path, calibration: Iterable[np.ndarray]
 ) -> onnx.ModelProto:
     """Quantise products with weights and convolutions, in the graph.
 
@@ -119,38 +121,31 @@ def to_int8_matrices(
     TensorRT wants them; products of two activations stay as they are.
 
     Args:
-        model: A graph in fp32.
+        file: An ONNX file in fp32.
         calibration: Normalised images, shape (bs, channels, h_px, w_px) each.
 
     Returns:
         The graph with QuantizeLinear and DequantizeLinear.
+
+    Raises:
+        InputError: If the images are of another shape than the file's.
     """
     from onnxruntime import quantization
 
-    weights = {item.name for item in model.graph.initializer}
-    nodes = [
-        node.name
-        for node in model.graph.node
-        if _is_reducible(node) and node.input[1] in weights
-    ]
-    name = model.graph.input[0].name
-
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self) -> None:
-            self.images = iter(calibration)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self.images, None)
-            return None if image is None else {name: image}
-
+    graph = onnx.load(str(file)).graph
+    weights = {item.name for item in graph.initializer}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, 'int8.onnx')
         quantization.quantize_static(
-            model,
+            str(file),
             str(target),
-            Reader(),
+            calibration_reader(Path(file), calibration),
             quant_format=quantization.QuantFormat.QDQ,
-            nodes_to_quantize=nodes,
+            nodes_to_quantize=[
+                node.name
+                for node in graph.node
+                if _is_reducible(node) and node.input[1] in weights
+            ],
             per_channel=True,
             activation_type=quantization.QuantType.QInt8,
             weight_type=quantization.QuantType.QInt8,

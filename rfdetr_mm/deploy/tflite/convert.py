@@ -2,11 +2,15 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
 
+from rfdetr_mm.errors import InputError
+
+from ..missing_package import require_package
+from .manager import INSTALL
 from .program import load_program
 
 SIGNATURE = 'serving_default'
@@ -27,7 +31,7 @@ FLOAT_LAYERS = (
 def to_tflite(
     program_file: str | os.PathLike[str],
     precision: str = 'fp32',
-    calibration: Sequence[np.ndarray] | None = None,
+    calibration: Iterable[np.ndarray] | None = None,
 ) -> bytes:
     """Convert a program.
 
@@ -55,13 +59,13 @@ def to_tflite(
     content = model.model_content()
     if precision != 'fp32':
         content = quantise(content, precision, calibration)
-    return add_metadata(content, facts)
+    return add_metadata(content, {**facts, 'precision': precision})
 
 
 def quantise(
     content: bytes,
     precision: str,
-    calibration: Sequence[np.ndarray] | None = None,
+    calibration: Iterable[np.ndarray] | None = None,
 ) -> bytes:
     """Quantise a float32 TFLite model.
 
@@ -100,12 +104,29 @@ def quantise(
         )
     ranges = None
     if work.need_calibration:
-        samples = [
-            {'input': np.ascontiguousarray(images.transpose(0, 2, 3, 1))}
-            for images in calibration
-        ]
+        # A list, as it is gone through more than once
+        samples = list(_samples(content, calibration))
         ranges = work.calibrate({SIGNATURE: samples})
     return bytes(work.quantize(ranges).quantized_model)
+
+
+def _samples(
+    content: bytes, calibration: Iterable[np.ndarray]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Images as the file takes them."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    (details,) = Interpreter(model_content=content).get_input_details()
+    wanted = tuple(int(side) for side in details['shape'])
+    for images in calibration:
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        if images.shape[1:] != wanted[1:]:
+            raise InputError(
+                'images for calibration are of (H, W, C) '
+                f'{images.shape[1:]}, the model takes {wanted[1:]}'
+            )
+        # One image for each place of the batch
+        yield {'input': np.resize(images, wanted)}
 
 
 def add_metadata(content: bytes, facts: Mapping[str, str]) -> bytes:
@@ -133,8 +154,12 @@ def add_metadata(content: bytes, facts: Mapping[str, str]) -> bytes:
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Texts that :func:`add_metadata` put into a file; empty without."""
+    require_package('ai_edge_litert', 'TFLite', INSTALL)
     from ai_edge_litert.tools import flatbuffer_utils
 
+    with open(path, 'rb') as file:
+        if file.read(8)[4:] != b'TFL3':
+            raise InputError(f'{path} is no TFLite file')
     model = flatbuffer_utils.read_model(str(path))
     for entry in model.metadata or []:
         if entry.name == METADATA_NAME.encode():

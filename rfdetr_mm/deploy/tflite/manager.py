@@ -4,7 +4,7 @@ import copyreg
 import importlib.metadata
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class TFLiteManager(BaseBackendManager):
         deploy_cfg: Any,
         log_level: int = logging.INFO,
         device: str = 'cpu',
-        calibration: Sequence[np.ndarray] | None = None,
+        calibration: Iterable[np.ndarray] | None = None,
         **kwargs: Any,
     ) -> list[str]:
         """Convert programs of ``torch.export``.

@@ -121,7 +121,8 @@ def make_program(
         The program.
 
     Raises:
-        InputError: If the model is not RF-DETR.
+        InputError: If the model is not RF-DETR, or the deploy config names
+            another number of outputs.
     """
     if not isinstance(func, DetectorGraph):
         raise InputError(
@@ -131,8 +132,14 @@ def make_program(
     ctx = FUNCTION_REWRITER.get_context()
     images = example_images(example_inputs, ctx.cfg)
     func.eval()
-    func(images)  # the graph learns its sizes
-    return Program(func, images, get_ir_config(ctx.cfg)['output_names'])
+    outputs = func(images)  # the graph learns its sizes
+    names = get_ir_config(ctx.cfg)['output_names']
+    if len(names) != len(outputs):
+        raise InputError(
+            f'the model has {len(outputs)} outputs, the deploy config names '
+            f'{list(names)} (ir_config.output_names)'
+        )
+    return Program(func, images, names)
 
 
 def load_program(
