@@ -80,7 +80,10 @@ class Accuracy:
             cfg = copy.deepcopy(self.cfg)
             inner_dataset(cfg.val_dataloader)  # complains about no pipeline
             set_image_size(cfg, *size)
-            self._loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
+            with _quiet():
+                self._loader = Runner.build_dataloader(
+                    cfg.val_dataloader, seed=0
+                )
             self._size = size
         return self._loader
 
@@ -96,9 +99,11 @@ class Accuracy:
             The evaluator's metrics of each, fractions of 1.
         """
         loader = self._loader_at(subnets[0].resolution)
-        evaluators = [
-            Evaluator(copy.deepcopy(self.cfg.val_evaluator)) for _ in subnets
-        ]
+        with _quiet():
+            evaluators = [
+                Evaluator(copy.deepcopy(self.cfg.val_evaluator))
+                for _ in subnets
+            ]
         for evaluator in evaluators:
             evaluator.dataset_meta = loader.dataset.metainfo
         for batch in loader:
