@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -85,6 +86,20 @@ def test_bugs_are_not_hidden(monkeypatch):
     monkeypatch.setattr(info, 'run', fail)
     with pytest.raises(ZeroDivisionError):
         package_main(['info'])
+
+
+def test_standard_output_is_for_results(tmp_path):
+    """OneDL's mmdet prints lines when it is imported."""
+    done = subprocess.run(
+        [sys.executable, '-m', 'rfdetr_mm.apis.command_line.main', 'info']
+        + ['--json'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)['package'] == str(ROOT / 'rfdetr_mm')
 
 
 @pytest.mark.slow  # builds and installs a wheel
