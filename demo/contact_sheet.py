@@ -14,7 +14,7 @@ ENLARGED = 3  # times
 COLUMNS = 2  # pairs side by side
 GAP = 8  # px
 COLOURS = ('#ffd400', '#ff5ad1', '#5ae8ff', '#ffffff')
-MASK_OPACITY = 0.5
+MASK_OPACITY = 0.4
 
 
 @dataclass

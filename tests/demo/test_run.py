@@ -46,6 +46,7 @@ def test_a_few_steps_leave_pictures_and_a_curve(tmp_path):
     assert '$ python tools/train.py' in printed
 
 
+@pytest.mark.slow
 def test_masks_are_trained_tested_and_painted(tmp_path):
     printed = run_demo(tmp_path, '--masks', '--cfg-options', *SMALL)
     for name in ('predictions.png', 'curve.png'):
