@@ -130,12 +130,26 @@ setup(
         'web': ['gradio>=5'],
         # mmdeploy declares pins that would downgrade protobuf and replace
         # OneDL's engine: install it with --no-deps beside this extra.
-        'deploy': ['onnx>=1.16', 'onnxruntime>=1.18', 'aenum'],
+        'deploy': [
+            'onnx>=1.16',
+            'onnxruntime>=1.18',
+            # What mmdeploy imports.
+            'aenum',
+            'grpcio',
+            'h5py',
+            'multiprocess',
+            'prettytable',
+        ],
+        'openvino': ['openvino>=2025'],
         # LoRA and DoRA adapters (model.adapters) while they are trained; it
         # brings transformers, which nothing else here needs.
         'lora': ['peft>=0.15'],
         # The budgeted search of tools/nas/search.py.
         'nas': ['optuna>=4'],
+        # VernierCocoMetric
+        'fast-eval': ['vernier>=0.5.3'],
+        # mmdet's ByteTrack and OC-SORT (configs/mixing)
+        'tracking': ['lap'],
         # torchao 0.18 breaks on torch 2.9.
         'tflite': ['litert-torch==0.10.0', 'torchao==0.17.0'],
         # What configs/_base_/visualizers log to. MLflow's small client writes
