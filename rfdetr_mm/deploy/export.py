@@ -14,6 +14,7 @@ from mmdeploy.apis.utils import to_backend
 from mmdeploy.utils import (
     IR,
     get_backend,
+    get_codebase_config,
     get_dynamic_axes,
     get_input_shape,
     get_ir_config,
@@ -92,13 +93,22 @@ def deploy_config(
     return cfg
 
 
-def _name_features(cfg: Config) -> None:
-    """Let a graph that ends at the neck name its only map."""
+def _name_features(cfg: Config, count: int = 1) -> None:
+    """Let a graph that ends at the neck name its maps.
+
+    Args:
+        cfg: The deploy config.
+        count: Number of maps: 'features', or 'features_0', 'features_1', ...
+    """
+    names = (
+        ['features'] if count == 1 else [f'features_{i}' for i in range(count)]
+    )
     ir_config = get_ir_config(cfg)
-    ir_config.output_names = ['features']
+    ir_config.output_names = names
     if ir_config.get('dynamic_axes') is not None:
-        axes = {0: 'batch'}
-        ir_config.dynamic_axes = dict(input=axes, features=axes)
+        ir_config.dynamic_axes = {
+            name: {0: 'batch'} for name in ('input', *names)
+        }
 
 
 def export(
@@ -130,6 +140,9 @@ def export(
         InputError: If configs, weights and image size do not fit.
     """
     model_cfg, deploy_cfg = _read(model_cfg), _read(deploy_cfg)
+    if get_codebase_config(deploy_cfg).get('backbone_only'):
+        neck = model_cfg.model.neck
+        _name_features(deploy_cfg, len(neck.get('scale_factors', (1.0,))))
     out_dir = Path(out_dir)
     ir_config = get_ir_config(deploy_cfg)
     graph_file = out_dir / ir_config['save_file']

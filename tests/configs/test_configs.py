@@ -194,9 +194,12 @@ def test_masks_reach_every_part(name):
     assert cfg.default_hooks.checkpoint.type == 'SafeCheckpointHook'
 
 
-def test_the_package_is_imported_by_one_file():
-    importers = [f for f in ALL_FILES if 'custom_imports' in f.read_text()]
-    assert importers == [ROOT / '_base_' / 'default_runtime.py']
+def test_the_package_is_imported_by_one_file_of_each_kind():
+    importers = {f for f in ALL_FILES if 'custom_imports' in f.read_text()}
+    assert importers == {
+        ROOT / '_base_' / 'default_runtime.py',
+        ROOT / 'deploy' / '_base_' / 'detection.py',
+    }
 
 
 def test_configs_are_read_from_any_folder(tmp_path, monkeypatch):

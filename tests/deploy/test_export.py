@@ -146,6 +146,21 @@ def test_backbone_only(tmp_path):
 
 
 @pytest.mark.slow
+def test_maps_of_two_levels(tmp_path):
+    cfg = config()
+    cfg.model.neck.scale_factors = (2.0, 0.5)
+    cfg.model.bbox_head.decoder.num_levels = 2
+    model = build(cfg)
+    file, _ = export_to(tmp_path, cfg, model, backbone_only=True)
+    found = run(file, images())
+    with torch.no_grad():
+        expected = model.extract_feat(images())
+    assert list(found) == ['features_0', 'features_1']
+    for maps, wanted in zip(found.values(), expected, strict=True):
+        np.testing.assert_allclose(maps, wanted, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_two_levels(tmp_path):
     cfg = config()
     cfg.model.neck.scale_factors = (2.0, 0.5)
