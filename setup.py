@@ -68,9 +68,9 @@ class BdistWheel(bdist_wheel):
     def egg2dist(self, egginfo_path, distinfo_path):
         super().egg2dist(egginfo_path, distinfo_path)
         # onedl-mim 0.5.1 takes the folder of the first file in pip's sorted
-        # list for the package. Where a distribution is named as its package,
-        # that is the folder of the metadata.
-        copy_mim(Path(distinfo_path, '.mim'))
+        # list for the package. With a console script that is '..', unless
+        # a name sorts before it.
+        copy_mim(Path(distinfo_path).parent / '+rfdetr_mm' / '.mim')
 
 
 def read_version() -> str:
