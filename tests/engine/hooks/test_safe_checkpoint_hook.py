@@ -47,14 +47,18 @@ def killed_and_resumed(**options):
 @pytest.mark.parametrize(
     'options',
     [
-        dict(every=43, custom=[WAITING], **BOTH),
+        pytest.param(
+            dict(every=43, custom=[WAITING], **BOTH), marks=pytest.mark.slow
+        ),
         dict(
             every=61,
             loader=WORKERS,
             hook=dict(by_epoch=False, interval=2),
             optim=dict(accumulative_counts=2),
         ),
-        dict(every=37, ranks=2, loader=WORKERS),
+        pytest.param(
+            dict(every=37, ranks=2, loader=WORKERS), marks=pytest.mark.slow
+        ),
         pytest.param(
             dict(
                 every=3,  # odd: each process is killed in turn
