@@ -32,7 +32,8 @@ test:
 	$(IN_ENV) -m pytest -m "not slow" --durations=10 tests/deploy
 
 slow:
-	$(IN_ENV) -m pytest -m slow -s
+	$(IN_ENV) -m pytest -m slow -s --ignore=tests/deploy
+	$(IN_ENV) -m pytest -m slow -s tests/deploy
 
 lint:
 	$(IN_ENV) -m ruff check . && "$$env/bin/python" -m ruff format --check . \
