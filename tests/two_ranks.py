@@ -24,6 +24,7 @@ from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
+from mmengine.dist import barrier
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import BaseModel
 from mmengine.registry import MODEL_WRAPPERS
@@ -310,6 +311,7 @@ def evaluate(ranks, rank, config, checkpoint, work_dir):
         [str(config), str(checkpoint), '--work-dir', str(work_dir)]
         + ['--out', str(out), *launch_options(ranks)]
     )
+    barrier()  # every rank writes the same file
     if rank:
         return {}
     (metrics,) = Path(runner.log_dir).glob('*.json')
