@@ -114,6 +114,8 @@ def build(cfg):
     torch.manual_seed(0)
     shrink(cfg.model)
     model = MODELS.build(cfg.model)
+    # As the Runner does: mmdet's level embeddings hold anything before.
+    model.init_weights()
     check_num_classes(cfg, model)
     return model
 
@@ -173,8 +175,7 @@ def test_one_step_and_detections(name, data):
         result = sample.pred_instances
         height, width = sample.ori_shape
         assert (height, width) == (120, 160)
-        # Division by the scale rounds: 96 px / 0.6 may exceed 160.
-        limit = result.bboxes.new_tensor([width, height] * 2) + 1e-3
+        limit = result.bboxes.new_tensor([width, height] * 2)
         assert (result.bboxes >= 0).all() and (result.bboxes <= limit).all()
         assert ((result.labels >= 0) & (result.labels < 12)).all()
         if cfg.test_evaluator.metric == ['bbox', 'segm']:
@@ -232,7 +233,7 @@ def test_a_tracker_numbers_the_detections(name, data):
         tracks = sample.pred_track_instances
         assert len(tracks) > 0
         assert len(set(tracks.instances_id.tolist())) == len(tracks)
-        limit = tracks.bboxes.new_tensor([160, 120] * 2) + 1e-3
+        limit = tracks.bboxes.new_tensor([160, 120] * 2)
         assert (tracks.bboxes >= 0).all() and (tracks.bboxes <= limit).all()
 
 
