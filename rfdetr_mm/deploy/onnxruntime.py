@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from mmdeploy.backend.base import BACKEND_MANAGERS
 from mmdeploy.backend.onnxruntime.backend_manager import ONNXRuntimeManager
-from mmdeploy.utils import get_backend_config, get_calib_filename
+from mmdeploy.utils import get_backend_config
 
-from rfdetr_mm.errors import InputError
-
-from .calibration import read_calibration
 from .missing_package import require_package
+from .package_manager import calibration_for, check_precision
 from .quantization import quantize
 from .whole_files import whole_files
 
@@ -61,22 +59,14 @@ class QuantizingManager(ONNXRuntimeManager):
         """
         require_package('onnxruntime', 'ONNX Runtime', INSTALL)
         precision = get_backend_config(deploy_cfg).get('precision', 'fp32')
-        if precision not in PRECISIONS:
-            raise InputError(
-                f'backend_config.precision must be one of {PRECISIONS}, got '
-                f'{precision!r}'
-            )
+        check_precision(precision, PRECISIONS)
         if not precision.startswith('int8'):
             return super().to_backend(
                 ir_files, work_dir, deploy_cfg, log_level, device, **kwargs
             )
-        if precision == 'int8-dynamic':
-            calibration = None
-        elif calibration is None:
-            name = get_calib_filename(deploy_cfg)
-            calibration = read_calibration(
-                None if name is None else Path(work_dir, name)
-            )
+        calibration = calibration_for(
+            precision, calibration, deploy_cfg, work_dir
+        )
         files = []
         with whole_files(work_dir) as folder:
             for ir_file in map(Path, ir_files):

@@ -5,8 +5,6 @@ longer has. Registered here under the same name, ``openvino``, are a manager
 and a wrapper that use ``convert_model`` and ``Core``.
 """
 
-import importlib.metadata
-import importlib.util
 import logging
 import os
 from collections.abc import Sequence
@@ -20,18 +18,18 @@ import torch
 from mmdeploy.backend.base import (
     BACKEND_MANAGERS,
     BACKEND_WRAPPER,
-    BaseBackendManager,
     BaseWrapper,
 )
-from mmdeploy.utils import Backend, get_backend_config, get_ir_config
+from mmdeploy.utils import Backend, get_backend_config
 from mmdeploy.utils.timer import TimeCounter
 from torch import Tensor
 
 from rfdetr_mm.errors import InputError
 
 from . import onnx_file
-from .fixed_size_file import Arrays, run_in_parts
+from .fixed_size_file import Arrays, choose_outputs, run_in_parts
 from .missing_package import require_package
+from .package_manager import PackageManager, wanted_outputs
 from .whole_files import whole_files
 
 INSTALL = "pip install 'rfdetr_mm[openvino]'"
@@ -87,20 +85,10 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 @BACKEND_MANAGERS.register('openvino')
-class OpenVINOManager(BaseBackendManager):
+class OpenVINOManager(PackageManager):
     """What mmdeploy asks about OpenVINO."""
 
-    @classmethod
-    def is_available(cls, with_custom_ops: bool = False) -> bool:
-        """Whether openvino is installed; there are no custom operators."""
-        return importlib.util.find_spec('openvino') is not None
-
-    @classmethod
-    def get_version(cls) -> str:
-        """The version of openvino, 'None' without it."""
-        if not cls.is_available():
-            return 'None'
-        return importlib.metadata.version('openvino')
+    module = distribution = 'openvino'
 
     @classmethod
     def to_backend(
@@ -155,9 +143,8 @@ class OpenVINOManager(BaseBackendManager):
         Returns:
             The loaded model.
         """
-        if output_names is None and deploy_cfg is not None:
-            output_names = get_ir_config(deploy_cfg).get('output_names')
-        return OpenVINOWrapper(backend_files[0], output_names)
+        names = wanted_outputs(output_names, deploy_cfg)
+        return OpenVINOWrapper(backend_files[0], names)
 
 
 # The counter of mmdeploy's own wrapper: names must not come twice.
@@ -197,18 +184,13 @@ class OpenVINOWrapper(BaseWrapper):
                 f'{str(error).splitlines()[-1]}'
             ) from error
         known = sorted(output.any_name for output in self._model.outputs)
-        if not set(output_names or ()) <= set(known):
-            raise InputError(
-                f'{ir_model_file} has the outputs {known}, wanted are '
-                f'{list(output_names)}: use the deploy config that it was '
-                'exported with'
-            )
+        chosen = choose_outputs(ir_model_file, known, output_names)
         self._file = str(ir_model_file)
         self._shape = [
             side.get_length() if side.is_static else None
             for side in self._model.input(0).partial_shape
         ]
-        super().__init__(output_names or known)
+        super().__init__(chosen)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run the model.

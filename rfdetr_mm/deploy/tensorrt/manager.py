@@ -1,7 +1,5 @@
 """What mmdeploy asks about TensorRT."""
 
-import importlib.metadata
-import importlib.util
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,22 +8,18 @@ from typing import Any
 import mmdeploy.backend.tensorrt.backend_manager  # noqa: F401  replaced here
 import numpy as np
 import onnx
-from mmdeploy.backend.base import (
-    BACKEND_MANAGERS,
-    BaseBackendManager,
-    BaseWrapper,
-)
-from mmdeploy.utils import (
-    get_backend_config,
-    get_calib_filename,
-    get_ir_config,
-)
+from mmdeploy.backend.base import BACKEND_MANAGERS, BaseWrapper
+from mmdeploy.utils import get_backend_config
 
 from rfdetr_mm.checkpoints import atomic_file
-from rfdetr_mm.errors import InputError
 
-from ..calibration import read_calibration
 from ..missing_package import require_package
+from ..package_manager import (
+    PackageManager,
+    calibration_for,
+    check_precision,
+    wanted_outputs,
+)
 from .onnx_check import unsupported
 from .precision import to_fp16_matrices, to_int8_matrices
 
@@ -54,11 +48,7 @@ def prepare_onnx(
         InputError: If the precision is unknown.
         RuntimeError: If TensorRT's parser is known to refuse the graph.
     """
-    if precision not in PRECISIONS:
-        raise InputError(
-            f'backend_config.precision must be one of {PRECISIONS}, got '
-            f'{precision!r}'
-        )
+    check_precision(precision, PRECISIONS)
     if precision == 'int8':
         model = to_int8_matrices(file, calibration)
     else:
@@ -74,20 +64,10 @@ def prepare_onnx(
 
 
 @BACKEND_MANAGERS.register('tensorrt')
-class TensorRTManager(BaseBackendManager):
+class TensorRTManager(PackageManager):
     """Builds strongly typed engines and loads them."""
 
-    @classmethod
-    def is_available(cls, with_custom_ops: bool = False) -> bool:
-        """Whether TensorRT is installed; there are no custom operators."""
-        return importlib.util.find_spec('tensorrt') is not None
-
-    @classmethod
-    def get_version(cls) -> str:
-        """The version of TensorRT, 'None' without it."""
-        if not cls.is_available():
-            return 'None'
-        return importlib.metadata.version('tensorrt')
+    module = distribution = 'tensorrt'
 
     @classmethod
     def to_backend(
@@ -125,11 +105,9 @@ class TensorRTManager(BaseBackendManager):
         require_package('tensorrt', 'TensorRT', INSTALL)
         config = get_backend_config(deploy_cfg)
         precision = config.get('precision', 'fp32')
-        if precision == 'int8' and calibration is None:
-            name = get_calib_filename(deploy_cfg)
-            calibration = read_calibration(
-                None if name is None else Path(work_dir, name)
-            )
+        calibration = calibration_for(
+            precision, calibration, deploy_cfg, work_dir
+        )
         from .engine import build_engine
 
         files = []
@@ -173,6 +151,5 @@ class TensorRTManager(BaseBackendManager):
         require_package('tensorrt', 'TensorRT', INSTALL)
         from .wrapper import TensorRTWrapper
 
-        if output_names is None and deploy_cfg is not None:
-            output_names = get_ir_config(deploy_cfg).get('output_names')
-        return TensorRTWrapper(backend_files[0], output_names, device)
+        names = wanted_outputs(output_names, deploy_cfg)
+        return TensorRTWrapper(backend_files[0], names, device)

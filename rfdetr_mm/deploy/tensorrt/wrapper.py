@@ -9,8 +9,7 @@ from mmdeploy.utils import Backend
 from mmdeploy.utils.timer import TimeCounter
 from torch import Tensor
 
-from rfdetr_mm.errors import InputError
-
+from ..fixed_size_file import check_image_size, choose_outputs
 from .engine import load_engine
 
 # The counter of mmdeploy's own wrapper: names must not come twice.
@@ -51,12 +50,7 @@ class TensorRTWrapper(BaseWrapper):
             if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
         ]
         known = [name for name in names if name not in inputs]
-        if not set(output_names or ()) <= set(known):
-            raise InputError(
-                f'{engine_file} has the outputs {known}, wanted are '
-                f'{list(output_names)}: use the deploy config that it was '
-                'exported with'
-            )
+        chosen = choose_outputs(engine_file, known, output_names)
         (self._input,) = inputs
         self._all_outputs = known
         self._context = self._engine.create_execution_context()
@@ -67,7 +61,7 @@ class TensorRTWrapper(BaseWrapper):
         )
         self._least, self._largest = least[0], largest[0]
         self._size = tuple(largest[1:])
-        super().__init__(output_names or known)
+        super().__init__(chosen)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run the engine.
@@ -82,12 +76,7 @@ class TensorRTWrapper(BaseWrapper):
             InputError: If the images are of another size.
         """
         (images,) = inputs.values()
-        if tuple(images.shape[1:]) != self._size:
-            raise InputError(
-                f'{self._file} takes images of shape {self._size}, got '
-                f'{tuple(images.shape[1:])}: use the deploy config that it '
-                'was exported with'
-            )
+        check_image_size(self._file, self._size, images.shape[1:])
         images = images.to(self._device, torch.float32)
         parts = []
         for part in images.split(self._largest):

@@ -1,31 +1,24 @@
 """What mmdeploy asks about TFLite."""
 
 import copyreg
-import importlib.metadata
-import importlib.util
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmdeploy.backend.base import (
-    BACKEND_MANAGERS,
-    BaseBackendManager,
-    BaseWrapper,
-)
-from mmdeploy.utils import (
-    Backend,
-    get_backend_config,
-    get_calib_filename,
-    get_ir_config,
-)
+from mmdeploy.backend.base import BACKEND_MANAGERS, BaseWrapper
+from mmdeploy.utils import Backend, get_backend_config
 
 from rfdetr_mm.checkpoints import atomic_file
-from rfdetr_mm.errors import InputError
 
-from ..calibration import read_calibration
 from ..missing_package import require_package
+from ..package_manager import (
+    PackageManager,
+    calibration_for,
+    check_precision,
+    wanted_outputs,
+)
 
 BACKEND_NAME = 'tflite'
 INSTALL = "pip install 'rfdetr_mm[tflite]'"
@@ -33,20 +26,10 @@ PRECISIONS = ('fp32', 'fp16', 'int8-dynamic', 'int8')
 
 
 @BACKEND_MANAGERS.register(BACKEND_NAME)
-class TFLiteManager(BaseBackendManager):
+class TFLiteManager(PackageManager):
     """Converts to TFLite and loads the files."""
 
-    @classmethod
-    def is_available(cls, with_custom_ops: bool = False) -> bool:
-        """Whether the interpreter is installed; no operator is our own."""
-        return importlib.util.find_spec('ai_edge_litert') is not None
-
-    @classmethod
-    def get_version(cls) -> str:
-        """The version of the interpreter, 'None' without it."""
-        if not cls.is_available():
-            return 'None'
-        return importlib.metadata.version('ai-edge-litert')
+    module, distribution = 'ai_edge_litert', 'ai-edge-litert'
 
     @classmethod
     def to_backend(
@@ -81,16 +64,10 @@ class TFLiteManager(BaseBackendManager):
         """
         require_package('litert_torch', 'TFLite', INSTALL)
         precision = get_backend_config(deploy_cfg).get('precision', 'fp32')
-        if precision not in PRECISIONS:
-            raise InputError(
-                f'backend_config.precision must be one of {PRECISIONS}, got '
-                f'{precision!r}'
-            )
-        if precision == 'int8' and calibration is None:
-            name = get_calib_filename(deploy_cfg)
-            calibration = read_calibration(
-                None if name is None else Path(work_dir, name)
-            )
+        check_precision(precision, PRECISIONS)
+        calibration = calibration_for(
+            precision, calibration, deploy_cfg, work_dir
+        )
         from .convert import to_tflite
 
         files = []
@@ -128,9 +105,8 @@ class TFLiteManager(BaseBackendManager):
         """
         from .wrapper import TFLiteWrapper
 
-        if output_names is None and deploy_cfg is not None:
-            output_names = get_ir_config(deploy_cfg).get('output_names')
-        return TFLiteWrapper(backend_files[0], output_names)
+        names = wanted_outputs(output_names, deploy_cfg)
+        return TFLiteWrapper(backend_files[0], names)
 
 
 def backend_of_name(name: str) -> Backend:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rfdetr_mm.errors import InputError
 
-from ..fixed_size_file import Arrays, run_in_parts
+from ..fixed_size_file import Arrays, choose_outputs, run_in_parts
 from ..missing_package import require_package
 from .manager import BACKEND_NAME, INSTALL
 
@@ -49,16 +49,11 @@ class TFLiteWrapper(BaseWrapper):
                 f'{model_file} cannot be read as a TFLite file: {error}'
             ) from error
         known = sorted(self._runner.get_output_details())
-        if not set(output_names or ()) <= set(known):
-            raise InputError(
-                f'{model_file} has the outputs {known}, wanted are '
-                f'{list(output_names)}: use the deploy config that it was '
-                'exported with'
-            )
+        chosen = choose_outputs(model_file, known, output_names)
         self._file = str(model_file)
         ((self._input, details),) = self._runner.get_input_details().items()
         self._shape = [int(side) for side in details['shape']]
-        super().__init__(output_names or known)
+        super().__init__(chosen)
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run the model.
