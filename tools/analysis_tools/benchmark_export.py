@@ -11,8 +11,8 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from paired_rounds import paired_rounds  # noqa: E402
 
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 
@@ -217,9 +218,10 @@ def measure(args: argparse.Namespace, files: dict[str, Path]) -> dict:
         of a batch over that of single images.
     """
     runs = {name: (session(args, f), example(f)) for name, f in files.items()}
-    many = (runs['ours any batch'][0], None)
-    many = (many[0], example(files['ours any batch'], args.batch))
-    runs[f'batch of {args.batch}'] = many
+    runs[f'batch of {args.batch}'] = (
+        runs['ours any batch'][0],
+        example(files['ours any batch'], args.batch),
+    )
     first = {name: s.run(None, x) for name, (s, x) in runs.items()}
     apart = np.abs(first[BASE][0] - first[UPSTREAM][0]).max()
     if not apart <= MAX_BOX_DIFFERENCE:
@@ -227,16 +229,8 @@ def measure(args: argparse.Namespace, files: dict[str, Path]) -> dict:
             f'the two exports of the same weights differ by {apart} of the '
             'image in a box; there is no point in timing them'
         )
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for i in range(args.rounds):
-        # Back and forth, so that no file is always first
-        for name in list(runs)[:: 1 if i % 2 else -1]:
-            s, x = runs[name]
-            start = time.perf_counter()
-            s.run(None, x)
-            seconds[name].append(time.perf_counter() - start)
-        print(f'\rround {i + 1} of {args.rounds}', end='', flush=True)
-    print()
+    works = {name: partial(s.run, None, x) for name, (s, x) in runs.items()}
+    seconds = paired_rounds(works, args.rounds)
     times = {name: np.array(values) for name, values in seconds.items()}
     singles = times['ours any batch']
     rows = {

@@ -96,28 +96,38 @@ def matmul_peak() -> float:
     return 2 * PEAK_SIDE**3 / best
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+def cpu_name() -> str:
+    """What this machine's processor is called."""
     model = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.is_file():
         lines = info.read_text().splitlines()
         names = [x for x in lines if x.startswith('model name')]
         model = names[0].split(':')[1].strip() if names else model
+    return model
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
     load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
     return dict(
-        cpu=model,
+        cpu=cpu_name(),
         cores=os.cpu_count(),
         threads=torch.get_num_threads(),
         load_before=load,
         python=platform.python_version(),
-        packages=found,
+        packages=versions(PACKAGES),
     )
 
 

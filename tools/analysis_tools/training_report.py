@@ -4,8 +4,6 @@ import argparse
 import json
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -13,6 +11,7 @@ import torch
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
+from paired_rounds import cpu_name, versions  # noqa: E402
 from training_pair import Training, loss_errors, tensor_errors  # noqa: E402
 
 if TYPE_CHECKING:
@@ -73,8 +72,8 @@ def summary(comparison: 'Comparison', failures: list[str]) -> dict[str, Any]:
         setup=setup,
         failures=failures,
         limit=comparison.limit,
-        versions=_versions(),
-        machine=_machine(),
+        versions={'python': platform.python_version(), **versions(PACKAGES)},
+        machine=f'{cpu_name()}, {torch.get_num_threads()} threads',
         rates=dict(rfdetr=upstream.rates, rfdetr_mm=ours.rates),
         losses=dict(rfdetr=upstream.losses, rfdetr_mm=ours.losses),
         loss_errors=loss_errors(ours, upstream),
@@ -101,26 +100,6 @@ def _worst(ours: Training, other: Training) -> dict[str, dict[str, float]]:
     return found
 
 
-def _versions() -> dict[str, str]:
-    found = {'python': platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _machine() -> str:
-    model = platform.processor() or platform.machine()
-    info = Path('/proc/cpuinfo')
-    if info.is_file():
-        lines = info.read_text().splitlines()
-        names = [x for x in lines if x.startswith('model name')]
-        model = names[0].split(':')[1].strip() if names else model
-    return f'{model}, {torch.get_num_threads()} threads'
-
-
 def markdown(content: dict[str, Any]) -> str:
     """Put the numbers into tables.
 
@@ -144,12 +123,12 @@ def markdown(content: dict[str, Any]) -> str:
         ]
         rows.append(row + ([f'{drift[i]:.1e}'] if drift else []))
     setup = ', '.join(f'{k} {v}' for k, v in content['setup'].items())
-    versions = ', '.join(f'{k} {v}' for k, v in content['versions'].items())
+    packages = ', '.join(f'{k} {v}' for k, v in content['versions'].items())
     return '\n'.join(
         [
             f'`{content["command"]}`',
             '',
-            f'{setup}. {content["machine"]}. {versions}.',
+            f'{setup}. {content["machine"]}. {packages}.',
             '',
             *_table(head, rows),
             '',

@@ -128,14 +128,7 @@ def report(ap):
         matmul_peak=1e11,
         rounds=1,
         rows=rows,
-        machine=dict(
-            cpu='C',
-            cores=2,
-            threads=2,
-            load_before=0.1,
-            python='3',
-            packages={},
-        ),
+        machine=MACHINE,
     )
 
 

@@ -37,14 +37,7 @@ def content(compare, ours, theirs, flops=None, unit='ms'):
     )
     return dict(
         command='compare_upstream.py',
-        machine=dict(
-            cpu='C',
-            cores=2,
-            threads=2,
-            load_before=0.1,
-            python='3',
-            packages={},
-        ),
+        machine=MACHINE,
         matmul_peak=1e11,
         rows=comparison.rows,
         skipped={'data': 'no --data was given'},
