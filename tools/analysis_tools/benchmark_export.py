@@ -17,8 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-TOOLS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TOOLS), str(TOOLS / 'model_converters')]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from run_config import (  # noqa: E402
     add_cfg_options,
@@ -35,6 +34,8 @@ import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from paired_rounds import paired_rounds  # noqa: E402
 
+from rfdetr_mm.apis.conversion import upstream_architecture  # noqa: E402
+from rfdetr_mm.checkpoints import mmdet_to_upstream  # noqa: E402
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 
 BASE, UPSTREAM = 'ours fp32', 'rfdetr fp32'
@@ -153,13 +154,10 @@ def export_upstream(
         The file.
     """
     os.environ['HF_HUB_OFFLINE'] = '1'
-    from mmdet_to_rfdetr import upstream_architecture
     from rfdetr.config import ModelConfig
     from rfdetr.export._onnx.exporter import OnnxConfig, OnnxExporter
     from rfdetr.export.prepare import prepare_export_graph
     from rfdetr.models import build_model_from_config
-
-    from rfdetr_mm.checkpoints import mmdet_to_upstream
 
     weights, _ = mmdet_to_upstream(model.state_dict())
     head = cfg.model.bbox_head
