@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rfdetr_mm.deploy.fixed_size_file import run_in_parts
+from rfdetr_mm.deploy.fixed_size_file import choose_outputs, run_in_parts
 from rfdetr_mm.errors import InputError
 
 
@@ -41,3 +41,22 @@ def test_dynamic_batch_runs_at_once():
 def test_another_size_is_refused():
     with pytest.raises(InputError, match=r'a.file takes.*\(3, 2, 5\).*\(3, 5'):
         run_in_parts(dict, np.zeros((1, 3, 5, 2)), (1, 3, 2, 5), 'a.file')
+
+
+@pytest.mark.parametrize(
+    'wanted, expected',
+    [
+        (None, ['dets', 'labels']),
+        (['labels', 'dets'], ['labels', 'dets']),
+        (['labels'], ['labels']),
+    ],
+)
+def test_outputs_in_the_wanted_order(wanted, expected):
+    assert choose_outputs('a.xml', ['dets', 'labels'], wanted) == expected
+
+
+def test_an_output_that_the_file_lacks():
+    with pytest.raises(
+        InputError, match=r"a\.xml has .*wanted are \['masks'\]"
+    ):
+        choose_outputs('a.xml', ['dets', 'labels'], ['masks'])
