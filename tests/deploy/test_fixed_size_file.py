@@ -56,7 +56,6 @@ def test_outputs_in_the_wanted_order(wanted, expected):
 
 
 def test_an_output_that_the_file_lacks():
-    with pytest.raises(
-        InputError, match=r"a\.xml has .*wanted are \['masks'\]"
-    ):
+    message = r"a\.xml has the outputs .*wanted are \['masks'\]"
+    with pytest.raises(InputError, match=message):
         choose_outputs('a.xml', ['dets', 'labels'], ['masks'])
