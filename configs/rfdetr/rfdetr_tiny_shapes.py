@@ -10,16 +10,16 @@ image_h = 96
 patch_size = 8
 num_queries = 20
 embed_dims = 128
-max_epochs = 33
+max_epochs = 42
 model = dict(
     data_preprocessor=dict(pad_size_divisor=patch_size * 2),
     backbone=dict(
-        arch='tiny',
+        arch='mini',
         img_size=image_w,  # of the square position table
         patch_size=patch_size,
         out_indices=(0, 1),
         global_attn_indices=(1, )),
-    neck=dict(in_channels=[192] * 2, out_channels=embed_dims),
+    neck=dict(in_channels=[128] * 2, out_channels=embed_dims),
     bbox_head=dict(
         num_classes=12,
         embed_dims=embed_dims,
@@ -65,7 +65,7 @@ optim_wrapper = dict(
     optimizer=dict(lr=5e-4),
     paramwise_cfg=dict(
         backbone_lr_mult=1.0, layer_decay_rate=1.0, component_decay_rate=1.0))
-train_cfg = dict(max_epochs=max_epochs, val_interval=11)
+train_cfg = dict(max_epochs=max_epochs, val_interval=14)
 param_scheduler = [
     dict(type='WarmupCosineLR', convert_to_iter_based=True, warmup=1)
 ]

@@ -10,6 +10,7 @@ max_epochs = 16
 model = dict(
     data_preprocessor=dict(pad_mask=True, pad_size_divisor=8),
     backbone=dict(
+        arch='tiny',
         img_size=image_w,
         num_windows=1,  # no windows
         out_indices=(0, ),

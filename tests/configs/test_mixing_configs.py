@@ -36,6 +36,7 @@ SEMI_STEPS = 48  # of a model that is a tenth as large
 # Of what a config says, the smaller things that these tests build.
 SMALL_LISTS = {
     (384, 384, 384, 384): [192, 192],
+    (128, 128): [192, 192],
     (512, 1024, 2048): [64, 128, 256],
     (192, 384, 768): [48, 96, 192],
     (128, 256, 512): [32, 64, 128],

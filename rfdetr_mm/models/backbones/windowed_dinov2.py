@@ -35,8 +35,8 @@ class WindowedDINOv2(BaseModule):
     time: the patch kernel is resized on the fly, the grid cut anew.
 
     Args:
-        arch: 'small' (384 channels, 6 heads), 'base' (768, 12) or 'tiny'
-            (192, 3), for which no weights are published.
+        arch: 'small' (384 channels, 6 heads), 'base' (768, 12), or 'tiny'
+            (192, 3) and 'mini' (128, 2), for which no weights are published.
         img_size: Side in pixels of the square image for which the position
             table is stored (grid side = img_size // patch_size). Other
             inputs, H != W included, resize the table on the fly.
@@ -64,6 +64,7 @@ class WindowedDINOv2(BaseModule):
     """
 
     arch_settings = {
+        'mini': dict(embed_dims=128, num_heads=2),
         'tiny': dict(embed_dims=192, num_heads=3),
         'small': dict(embed_dims=384, num_heads=6),
         'base': dict(embed_dims=768, num_heads=12),

@@ -251,7 +251,10 @@ def test_indivisible_input(kwargs, input_hw, words):
 @pytest.mark.parametrize(
     'kwargs, match',
     [
-        (dict(arch='huge'), r"\['base', 'small', 'tiny'\], got 'huge'"),
+        (
+            dict(arch='huge'),
+            r"\['base', 'mini', 'small', 'tiny'\], got 'huge'",
+        ),
         (dict(out_indices=(3, 6, 9, 12)), 'between 0 and 11'),
         (dict(global_attn_indices=(-1,)), 'between 0 and 11'),
         (dict(out_indices=(5, 2)), 'ascending'),
