@@ -1,12 +1,51 @@
 """Group-DETR decoder with references that stay the same in all layers."""
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.layers import MLP, coordinate_to_encoding
 from torch import Tensor, nn
 
 from .decoder_memory import DecoderMemory
 from .deformable_attention import DeformableAttention
+from .recompute import recompute, recompute_by_parts
+
+
+class QuerySelfAttention(nn.MultiheadAttention):
+    """Self-attention of queries that adds positions to keys and queries.
+
+    PyTorch's layer turns its inputs around (tokens first) and back, and keeps
+    a copy each time for the backward pass; this one leaves them as they are.
+
+    Args:
+        embed_dims: Channels of a query.
+        num_heads: Attention heads; they share ``embed_dims`` evenly.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int) -> None:
+        super().__init__(embed_dims, num_heads, batch_first=True)
+
+    def forward(self, value: Tensor, key: Tensor) -> Tensor:
+        """Attend within each row of the batch.
+
+        Args:
+            value: Content, shape (bs, num_queries, embed_dims).
+            key: Content plus position, same shape.
+
+        Returns:
+            Same shape.
+        """
+        inputs = (key, key, value)
+        weights = self.in_proj_weight.chunk(3)
+        biases = self.in_proj_bias.chunk(3)
+        query, key, value = (
+            F.linear(x, weight, bias)
+            .unflatten(2, (self.num_heads, -1))
+            .transpose(1, 2)
+            for x, weight, bias in zip(inputs, weights, biases)
+        )  # (bs, num_heads, num_queries, head_dims) each
+        out = F.scaled_dot_product_attention(query, key, value)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
 class RFDETRDecoderLayer(nn.Module):
@@ -33,9 +72,7 @@ class RFDETRDecoderLayer(nn.Module):
         feedforward_channels: int,
     ) -> None:
         super().__init__()
-        self.self_attn = nn.MultiheadAttention(
-            embed_dims, self_attn_num_heads, batch_first=True
-        )
+        self.self_attn = QuerySelfAttention(embed_dims, self_attn_num_heads)
         self.cross_attn = DeformableAttention(
             embed_dims, cross_attn_num_heads, num_levels, num_points
         )
@@ -70,11 +107,13 @@ class RFDETRDecoderLayer(nn.Module):
         bs, _, embed_dims = query.shape
         value = query.reshape(bs * num_groups, -1, embed_dims)
         key = value + query_pos.reshape(value.shape)
-        attended = self.self_attn(key, key, value, need_weights=False)[0]
+        attended = self.self_attn(value, key)
         query = self.norms[0](query + attended.reshape(query.shape))
         attended = self.cross_attn(query + query_pos, reference_boxes, memory)
         query = self.norms[1](query + attended)
-        return self.norms[2](self.ffn(query))
+        # Its hidden rows would be the largest thing in the backward pass.
+        fed_forward = recompute_by_parts(self.ffn, query.flatten(0, 1))
+        return self.norms[2](fed_forward.view_as(query))
 
 
 class RFDETRDecoder(nn.Module):
@@ -152,13 +191,16 @@ class RFDETRDecoder(nn.Module):
         references = reference_boxes[:, :, None] * torch.cat(
             [ratios, ratios], dim=-1
         ).unsqueeze(1)
-        query_pos = self.query_pos_mlp(
-            coordinate_to_encoding(
-                references[:, :, 0], num_feats=self.embed_dims // 2
-            )
-        )
+        query_pos = recompute(self._query_pos, references[:, :, 0])
         hidden_states = []
         for layer in self.layers[:num_layers]:
             query = layer(query, query_pos, references, memory, num_groups)
             hidden_states.append(self.norm(query))
         return torch.stack(hidden_states)
+
+    def _query_pos(self, reference_boxes: Tensor) -> Tensor:
+        """(bs, num_queries, 4) to (bs, num_queries, embed_dims)."""
+        encoding = coordinate_to_encoding(
+            reference_boxes, num_feats=self.embed_dims // 2
+        )
+        return self.query_pos_mlp(encoding)

@@ -1,6 +1,7 @@
 """Deformable cross-attention in plain PyTorch, without compiled operators."""
 
 import math
+from functools import partial
 
 import torch
 from mmcv.ops.multi_scale_deform_attn import (
@@ -9,6 +10,7 @@ from mmcv.ops.multi_scale_deform_attn import (
 from torch import Tensor, nn
 
 from .decoder_memory import DecoderMemory
+from .recompute import recompute
 
 
 class DeformableAttention(nn.Module):
@@ -76,16 +78,31 @@ class DeformableAttention(nn.Module):
         if memory.padding_mask is not None:
             value = value.masked_fill(memory.padding_mask.unsqueeze(-1), 0.0)
         value = value.unflatten(2, (self.num_heads, -1))
-        samples = (self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(query).unflatten(2, (*samples, 2))
-        weights = self.attention_weights(query).unflatten(
-            2, (self.num_heads, -1)
+        out = recompute(
+            partial(self._sample, memory.spatial_shapes),
+            value,
+            self.sampling_offsets(query),
+            self.attention_weights(query),
+            reference_boxes,
         )
+        return self.output_proj(out)
+
+    def _sample(
+        self,
+        spatial_shapes: list[tuple[int, int]],
+        value: Tensor,
+        offsets: Tensor,
+        logits: Tensor,
+        reference_boxes: Tensor,
+    ) -> Tensor:
+        """Weighted sum of values, shape (bs, num_queries, embed_dims)."""
+        samples = (self.num_heads, self.num_levels, self.num_points)
+        offsets = offsets.unflatten(2, (*samples, 2))
+        weights = logits.unflatten(2, (self.num_heads, -1))
         weights = weights.softmax(dim=-1).unflatten(3, samples[1:])
         # (bs, num_queries, 1, num_levels, 1, 2) each
         centers, sizes = reference_boxes[:, :, None, :, None].split(2, dim=-1)
         locations = centers + offsets / self.num_points * sizes * 0.5
-        out = multi_scale_deformable_attn_pytorch(
-            value, memory.spatial_shapes, locations, weights
+        return multi_scale_deformable_attn_pytorch(
+            value, spatial_shapes, locations, weights
         )
-        return self.output_proj(out)

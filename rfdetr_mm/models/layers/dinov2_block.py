@@ -5,6 +5,8 @@ from mmcv.cnn.bricks.drop import DropPath
 from mmcv.cnn.bricks.scale import LayerScale
 from torch import Tensor, nn
 
+from .recompute import recompute
+
 # Every norm of the ViT; the decoder's norms use PyTorch's 1e-5.
 VIT_NORM_EPS = 1e-6
 
@@ -109,6 +111,8 @@ class DINOv2Block(nn.Module):
         )
         attended = self.attn(merged).view_as(windows)
         windows = windows + self.drop_path(self.layer_scale1(attended))
-        return windows + self.drop_path(
-            self.layer_scale2(self.mlp(self.norm2(windows)))
-        )
+        fed_forward = recompute(self._feed_forward, windows)
+        return windows + self.drop_path(self.layer_scale2(fed_forward))
+
+    def _feed_forward(self, windows: Tensor) -> Tensor:
+        return self.mlp(self.norm2(windows))

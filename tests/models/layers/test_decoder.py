@@ -1,6 +1,10 @@
 import torch
+from torch import nn
 
-from rfdetr_mm.models.layers.decoder import RFDETRDecoder
+from rfdetr_mm.models.layers.decoder import (
+    QuerySelfAttention,
+    RFDETRDecoder,
+)
 from rfdetr_mm.models.layers.decoder_memory import build_memory
 
 
@@ -67,3 +71,17 @@ def test_every_layer_is_returned_and_normed():
     decoder.norm.bias.data += 1
     shifted = decoder(query, boxes, memory, num_groups=3)
     torch.testing.assert_close(shifted, out + 1)
+
+
+def test_self_attention_is_that_of_pytorch():
+    torch.manual_seed(0)
+    attention = QuerySelfAttention(16, 2)
+    nn.init.normal_(attention.in_proj_bias)
+    value, key = torch.randn(2, 3, 5, 16)
+    found = attention(value, key)
+    expected = nn.MultiheadAttention.forward(
+        attention, key, key, value, need_weights=False
+    )[0]
+    torch.testing.assert_close(found, expected)
+    swapped = attention(key, value)
+    assert not torch.allclose(swapped, expected, atol=1e-3)
