@@ -216,10 +216,22 @@ class Comparison:
         """One 640 x 480 array to detections; last, it switches rfdetr."""
         rng = np.random.default_rng(0)
         image = rng.integers(0, 255, (480, 640, 3), dtype=np.uint8)
-        works = self.pair('predict', image)
-        self.add('predict, eager', self.timed(works))
+        inferencer, theirs = self.pair('predict', image).values()
+        wrapper = self.ours.wrapper()
+        same_class = {
+            SIDES[0]: lambda: wrapper.predict(image, threshold=0.0),
+            SIDES[1]: theirs,
+        }
+        mmdets = {SIDES[0]: inferencer, SIDES[1]: theirs}
+        self.add('predict, eager', self.timed(same_class))
+        self.add('predict, RFDETRInferencer, eager', self.timed(mmdets))
+        wrapper.optimize_for_inference(batch_size=1)
         self.upstream.optimize(1)
-        self.add("predict, rfdetr's by TorchScript", self.timed(works))
+        self.add('predict, both by TorchScript', self.timed(same_class))
+        self.add(
+            "predict, RFDETRInferencer, rfdetr's by TorchScript",
+            self.timed(mmdets),
+        )
 
     def data(self) -> None:
         """Training batches from files, by benchmark_data.py."""

@@ -199,6 +199,7 @@ class Ours:
         import rfdetr_mm  # noqa: F401  registers
 
         register_all_modules(init_default_scope=True)
+        self.variant = variant
         name = f'rfdetr_{variant}_coco.py'
         self.cfg = Config.fromfile(ROOT / 'configs' / 'rfdetr' / name)
         self.size = self.cfg.image_size
@@ -248,6 +249,16 @@ class Ours:
         )
         bgr = np.ascontiguousarray(image[..., ::-1])  # as mmcv reads files
         return lambda: inferencer(bgr, return_datasamples=True)
+
+    def wrapper(self) -> Any:
+        """The model by the class that is called as rfdetr's."""
+        from rfdetr_mm import apis
+
+        return getattr(apis, f'RFDETR{self.variant.capitalize()}')(
+            num_classes=NUM_CLASSES,
+            pretrain_weights=str(self.weights),
+            device='cpu',
+        )
 
     def train_step(
         self, batch_size: int, clock: PhaseClock
