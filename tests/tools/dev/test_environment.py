@@ -18,7 +18,9 @@ esac
 
 def run(tmp_path, **variables):
     environment = {
-        k: v for k, v in os.environ.items() if not k.startswith('RFDETR_MM')
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith('RFDETR_MM') and k != 'STACK'
     }
     environment['RFDETR_MM_CACHE'] = str(tmp_path / 'cache')
     environment.update(variables)
@@ -98,18 +100,38 @@ def test_given_environment_lacks_something(tmp_path):
     assert_one_line(done, f'RFDETR_MM_VENV={tmp_path} lacks')
 
 
-def test_finished_environment_is_reused_at_once(tmp_path):
+def test_another_stack(tmp_path):
+    done = run(tmp_path, STACK='openmim')
+    assert_one_line(done, 'onedl or openmmlab', 'got openmim')
+
+
+@pytest.mark.parametrize(
+    'variables, folder',
+    [
+        ({}, 'requirements'),
+        ({'STACK': 'onedl'}, 'requirements'),
+        ({'STACK': 'openmmlab'}, 'requirements/openmmlab'),
+    ],
+)
+def test_finished_environment_is_reused_at_once(tmp_path, variables, folder):
     """Same key, `.complete` present: nothing is installed."""
-    python = python_3_11(tmp_path)
-    first = run(tmp_path, PYTHON=python, CXX='/nowhere/g++')
+    variables |= {'PYTHON': python_3_11(tmp_path), 'CXX': '/nowhere/g++'}
+    first = run(tmp_path, **variables)
     assert first.returncode == 1
     key = subprocess.run(
-        ['bash', '-c', '{ echo 3.11; cat "$0"/requirements/*.txt; } '
-         '| sha256sum | cut -c1-12', str(SCRIPT.parents[2])],
+        ['bash', '-c', '{ echo 3.11; cat "$0"/*.txt; } '
+         '| sha256sum | cut -c1-12', str(SCRIPT.parents[2] / folder)],
         capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
     env = tmp_path / 'cache' / 'envs' / key
     env.mkdir(parents=True)
     (env / '.complete').touch()
-    done = run(tmp_path, PYTHON=python, CXX='/nowhere/g++')
+    done = run(tmp_path, **variables)
     assert (done.returncode, done.stdout) == (0, f'{env}\n')
+
+
+def test_stacks_have_the_same_files():
+    """The script reads each of them from either folder."""
+    requirements = SCRIPT.parents[2] / 'requirements'
+    names = {path.name for path in requirements.glob('*.txt')}
+    assert names == {p.name for p in requirements.glob('openmmlab/*.txt')}
