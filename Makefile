@@ -6,12 +6,16 @@
 # make golden  refresh the golden files from rfdetr 1.11.2
 # make env     the environment alone; its folder is printed
 #
+# STACK=openmmlab: on OpenMMLab's packages instead of OneDL's.
 # PYTHON, RFDETR_MM_VENV, RFDETR_MM_CACHE, MMCV_FIND_LINKS: see
 # tools/dev/environment.sh.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .PHONY: demo demo-masks test slow lint golden env clean
+
+STACK ?= onedl
+export STACK
 
 IN_ENV = env="$$(tools/dev/environment.sh)"; \
 	export PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" \
@@ -28,12 +32,12 @@ demo-masks:
 # page ran before ONNX Runtime's, OpenVINO's and LiteRT's libraries worked side
 # by side, the interpreter crashed.
 test:
-	$(IN_ENV) -m pytest -m "not slow" --durations=10 --ignore=tests/deploy
-	$(IN_ENV) -m pytest -m "not slow" --durations=10 tests/deploy
+	$(IN_ENV) -m pytest --stack=$(STACK) -m "not slow" --durations=10 --ignore=tests/deploy
+	$(IN_ENV) -m pytest --stack=$(STACK) -m "not slow" --durations=10 tests/deploy
 
 slow:
-	$(IN_ENV) -m pytest -m slow -s --ignore=tests/deploy
-	$(IN_ENV) -m pytest -m slow -s tests/deploy
+	$(IN_ENV) -m pytest --stack=$(STACK) -m slow -s --ignore=tests/deploy
+	$(IN_ENV) -m pytest --stack=$(STACK) -m slow -s tests/deploy
 
 lint:
 	$(IN_ENV) -m ruff check . && "$$env/bin/python" -m ruff format --check . \

@@ -1,14 +1,37 @@
 """What every test needs: mmdet's scope, one seed, few threads."""
 
 import logging
+from importlib.metadata import distributions
 
 import pytest
 import torch
 from mmdet.utils import register_all_modules
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
+from stacks import ABSENT, complaint
 
 import rfdetr_mm  # noqa: F401  (registers)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--stack', choices=list(ABSENT),
+        help='stop unless everything that its environment has is installed',
+    )  # fmt: skip
+
+
+def pytest_configure(config):
+    stack = config.getoption('stack')
+    if stack is None:
+        return
+    lacking = complaint(stack, {d.name for d in distributions()})
+    if lacking:
+        raise pytest.UsageError(lacking)
+
+
+def pytest_report_header(config):
+    absent = ABSENT.get(config.getoption('stack'), {})
+    return [f'skipped without {n}, which {why}' for n, why in absent.items()]
 
 
 @pytest.fixture(autouse=True, scope='session')

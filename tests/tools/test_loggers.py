@@ -13,8 +13,9 @@ from tests.data_factory import write_layout
 from tests.tools.test_own_data import CONFIG, ROOT, load_tool
 
 NAMES = ('tensorboard', 'wandb', 'mlflow')
-for name in NAMES:
-    pytest.importorskip(name)
+pytest.importorskip('tensorboard')
+pytest.importorskip('wandb')
+pytest.importorskip('mlflow')
 
 BASES = [
     str(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py'),

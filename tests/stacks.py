@@ -1,0 +1,82 @@
+"""What the environments of ``make env`` have, by stack.
+
+Tests of an optional package skip where it is missing (``importorskip``).
+``make test`` names its stack, and there nothing may be missing but what is
+listed here with its reason: otherwise not one test runs.
+"""
+
+from collections.abc import Callable, Container
+from importlib.util import find_spec
+
+# Names of the packages, as imported, that tests skip without.
+OPTIONAL = (
+    'ai_edge_litert',
+    'ai_edge_quantizer',
+    'gradio',
+    'litert_torch',
+    'mim',
+    'mlflow',
+    'mmdeploy',
+    'modelindex',
+    'onnxruntime',
+    'openvino',
+    'optuna',
+    'peft',
+    'pytorch_lightning',
+    'rfdetr',
+    'roboflow',
+    'safetensors',
+    'selenium',
+    'supervision',
+    'tensorboard',
+    'vernier',
+    'wandb',
+)
+NEWER_TORCH = 'wants a newer torch than mmcv 2.1.0 compiles with'
+# stack: what its environment cannot have, and why.
+ABSENT = {
+    'onedl': {},
+    'openmmlab': {
+        'ai_edge_litert': 'runs what litert_torch makes',
+        'ai_edge_quantizer': 'works on what litert_torch makes',
+        'litert_torch': NEWER_TORCH,
+        'rfdetr': f'{NEWER_TORCH}; its numbers are in tests/parity/golden',
+    },
+}
+# stack: the distribution that only it has.
+DISTRIBUTION = {'onedl': 'onedl-mmdetection', 'openmmlab': 'mmdet'}
+
+
+def is_importable(name: str) -> bool:
+    """Whether a package is installed; it is not imported."""
+    return find_spec(name) is not None
+
+
+def complaint(
+    stack: str,
+    distributions: Container[str],
+    has: Callable[[str], bool] = is_importable,
+) -> str | None:
+    """Say in one line what an environment lacks as one of a stack.
+
+    Args:
+        stack: 'onedl' or 'openmmlab'.
+        distributions: Names of what is installed, as pip writes them.
+        has: Whether a package can be imported, by its name.
+
+    Returns:
+        None if nothing is missing.
+    """
+    if DISTRIBUTION[stack] not in distributions:
+        return (
+            f'--stack={stack} was named, and {DISTRIBUTION[stack]} is not '
+            'installed; name the stack of this environment'
+        )
+    missing = [n for n in OPTIONAL if n not in ABSENT[stack] and not has(n)]
+    if missing:
+        return (
+            f'the environment of {stack} lacks {", ".join(missing)}, and '
+            'tests would be skipped; make one with make env, or call pytest '
+            'without --stack'
+        )
+    return None
