@@ -8,6 +8,7 @@ import torch
 from mmdet.utils import register_all_modules
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
+from mmengine.utils import digit_version
 from stacks import ABSENT, complaint
 
 import rfdetr_mm  # noqa: F401  (registers)
@@ -32,6 +33,16 @@ def pytest_configure(config):
 def pytest_report_header(config):
     absent = ABSENT.get(config.getoption('stack'), {})
     return [f'skipped without {n}, which {why}' for n, why in absent.items()]
+
+
+def pytest_runtest_setup(item):
+    """Skip a test whose marker ``needs_torch`` names a later version."""
+    for marker in item.iter_markers('needs_torch'):
+        version, what = marker.args
+        if digit_version(torch.__version__) < digit_version(version):
+            pytest.skip(
+                f'{what} needs torch {version}, this is {torch.__version__}'
+            )
 
 
 @pytest.fixture(autouse=True, scope='session')

@@ -99,6 +99,10 @@ def test_processes_share_the_images(report, sampler):
     assert first[0] != first[1]
 
 
+with_shards = pytest.mark.needs_torch('2.6', 'ShardedRunner')
+
+
+@with_shards
 @pytest.mark.slow
 def test_processes_stay_together_in_training(training):
     first, second = training['trained']
@@ -112,6 +116,7 @@ def test_processes_stay_together_in_training(training):
         assert set(seen) == set(range(1, 8)) and len(seen) == 8
 
 
+@with_shards
 @pytest.mark.slow
 def test_shards_are_parts_of_the_same_training(training):
     whole, shards = training['trained'], training['in_shards']
@@ -128,6 +133,7 @@ def test_shards_are_parts_of_the_same_training(training):
         )
 
 
+@with_shards
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['state_dict', 'ema_state_dict'])
 def test_checkpoints_of_shards_are_whole(training, name):
@@ -137,6 +143,7 @@ def test_checkpoints_of_shards_are_whole(training, name):
     torch.testing.assert_close(dict(shards), dict(whole), rtol=1e-5, atol=1e-6)
 
 
+@with_shards
 @pytest.mark.slow
 def test_optimizer_states_of_shards_are_whole(training):
     whole, shards = (
