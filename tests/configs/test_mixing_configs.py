@@ -40,16 +40,15 @@ SMALL_LISTS = {
     (512, 1024, 2048): [64, 128, 256],
     (192, 384, 768): [48, 96, 192],
     (128, 256, 512): [32, 64, 128],
-    (256, 256, 256): [32, 32, 32],
 }
-SMALL_NUMBERS = {256: 32, 1024: 32, 2048: 32}
+SMALL_NUMBERS = {1024: 32, 2048: 32}
 SMALL_PARTS = {
     'WindowedDINOv2': dict(
         arch='tiny', out_indices=(0, 1), global_attn_indices=(1,)
     ),
-    'MultiScaleProjector': dict(out_channels=32, num_bottlenecks=1),
-    'DINOHead': dict(embed_dims=32),
-    'DeformableDETRHead': dict(embed_dims=32),
+    'MultiScaleProjector': dict(out_channels=256, num_bottlenecks=1),
+    'DINOHead': dict(embed_dims=256),
+    'DeformableDETRHead': dict(embed_dims=256),
     'ResNet': dict(base_channels=8),
     'SwinTransformer': dict(embed_dims=24, depths=[1, 1, 1, 1]),
     'CSPNeXt': dict(widen_factor=0.125),
@@ -90,21 +89,24 @@ def _move(node, data):
             _move(value, data)
 
 
-def shrink(node):
-    """Make a model's config smaller, in place."""
+def shrink(node, width=32):
+    """Make a model's config smaller, in place; 256 channels get a width."""
     node.update(SMALL_PARTS.get(node.get('type'), {}))
     for key, value in node.items():
         if isinstance(value, dict):
-            shrink(value)
+            shrink(value, width)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for child in value:
-                shrink(child)
+                shrink(child, width)
+        elif value == [256, 256, 256]:
+            node[key] = [width] * 3
         elif isinstance(value, list) and tuple(value) in SMALL_LISTS:
             node[key] = SMALL_LISTS[tuple(value)]
         elif key.endswith(('channels', 'dims')) and isinstance(value, int):
-            node[key] = SMALL_NUMBERS.get(value, value)
+            small = {256: width, **SMALL_NUMBERS}
+            node[key] = small.get(value, value)
         elif key == 'num_feats':
-            node[key] = 16
+            node[key] = width // 2
         elif key in ('num_layers', 'num_bottlenecks', 'num_convs'):
             node[key] = 1
         elif key == 'num_queries':
@@ -113,7 +115,8 @@ def shrink(node):
 
 def build(cfg):
     torch.manual_seed(0)
-    shrink(cfg.model)
+    # Whatever DINO's width, mmdet 3.3.0 encodes its points for 256 channels.
+    shrink(cfg.model, width=256 if cfg.model.type == 'DINO' else 32)
     model = MODELS.build(cfg.model)
     # As the Runner does: mmdet's level embeddings hold anything before.
     model.init_weights()

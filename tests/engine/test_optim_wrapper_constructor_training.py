@@ -96,9 +96,7 @@ def test_accumulated_gradients_are_the_mean_over_batches(cfg):
     wrapper = build_optim_wrapper(model, dict(options, accumulative_counts=3))
     wrapper.initialize_count_status(model, 0, 6)
     seen = []
-    before_each_step(
-        wrapper.optimizer, lambda: seen.append(gradients(model))
-    )
+    before_each_step(wrapper.optimizer, lambda: seen.append(gradients(model)))
     wrapper.clip_grad_kwargs = None
     wrapper.zero_grad()
     for inputs in batches:
