@@ -8,6 +8,8 @@ listed here with its reason: otherwise not one test runs.
 from collections.abc import Callable, Container
 from importlib.util import find_spec
 
+from rfdetr_mm.stack import DISTRIBUTIONS
+
 # Names of the packages, as imported, that tests skip without.
 OPTIONAL = (
     'ai_edge_litert',
@@ -44,7 +46,7 @@ ABSENT = {
     },
 }
 # stack: the distribution that only it has.
-DISTRIBUTION = {'onedl': 'onedl-mmdetection', 'openmmlab': 'mmdet'}
+DISTRIBUTION = dict(zip(ABSENT, DISTRIBUTIONS['mmdet']))
 
 
 def is_importable(name: str) -> bool:

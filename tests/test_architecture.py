@@ -64,7 +64,11 @@ OPTIONAL = {
 LAZY = {('apis', 'supervision')}
 NOT_BY_DEFAULT = {'rfdetr_mm.apis', 'peft'}
 # Beside the rooms, without imports of the package: open to all of them
-SHARED = {'rfdetr_mm.adapter_weights', 'rfdetr_mm.errors'}
+SHARED = {
+    'rfdetr_mm.adapter_weights',
+    'rfdetr_mm.errors',
+    'rfdetr_mm.stack',
+}
 
 
 def absolute_imports(path):

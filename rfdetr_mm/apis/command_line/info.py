@@ -26,6 +26,7 @@ from rfdetr_mm.checkpoints import (
     to_mmdet_checkpoint,
 )
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.stack import DISTRIBUTIONS
 from rfdetr_mm.version import __version__
 
 from .options import SIZES, size_name
@@ -34,9 +35,7 @@ from .options import SIZES, size_name
 _PACKAGES = (
     ('torch',),
     ('torchvision',),
-    ('onedl-mmengine', 'mmengine'),
-    ('onedl-mmcv', 'mmcv'),
-    ('onedl-mmdetection', 'mmdet'),
+    *DISTRIBUTIONS.values(),
     ('numpy',),
     ('supervision',),
     ('roboflow',),
