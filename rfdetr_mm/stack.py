@@ -6,12 +6,14 @@ both have. Apart from the distributions' names below there is only this:
 * OneDL's mmdet prints lines when it is imported; ``rfdetr_mm/__init__.py``
   sends them to standard error on either stack.
 * mmcv 2.1.0 compiles with torch 2.1, which has no ``fully_shard``
-  (ShardedRunner says so), no float16 on a CPU, and an ONNX export without
-  ``dynamo``; litert-torch does not exist for it.
+  (ShardedRunner says so), no float16 on a CPU (:func:`autocast`), and an ONNX
+  export without ``dynamo``; litert-torch does not exist for it.
 * mmdet 3.3.0's DINO works with 256 channels only.
 
 What the tests skip for that is in ``tests/stacks.py``.
 """
+
+import torch
 
 # Import name to distributions: OneDL's, OpenMMLab's.
 DISTRIBUTIONS = {
@@ -19,3 +21,24 @@ DISTRIBUTIONS = {
     'mmcv': ('onedl-mmcv', 'mmcv'),
     'mmdet': ('onedl-mmdetection', 'mmdet'),
 }
+
+
+def autocast(
+    device_type: str, dtype: torch.dtype, **options: bool
+) -> torch.autocast:
+    """``torch.autocast``, which float32 switches off.
+
+    Torch 2.1 refuses all types but bfloat16 on a CPU, even of a context that
+    is not enabled, so none is named then.
+
+    Args:
+        device_type: Such as 'cuda'.
+        dtype: What operations compute in.
+        **options: Of ``torch.autocast``, but ``enabled``.
+
+    Returns:
+        The context.
+    """
+    if dtype == torch.float32:
+        return torch.autocast(device_type, enabled=False, **options)
+    return torch.autocast(device_type, dtype, **options)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.stack import autocast
 
 BACKENDS = ('torchscript', 'inductor')
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -48,10 +49,9 @@ class RawDetector(nn.Module):
             logits, shape (bs, num_queries, num_classes); with masks their
             logits, shape (bs, num_queries, mask_h, mask_w).
         """
-        with torch.autocast(
+        with autocast(
             images.device.type,
             self.dtype,
-            enabled=self.dtype != torch.float32,
             cache_enabled=False,  # tracing would record its tensors
         ):
             return self._run(images)

@@ -16,6 +16,7 @@ from torch import Tensor
 from rfdetr_mm.checkpoints import write_checkpoint
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.models import Subnet
+from rfdetr_mm.stack import autocast
 
 Run = Callable[[Tensor], object]
 
@@ -103,11 +104,11 @@ class Latency:
                 )
             )
         ]
-        half = self.precision == 'fp16'
+        dtype = torch.float16 if self.precision == 'fp16' else torch.float32
         kind = torch.device(self.device).type
 
         def run(image: Tensor) -> object:
-            with torch.autocast(kind, torch.float16, enabled=half):
+            with autocast(kind, dtype):
                 return model(image, samples, mode='predict')
 
         return run
