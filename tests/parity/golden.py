@@ -23,9 +23,15 @@ MAX_BYTES = 50 * 1024
 NUM_CLASSES = 5
 NUM_QUERIES = 12
 LOSS_SEED = 5  # of the random points in masks
+MAX_PER_IMG = 20  # more than queries: several classes of one query
+ORIGINALS = [(24, 50), (60, 37)]  # H x W of the images in pixels
+RESOLUTION = 32  # px, of the prepared picture
 # variant: H x W of the input in pixels
 INPUTS = {
     'nano': (64, 96),
+    'small': (64, 96),
+    'medium': (64, 96),
+    'large': (64, 96),
     'base': (56, 112),
     'large-deprecated': (56, 112),
     'seg-nano': (48, 60),
@@ -64,6 +70,15 @@ def seeded_images(variant: str) -> Tensor:
     random = np.random.RandomState(7)
     images = random.standard_normal((2, 3, *INPUTS[variant]))
     return torch.from_numpy(images.astype(np.float32))
+
+
+def seeded_picture() -> np.ndarray:
+    """A smooth picture, H != W, RGB levels of shape (h, w, 3)."""
+    random = np.random.RandomState(3)
+    coarse = random.randint(0, 256, (6, 9, 3)).astype(float)
+    fine = np.kron(coarse, np.ones((9, 8, 1)))
+    fine += random.randint(-20, 21, fine.shape)
+    return fine.clip(0, 255).astype(np.uint8)
 
 
 def seeded_targets(variant: str) -> list[dict[str, Tensor]]:
