@@ -53,6 +53,7 @@ def test_a_fresh_process_can_read_the_name_of_the_backend():
     ],
 )
 def test_wrong_input_leaves_nothing(tmp_path, backend, message):
+    pytest.importorskip('litert_torch')
     with pytest.raises(InputError, match=message):
         TFLiteManager.to_backend(
             ['end2end.pt'], str(tmp_path), deploy_cfg(**backend)
