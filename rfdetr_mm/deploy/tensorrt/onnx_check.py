@@ -3,9 +3,8 @@
 import onnx
 
 # Of those that TensorRT 10's parser lists as supported: what exports of
-# RF-DETR may contain. Source: onnx-tensorrt 10.1-GA, docs/operators.md, which
-# also has the limits below; LayerNormalization came with 8.6, says its
-# docs/Changelog.md.
+# RF-DETR may contain. Source: onnx-tensorrt 10.1-GA, docs/operators.md;
+# LayerNormalization came with 8.6, says its docs/Changelog.md.
 SUPPORTED_OPERATORS = frozenset(
     """
     Abs Add And Cast Ceil Clip Concat Constant ConstantOfShape Conv Cos
@@ -18,8 +17,10 @@ SUPPORTED_OPERATORS = frozenset(
     Unsqueeze Where
     """.split()
 )
+# Of the same page,
 MAX_OPSET = 20
 TOO_MANY_FOR_TOPK = 3840
+# and of nvinfer1::Dims64::MAX_DIMS.
 MAX_RANK = 8
 
 
