@@ -28,7 +28,21 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         InputError: If there is no such file, or it cannot be read.
     """
-    if not Path(path).is_file():
-        raise InputError(f'there is no exported file {path}')
-    reader = READERS.get(Path(path).suffix)
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f'there is no exported file {path} (seen from {Path.cwd()}); '
+            f'{exported_files(path.parent)}'
+        )
+    reader = READERS.get(path.suffix)
     return {} if reader is None else reader(path)
+
+
+def exported_files(folder: Path) -> str:
+    """Say which exported files a folder has."""
+    if not folder.is_dir():
+        return f'there is no folder {folder} either'
+    names = sorted(
+        file.name for file in folder.iterdir() if file.suffix in READERS
+    )
+    return f'those in {folder}: {", ".join(names) or "none"}'

@@ -1,5 +1,6 @@
 """Int8 ONNX files, by ONNX Runtime's own quantisation."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,8 +45,10 @@ def quantize(
 
     options = dict(per_channel=True, weight_type=QuantType.QInt8)
     if calibration is None:
+        proto = onnx.load(str(source))
+        give_each_gemm_its_weights(proto.graph)
         quantize_dynamic(
-            source,
+            proto,
             target,
             op_types_to_quantize=['MatMul'],
             # The tool writes each Gemm as a MatMul and an Add before.
@@ -68,6 +71,29 @@ def quantize(
     kind = 'int8-dynamic' if calibration is None else 'int8'
     add_metadata(proto, {**read_metadata(source), 'precision': kind})
     onnx.save(proto, str(target))
+
+
+def give_each_gemm_its_weights(graph: onnx.GraphProto) -> None:
+    """Copy weights that a Gemm shares with other nodes, in place.
+
+    The exporter writes equal weights once. ONNX Runtime transposes those of
+    each Gemm in place, so shared ones more than once.
+
+    Args:
+        graph: Of a float32 file.
+
+    Source: onnxruntime 1.31.1, ONNXModel.replace_gemm_with_matmul.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    uses = Counter(name for node in graph.node for name in node.input)
+    for i, node in enumerate(graph.node):
+        if node.op_type != 'Gemm':
+            continue
+        name = node.input[1]
+        if name in tensors and uses[name] > 1:
+            uses[name] -= 1
+            graph.initializer.add().CopyFrom(tensors[name])
+            node.input[1] = graph.initializer[-1].name = f'{name}_{i}'
 
 
 def quantized_nodes(source: Path, *op_types: str) -> list[str]:

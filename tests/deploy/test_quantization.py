@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+import torch
 from small_export import CLASSES, build, config, export_to, images, run
 
 from rfdetr_mm.deploy.export import deploy_config
@@ -49,6 +50,48 @@ def test_the_head_is_left_alone(file):
     names = quantized_nodes(file, 'Gemm', 'Conv')
     assert names
     assert all(n.startswith(('/backbone/blocks', '/neck/')) for n in names)
+
+
+def test_equal_weights_are_transposed_once(tmp_path):
+    """The exporter gives equal layers one tensor, as of untrained models."""
+    generator = np.random.default_rng(0)
+    weight = generator.standard_normal((8, 8)).astype(np.float32)
+    bias = np.zeros(8, np.float32)
+    nodes = [
+        onnx.helper.make_node('Gemm', [x, *more], [y], name, transB=1)
+        for x, y, name, more in (
+            ('input', 'a', '/backbone/fc', ['weight', 'bias']),
+            ('a', 'b', '/backbone/fc2', ['weight', 'bias']),
+            ('b', 'c', '/bbox_head/fc', ['weight', 'bias']),
+        )
+    ]
+    nodes.append(onnx.helper.make_node('MatMul', ['c', 'weight'], ['y']))
+    values = [
+        onnx.helper.make_tensor_value_info(
+            name, onnx.TensorProto.FLOAT, [4, 8]
+        )
+        for name in ('input', 'y')
+    ]
+    weights = [
+        onnx.numpy_helper.from_array(weight, 'weight'),
+        onnx.numpy_helper.from_array(bias, 'bias'),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, 'graph', values[:1], values[1:], weights
+    )
+    onnx.save(
+        onnx.helper.make_model(
+            graph,
+            ir_version=9,
+            opset_imports=[onnx.helper.make_opsetid('', 17)],
+        ),
+        tmp_path / 'shared.onnx',
+    )
+    quantize(tmp_path / 'shared.onnx', tmp_path / 'int8.onnx')
+    x = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    found = run(tmp_path / 'int8.onnx', x)['y']
+    expected = x.numpy() @ np.linalg.matrix_power(weight.T, 3) @ weight
+    np.testing.assert_allclose(found, expected, atol=0.03 * expected.std())
 
 
 def test_images_of_another_size(file, tmp_path):

@@ -39,6 +39,7 @@ from rfdetr_mm.checkpoints import mmdet_to_upstream  # noqa: E402
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 
 BASE, UPSTREAM = 'ours fp32', 'rfdetr fp32'
+ANY_BATCH = 'ours any batch'
 # Same weights, same image: the two graphs must agree before they are timed.
 MAX_BOX_DIFFERENCE = 1e-3
 
@@ -79,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
         if args.profile:
             for name, file in files.items():
                 result['profiles'][name] = profile(args, file, folder)
+            result['profiles'][f'batch of {args.batch}'] = profile(
+                args, files[ANY_BATCH], folder, args.batch
+            )
     text = table(result)
     print(text)
     if args.out is not None:
@@ -133,9 +137,7 @@ def make_files(
         target = folder / f'{kind}.onnx'
         quantize(files[BASE], target, batches)
         files[f'ours {kind}'] = target
-    files['ours any batch'] = ours(
-        'any_batch', layout='raw', dynamic_batch=True
-    )
+    files[ANY_BATCH] = ours('any_batch', layout='raw', dynamic_batch=True)
     return files
 
 
@@ -217,8 +219,8 @@ def measure(args: argparse.Namespace, files: dict[str, Path]) -> dict:
     """
     runs = {name: (session(args, f), example(f)) for name, f in files.items()}
     runs[f'batch of {args.batch}'] = (
-        runs['ours any batch'][0],
-        example(files['ours any batch'], args.batch),
+        runs[ANY_BATCH][0],
+        example(files[ANY_BATCH], args.batch),
     )
     first = {name: s.run(None, x) for name, (s, x) in runs.items()}
     apart = np.abs(first[BASE][0] - first[UPSTREAM][0]).max()
@@ -230,7 +232,7 @@ def measure(args: argparse.Namespace, files: dict[str, Path]) -> dict:
     works = {name: partial(s.run, None, x) for name, (s, x) in runs.items()}
     seconds = paired_rounds(works, args.rounds)
     times = {name: np.array(values) for name, values in seconds.items()}
-    singles = times['ours any batch']
+    singles = times[ANY_BATCH]
     rows = {
         name: dict(
             ms=1e3 * float(np.median(times[name])),
@@ -252,21 +254,23 @@ def measure(args: argparse.Namespace, files: dict[str, Path]) -> dict:
 
 
 def profile(
-    args: argparse.Namespace, file: Path, folder: str
+    args: argparse.Namespace, file: Path, folder: str, batch_size: int = 1
 ) -> dict[str, list[float]]:
-    """Milliseconds of each kind of operator.
+    """Milliseconds of each kind of operator for an image.
 
     Args:
         args: Of the command line.
         file: The model.
         folder: For the trace.
+        batch_size: Images at once, of a file that takes any number.
 
     Returns:
         By kind, how many and the sum of their fastest times.
     """
     traced = session(args, file, str(Path(folder, 'trace')))
+    images = example(file, batch_size)
     for _ in range(max(args.rounds // 2, 1)):
-        traced.run(None, example(file))
+        traced.run(None, images)
     events = json.loads(Path(traced.end_profiling()).read_text())
     nodes = collections.defaultdict(list)
     for event in events:
@@ -277,7 +281,7 @@ def profile(
     for (kind, _), values in nodes.items():
         total = kinds.setdefault(kind, [0, 0.0])
         total[0] += 1
-        total[1] += min(values)
+        total[1] += min(values) / batch_size
     return dict(sorted(kinds.items(), key=lambda item: -item[1][1]))
 
 
@@ -302,7 +306,22 @@ def table(result: dict) -> str:
             for kind, (count, ms) in list(kinds.items())[:12]
         ]
         text += f'\n{name}: {", ".join(parts)}\n'
-    return text
+    return text + batch_table(result)
+
+
+def batch_table(result: dict) -> str:
+    """What an image costs alone and in a batch; empty without profiles."""
+    profiles = result['profiles']
+    batch = f'batch of {result["batch_size"]}'
+    if batch not in profiles:
+        return ''
+    alone, together = profiles[ANY_BATCH], profiles[batch]
+    text = f'\n| operator | ms | ms in a {batch} |\n| --- | --- | --- |\n'
+    for kind, (count, ms) in alone.items():
+        # Whatever is fused is the same at all sizes.
+        text += f'| {kind} x{count} | {ms:.1f} | {together[kind][1]:.1f} |\n'
+    sums = [sum(ms for _, ms in p.values()) for p in (alone, together)]
+    return text + f'| all | {sums[0]:.1f} | {sums[1]:.1f} |\n'
 
 
 if __name__ == '__main__':

@@ -218,8 +218,6 @@ def find_deploy_config(cfg: Config, file: str) -> tuple[Path, Config, str]:
 
     deploy_cfg, _, path = file.rpartition(':')
     path = Path(path)
-    if not path.is_file():
-        stop(f'there is no exported file {path} (seen from {Path.cwd()})')
     facts = read_metadata(path)
     precision = facts.get('precision', 'fp32')
     if deploy_cfg:

@@ -3,8 +3,8 @@
 import onnx
 
 # Of those that TensorRT 10's parser lists as supported: what exports of
-# RF-DETR may contain. Source: onnx-tensorrt, docs/operators.md
-# (LayerNormalization since 8.6, QuantizeLinear with a zero point of 0).
+# RF-DETR may contain. Source: onnx-tensorrt 10.1-GA, docs/operators.md;
+# LayerNormalization came with 8.6, says its docs/Changelog.md.
 SUPPORTED_OPERATORS = frozenset(
     """
     Abs Add And Cast Ceil Clip Concat Constant ConstantOfShape Conv Cos
@@ -17,8 +17,10 @@ SUPPORTED_OPERATORS = frozenset(
     Unsqueeze Where
     """.split()
 )
+# Of the same page,
 MAX_OPSET = 20
-MAX_TOPK = 3840
+TOO_MANY_FOR_TOPK = 3840
+# and of nvinfer1::Dims64::MAX_DIMS.
 MAX_RANK = 8
 
 
@@ -60,8 +62,10 @@ def unsupported(model: onnx.ModelProto) -> list[str]:
         count = constants.get(node.input[1])
         if count is None:
             problems.append(f'{node.name}: k of TopK is not a constant')
-        elif onnx.numpy_helper.to_array(count).max() > MAX_TOPK:
-            problems.append(f'{node.name}: k of TopK is above {MAX_TOPK}')
+        elif onnx.numpy_helper.to_array(count).max() >= TOO_MANY_FOR_TOPK:
+            problems.append(
+                f'{node.name}: k of TopK is not below {TOO_MANY_FOR_TOPK}'
+            )
     inferred = onnx.shape_inference.infer_shapes(model)
     problems += [
         f'{value.name} has more than {MAX_RANK} dimensions'

@@ -42,13 +42,19 @@ def test_table_says_who_is_faster(benchmark):
             batch=1.25,
             batch_size=8,
             rounds=3,
-            profiles={benchmark.BASE: dict(Gemm=[2, 1.5])},
+            profiles={
+                benchmark.BASE: dict(Gemm=[2, 1.5]),
+                benchmark.ANY_BATCH: dict(Gemm=[2, 1.5], Gelu=[1, 0.25]),
+                'batch of 8': dict(Gemm=[2, 1.25], Gelu=[1, 0.5]),
+            },
         )
     )
     assert '| rfdetr fp32 | 4.0 | 2.000 | 1.5 | 9 |' in text
     assert 'ours fp32 takes 0.500 of the time of rfdetr fp32' in text
     assert 'a batch of 8 has 1.25 times' in text
     assert 'ours fp32: Gemm x2 1.5 ms' in text
+    assert '| Gelu x1 | 0.2 | 0.5 |' in text
+    assert '| all | 1.8 | 1.8 |' in text
 
 
 @pytest.mark.slow  # exports three graphs, quantises two
@@ -88,6 +94,6 @@ def test_all_files_are_of_the_same_weights(benchmark, tmp_path):
     assert ours['nodes'] < theirs['nodes']
     assert ours['megabytes'] < theirs['megabytes']
     assert 0 <= result['box_difference'] < 1e-3
-    assert set(result['profiles']) == set(result['files'])
+    assert set(result['profiles']) == {*result['files'], 'batch of 2'}
     saved = (tmp_path / 'out' / 'benchmark_export.json').read_text()
     assert json.loads(saved)['files'] == result['files']
