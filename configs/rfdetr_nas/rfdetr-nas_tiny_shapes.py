@@ -23,3 +23,5 @@ train_pipeline[2] = dict(
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 custom_hooks = _base_.custom_hooks + [dict(type='SubnetHook')]
+
+train_cfg = dict(max_epochs=42, val_interval=14)
