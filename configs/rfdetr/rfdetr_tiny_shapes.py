@@ -10,7 +10,7 @@ image_h = 96
 patch_size = 8
 num_queries = 20
 embed_dims = 128
-max_epochs = 38
+max_epochs = 34
 model = dict(
     data_preprocessor=dict(pad_size_divisor=patch_size * 2),
     backbone=dict(
@@ -65,7 +65,7 @@ optim_wrapper = dict(
     optimizer=dict(lr=5e-4),
     paramwise_cfg=dict(
         backbone_lr_mult=1.0, layer_decay_rate=1.0, component_decay_rate=1.0))
-train_cfg = dict(max_epochs=max_epochs, val_interval=19)
+train_cfg = dict(max_epochs=max_epochs, val_interval=17)
 param_scheduler = [
     dict(type='WarmupCosineLR', convert_to_iter_based=True, warmup=1)
 ]
