@@ -8,9 +8,9 @@ _base_ = [
 image_w = 128  # px, multiples of patch_size * num_windows = 16
 image_h = 96
 patch_size = 8
-num_queries = 20
+num_queries = 12
 embed_dims = 128
-max_epochs = 34
+max_epochs = 40
 model = dict(
     data_preprocessor=dict(pad_size_divisor=patch_size * 2),
     backbone=dict(
@@ -24,7 +24,7 @@ model = dict(
         num_classes=12,
         embed_dims=embed_dims,
         num_queries=num_queries,
-        num_groups=5,
+        num_groups=3,
         decoder=dict(
             num_layers=2, cross_attn_num_heads=8, feedforward_channels=256)),
     test_cfg=dict(max_per_img=100))
@@ -65,7 +65,7 @@ optim_wrapper = dict(
     optimizer=dict(lr=5e-4),
     paramwise_cfg=dict(
         backbone_lr_mult=1.0, layer_decay_rate=1.0, component_decay_rate=1.0))
-train_cfg = dict(max_epochs=max_epochs, val_interval=17)
+train_cfg = dict(max_epochs=max_epochs, val_interval=20)
 param_scheduler = [
     dict(type='WarmupCosineLR', convert_to_iter_based=True, warmup=1)
 ]

@@ -14,6 +14,7 @@ largest_w = 132  # px: 128, rounded for patches of 6 px in 2 windows
 largest_h = 96
 model = dict(
     subnet='96x128-p8-w2-d2-q20',
+    bbox_head=dict(num_queries=20, num_groups=5),
     data_preprocessor=dict(
         pad_size_divisor=1, batch_augments=[dict(type='BatchSubnetResize')]))
 

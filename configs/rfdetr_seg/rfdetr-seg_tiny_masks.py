@@ -19,7 +19,7 @@ model = dict(
     bbox_head=dict(
         type='RFDETRInsHead',
         num_classes=3,
-        num_groups=3,
+        num_queries=20,
         mask_upsample_ratio=2.0,  # a mask cell is a square of 4 px
         loss_mask=dict(
             type='CrossEntropyLoss', use_sigmoid=True, loss_weight=5.0),

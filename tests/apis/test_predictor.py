@@ -188,7 +188,16 @@ def test_optimised_masks(seg):
     assert (found.mask != expected.mask).mean() < 1e-3
 
 
-@pytest.mark.parametrize('dtype', ['bfloat16', torch.float16])
+@pytest.mark.parametrize(
+    'dtype',
+    [
+        'bfloat16',
+        pytest.param(
+            torch.float16,
+            marks=pytest.mark.needs_torch('2.3', 'float16 on a CPU'),
+        ),
+    ],
+)
 @pytest.mark.parametrize('compile', [True, False])
 def test_half_precision(nano, dtype, compile):
     expected = nano.predict(images()[0], threshold=0.0)

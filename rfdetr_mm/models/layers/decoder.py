@@ -112,8 +112,14 @@ class RFDETRDecoderLayer(nn.Module):
         attended = self.cross_attn(query + query_pos, reference_boxes, memory)
         query = self.norms[1](query + attended)
         # Its hidden rows would be the largest thing in the backward pass.
-        fed_forward = recompute_by_parts(self.ffn, query.flatten(0, 1))
+        fed_forward = recompute_by_parts(
+            self._feed_forward, query.flatten(0, 1)
+        )
         return self.norms[2](fed_forward.view_as(query))
+
+    # torch 2.1 compiles the recomputation of methods only.
+    def _feed_forward(self, query: Tensor) -> Tensor:
+        return self.ffn(query)
 
 
 class RFDETRDecoder(nn.Module):

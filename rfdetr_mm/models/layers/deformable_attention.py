@@ -1,7 +1,6 @@
 """Deformable cross-attention in plain PyTorch, without compiled operators."""
 
 import math
-from functools import partial
 
 import torch
 from mmcv.ops.multi_scale_deform_attn import (
@@ -79,21 +78,22 @@ class DeformableAttention(nn.Module):
             value = value.masked_fill(memory.padding_mask.unsqueeze(-1), 0.0)
         value = value.unflatten(2, (self.num_heads, -1))
         out = recompute(
-            partial(self._sample, memory.spatial_shapes),
+            self._sample,
             value,
             self.sampling_offsets(query),
             self.attention_weights(query),
             reference_boxes,
+            memory.spatial_shapes,
         )
         return self.output_proj(out)
 
     def _sample(
         self,
-        spatial_shapes: list[tuple[int, int]],
         value: Tensor,
         offsets: Tensor,
         logits: Tensor,
         reference_boxes: Tensor,
+        spatial_shapes: list[tuple[int, int]],
     ) -> Tensor:
         """Weighted sum of values, shape (bs, num_queries, embed_dims)."""
         samples = (self.num_heads, self.num_levels, self.num_points)

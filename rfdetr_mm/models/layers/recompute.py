@@ -1,13 +1,14 @@
 """Trading a little time of the backward pass for memory."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """Call a function; keep only its inputs for the backward pass.
 
     What the function computes in between is computed again when its gradient
@@ -17,7 +18,7 @@ def recompute(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
     Args:
         function: Deterministic but for torch's random numbers.
-        *inputs: What it takes.
+        *inputs: What it takes, tensors and others.
 
     Returns:
         What it returns.
@@ -52,5 +53,7 @@ def recompute_by_parts(
     return torch.cat([recompute(function, part) for part in parts])
 
 
-def _need_gradient(inputs: Sequence[Tensor]) -> bool:
-    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+def _need_gradient(inputs: Sequence[Any]) -> bool:
+    return torch.is_grad_enabled() and any(
+        isinstance(x, Tensor) and x.requires_grad for x in inputs
+    )
