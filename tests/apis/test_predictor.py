@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stacks import FLOAT16_ON_CPU
 
 from rfdetr_mm.apis import RFDETRNano, RFDETRSegNano, from_checkpoint
 from rfdetr_mm.apis import predictor as module
@@ -188,16 +189,7 @@ def test_optimised_masks(seg):
     assert (found.mask != expected.mask).mean() < 1e-3
 
 
-@pytest.mark.parametrize(
-    'dtype',
-    [
-        'bfloat16',
-        pytest.param(
-            torch.float16,
-            marks=pytest.mark.needs_torch('2.3', 'float16 on a CPU'),
-        ),
-    ],
-)
+@pytest.mark.parametrize('dtype', ['bfloat16', FLOAT16_ON_CPU])
 @pytest.mark.parametrize('compile', [True, False])
 def test_half_precision(nano, dtype, compile):
     expected = nano.predict(images()[0], threshold=0.0)

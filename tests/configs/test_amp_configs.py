@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
+from stacks import FLOAT16_ON_CPU
 
 from rfdetr_mm.engine import WarmupEMA
 from tests.small_detector import batch, build
@@ -92,16 +93,7 @@ def test_bf16_steps(amp_on_cpu):
     assert {grad.dtype for grad in grads.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize(
-    'dtype',
-    [
-        torch.bfloat16,
-        pytest.param(
-            torch.float16,
-            marks=pytest.mark.needs_torch('2.3', 'float16 on a CPU'),
-        ),
-    ],
-)
+@pytest.mark.parametrize('dtype', [torch.bfloat16, FLOAT16_ON_CPU])
 def test_losses_and_boxes_are_float32(dtype):
     model, _ = build()
     for seed, counts in enumerate(COUNTS):

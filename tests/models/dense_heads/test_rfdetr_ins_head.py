@@ -5,6 +5,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
+from stacks import FLOAT16_ON_CPU
 
 DIMS, QUERIES, GROUPS, CLASSES = 32, 6, 3, 4
 COSTS = [
@@ -263,16 +264,7 @@ def test_loss_and_predict_is_both():
         assert torch.equal(a.masks, b.masks)
 
 
-@pytest.mark.parametrize(
-    'dtype',
-    [
-        torch.bfloat16,
-        pytest.param(
-            torch.float16,
-            marks=pytest.mark.needs_torch('2.3', 'float16 on a CPU'),
-        ),
-    ],
-)
+@pytest.mark.parametrize('dtype', [torch.bfloat16, FLOAT16_ON_CPU])
 def test_half_precision_losses_stay_near(dtype):
     head = build().train()
     torch.manual_seed(1)
