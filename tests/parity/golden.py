@@ -34,6 +34,8 @@ INPUTS = {
     'large': (64, 96),
     'base': (56, 112),
     'large-deprecated': (56, 112),
+    'xlarge': (80, 100),
+    '2xlarge': (80, 120),
     'seg-nano': (48, 60),
 }
 

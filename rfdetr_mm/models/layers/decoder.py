@@ -6,6 +6,7 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.layers import MLP, coordinate_to_encoding
 from torch import Tensor, nn
 
+from .attend import attend
 from .decoder_memory import DecoderMemory
 from .deformable_attention import DeformableAttention
 from .recompute import recompute, recompute_by_parts
@@ -38,14 +39,8 @@ class QuerySelfAttention(nn.MultiheadAttention):
         inputs = (key, key, value)
         weights = self.in_proj_weight.chunk(3)
         biases = self.in_proj_bias.chunk(3)
-        query, key, value = (
-            F.linear(x, weight, bias)
-            .unflatten(2, (self.num_heads, -1))
-            .transpose(1, 2)
-            for x, weight, bias in zip(inputs, weights, biases)
-        )  # (bs, num_heads, num_queries, head_dims) each
-        out = F.scaled_dot_product_attention(query, key, value)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        query, key, value = map(F.linear, inputs, weights, biases)
+        return self.out_proj(attend(query, key, value, self.num_heads))
 
 
 class RFDETRDecoderLayer(nn.Module):

@@ -1,10 +1,12 @@
 """Transformer block of DINOv2 whose attention may span several windows."""
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
 from mmcv.cnn.bricks.scale import LayerScale
 from torch import Tensor, nn
 
+from .attend import attend
 from .recompute import recompute
 
 # Every norm of the ViT; the decoder's norms use PyTorch's 1e-5.
@@ -29,21 +31,23 @@ class DINOv2Attention(nn.Module):
         self.value = nn.Linear(embed_dims, embed_dims)
         self.proj = nn.Linear(embed_dims, embed_dims)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, scale: Tensor) -> Tensor:
         """Attend within each row of the batch.
 
         Args:
             tokens: Shape (bs, num_tokens, embed_dims).
+            scale: Of every channel of the result, shape (embed_dims,).
 
         Returns:
             Shape (bs, num_tokens, embed_dims).
         """
-        query, key, value = (
-            layer(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
-        )  # (bs, num_heads, num_tokens, head_dims) each
-        out = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(out.transpose(1, 2).flatten(2))
+        out = attend(
+            self.query(tokens),
+            self.key(tokens),
+            self.value(tokens),
+            self.num_heads,
+        )
+        return scaled_linear(self.proj, out, scale)
 
 
 class DINOv2MLP(nn.Module):
@@ -59,9 +63,37 @@ class DINOv2MLP(nn.Module):
         self.fc1 = nn.Linear(embed_dims, hidden_dims)
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map (..., embed_dims) to (..., embed_dims)."""
-        return self.fc2(F.gelu(self.fc1(tokens)))
+    def forward(self, tokens: Tensor, scale: Tensor) -> Tensor:
+        """Map (..., embed_dims) to (..., embed_dims), times a scale.
+
+        Args:
+            tokens: Shape (..., embed_dims).
+            scale: Of every channel of the result, shape (embed_dims,).
+
+        Returns:
+            Shape (..., embed_dims).
+        """
+        return scaled_linear(self.fc2, F.gelu(self.fc1(tokens)), scale)
+
+
+def scaled_linear(layer: nn.Linear, x: Tensor, scale: Tensor) -> Tensor:
+    """Multiply the result of a layer with a scale of every channel.
+
+    In training the weights are multiplied instead: then nothing as large as
+    the result is kept for the scale's gradient.
+
+    Args:
+        layer: With or without bias.
+        x: Shape (..., in_features).
+        scale: Shape (out_features,).
+
+    Returns:
+        Shape (..., out_features).
+    """
+    if not torch.is_grad_enabled() or type(layer) is not nn.Linear:
+        return layer(x) * scale
+    bias = None if layer.bias is None else layer.bias * scale
+    return F.linear(x, layer.weight * scale.unsqueeze(1), bias)
 
 
 class DINOv2Block(nn.Module):
@@ -109,10 +141,10 @@ class DINOv2Block(nn.Module):
         merged = normed.view(
             normed.shape[0] // windows_per_attention, -1, normed.shape[2]
         )
-        attended = self.attn(merged).view_as(windows)
-        windows = windows + self.drop_path(self.layer_scale1(attended))
+        attended = self.attn(merged, self.layer_scale1.weight)
+        windows = windows + self.drop_path(attended.view_as(windows))
         fed_forward = recompute(self._feed_forward, windows)
-        return windows + self.drop_path(self.layer_scale2(fed_forward))
+        return windows + self.drop_path(fed_forward)
 
     def _feed_forward(self, windows: Tensor) -> Tensor:
-        return self.mlp(self.norm2(windows))
+        return self.mlp(self.norm2(windows), self.layer_scale2.weight)

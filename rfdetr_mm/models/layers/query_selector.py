@@ -36,7 +36,9 @@ class QuerySelector(nn.Module):
     """Score every position of the maps and keep the best, per query group.
 
     Each group has its own projection, norm, classifier and box regressor
-    over the same maps; all groups run in one batched pass.
+    over the same maps; all groups run in one batched pass. In training the
+    selected positions are projected and classified a second time, with
+    gradients, and all the others have none to compute or to keep.
 
     Args:
         num_groups: Query groups (Group DETR).
@@ -71,24 +73,36 @@ class QuerySelector(nn.Module):
             The selected proposals, best first within each group.
         """
         proposals, invalid = grid_proposals(memory)
-        bs, num_tokens, embed_dims = memory.tokens.shape
-        tokens = memory.tokens.masked_fill(invalid.unsqueeze(-1), 0.0)
-        # (num_groups, bs * num_tokens, C)
-        tokens = self.proj(tokens.reshape(1, -1, embed_dims), num_groups)
-        tokens = self.norm(tokens)
-        scores = self.cls_branch(tokens, num_groups)
-
-        num_selected = min(num_queries, num_tokens)
-        scores = scores.unflatten(1, (bs, num_tokens))
-        best = scores.max(dim=-1).values.topk(num_selected, dim=2).indices
-        tokens = _gather_rows(tokens.unflatten(1, (bs, num_tokens)), best)
-        scores = _gather_rows(scores, best)
-        boxes = _gather_rows(proposals.expand(num_groups, -1, -1, -1), best)
+        memory_tokens = memory.tokens.masked_fill(invalid.unsqueeze(-1), 0.0)
+        num_selected = min(num_queries, memory_tokens.shape[1])
+        needs_grad = torch.is_grad_enabled()
+        with torch.no_grad():
+            tokens, scores = self._score(memory_tokens[None], num_groups)
+            best = scores.max(dim=-1).values.topk(num_selected, dim=2).indices
+        if needs_grad:
+            # A position that is not selected has no gradient.
+            selected = _select_rows(memory_tokens, best)
+            tokens, scores = self._score(selected, num_groups)
+        else:
+            tokens, scores = (_gather_rows(x, best) for x in (tokens, scores))
+        boxes = _select_rows(proposals, best)
         deltas = self.reg_branch(tokens.flatten(1, 2), num_groups)
         boxes = apply_box_deltas(boxes, deltas.view_as(boxes))
         return SelectedProposals(
             *(_groups_to_queries(x) for x in (scores, boxes, tokens))
         )
+
+    def _score(self, tokens: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+        """Project and classify (num_groups or 1, bs, rows, C).
+
+        Returns:
+            Projected tokens (num_groups, bs, rows, C) and logits
+            (num_groups, bs, rows, num_classes).
+        """
+        bs_and_rows = tokens.shape[1:3]
+        tokens = self.norm(self.proj(tokens.flatten(1, 2), num_groups))
+        scores = self.cls_branch(tokens, num_groups)
+        return tuple(x.unflatten(1, bs_and_rows) for x in (tokens, scores))
 
 
 def grid_proposals(memory: DecoderMemory) -> tuple[Tensor, Tensor]:
@@ -128,6 +142,14 @@ def grid_proposals(memory: DecoderMemory) -> tuple[Tensor, Tensor]:
 def _gather_rows(x: Tensor, rows: Tensor) -> Tensor:
     """Pick rows (groups, bs, k) out of x (groups, bs, rows, C)."""
     return x.gather(2, rows.unsqueeze(-1).expand(-1, -1, -1, x.shape[-1]))
+
+
+def _select_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Pick rows (groups, bs, k) out of x (bs, rows, C), for all groups."""
+    starts = torch.arange(len(x), device=x.device) * x.shape[1]
+    rows = rows + starts.unsqueeze(1)
+    picked = x.flatten(0, 1).index_select(0, rows.flatten())
+    return picked.unflatten(0, rows.shape)
 
 
 def _groups_to_queries(x: Tensor) -> Tensor:

@@ -40,12 +40,12 @@ def recompute_by_parts(
     one part of the rows. Without gradients it is a plain call.
 
     Args:
-        function: Maps (n, channels) to (n, channels), each row on its own.
+        function: Maps (n, channels) to (n, out_channels), each row on its own.
         rows: Shape (n, channels).
         num_parts: Into how many parts the rows are cut, as evenly as may be.
 
     Returns:
-        Shape (n, channels).
+        Shape (n, out_channels).
     """
     if not _need_gradient([rows]):
         return function(rows)

@@ -7,6 +7,8 @@ from mmdet.models.losses.utils import weight_reduce_loss
 from mmdet.registry import MODELS
 from torch import Tensor
 
+from ..layers.recompute import recompute
+
 REDUCTIONS = ('none', 'mean', 'sum')
 
 
@@ -42,7 +44,7 @@ def iou_aware_bce(
     Source: rfdetr 1.11.2, models/criterion.py, SetCriterion.loss_labels;
         Align-DETR, https://arxiv.org/abs/2304.07527 (the soft target).
     """
-    loss = logits.sigmoid().square() * F.softplus(logits)
+    loss = recompute(_loss_of_negatives, logits)
     rows = ((labels >= 0) & (labels < logits.size(1))).nonzero().squeeze(1)
     classes = labels[rows].long()
     matched_logits = logits[rows, classes]  # (num_matched,)
@@ -54,6 +56,11 @@ def iou_aware_bce(
         matched_logits, target, reduction='none'
     )
     return loss.sum(dim=1)
+
+
+def _loss_of_negatives(logits: Tensor) -> Tensor:
+    """-p**2 * log(1 - p) of every entry, for p = sigmoid(logit)."""
+    return logits.sigmoid().square() * F.softplus(logits)
 
 
 @MODELS.register_module()

@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 
+from rfdetr_mm.models.layers.box_deltas import apply_box_deltas
 from rfdetr_mm.models.layers.decoder_memory import build_memory
 from rfdetr_mm.models.layers.query_selector import (
     QuerySelector,
@@ -100,3 +101,50 @@ def test_padded_cells_compete_with_the_scores_of_zeros():
     same = torch.isclose(out.cls_scores[0], expected, atol=1e-6).all(dim=1)
     assert int(same.sum()) == 24 - 2 * 3
     assert (out.bboxes_cxcywh_norm[0][same] == 0).all()
+
+
+@pytest.mark.parametrize('samples', [None, PADDED])
+def test_training_computes_what_one_pass_over_all_positions_does(samples):
+    """Values and gradients, though only selected positions have any."""
+    torch.manual_seed(0)
+    selector = QuerySelector(num_groups=3, embed_dims=8, num_classes=4)
+    selector = selector.double()
+    feats = torch.randn(1, 8, 4, 6, dtype=torch.float64, requires_grad=True)
+    leaves = [feats, *selector.parameters()]
+
+    def gradients(scores, boxes, embeddings):
+        loss = scores.square().sum() + boxes.sum() + embeddings.pow(3).sum()
+        return torch.autograd.grad(loss, leaves)
+
+    out = selector(build_memory([feats], samples), 5, num_groups=3)
+    memory = build_memory([feats], samples)
+    proposals, invalid = grid_proposals(memory)
+    tokens = memory.tokens.masked_fill(invalid.unsqueeze(-1), 0.0)
+    tokens = selector.norm(selector.proj(tokens, 3))
+    scores = selector.cls_branch(tokens, 3)
+    deltas = selector.reg_branch(tokens, 3)
+    boxes = apply_box_deltas(proposals.expand(3, -1, -1), deltas)
+    best = scores.amax(-1).topk(5).indices  # (groups, 5)
+    groups = torch.arange(3).unsqueeze(1)
+    expected = [x[groups, best].flatten(0, 1) for x in (scores, boxes, tokens)]
+    values = (out.cls_scores, out.bboxes_cxcywh_norm, out.embeddings)
+    for value, plain in zip(values, expected):
+        torch.testing.assert_close(value[0], plain)
+    torch.testing.assert_close(gradients(*values), gradients(*expected))
+
+
+def test_only_selected_positions_are_kept_for_the_backward_pass():
+    selector = QuerySelector(num_groups=3, embed_dims=8, num_classes=4)
+    memory = build_memory([torch.randn(2, 8, 3, 5, requires_grad=True)])
+    kept = []
+
+    def keep(x):
+        kept.append(x.shape[:2])
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        selector._score(memory.tokens[None], num_groups=3)
+        assert (3, 2 * 15) in kept  # the control
+        kept.clear()
+        selector(memory, num_queries=6, num_groups=3)
+    assert (3, 2 * 6) in kept and (3, 2 * 15) not in kept

@@ -1,0 +1,26 @@
+"""Dense attention of several heads, between any projections."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, num_heads: int
+) -> Tensor:
+    """Let every head weight its channels of the values.
+
+    Args:
+        query: Shape (bs, num_queries, embed_dims).
+        key: Shape (bs, num_tokens, embed_dims).
+        value: Shape (bs, num_tokens, embed_dims).
+        num_heads: Heads; they share ``embed_dims`` evenly.
+
+    Returns:
+        Shape (bs, num_queries, embed_dims).
+    """
+    by_head = [
+        x.unflatten(2, (num_heads, -1)).transpose(1, 2)
+        for x in (query, key, value)
+    ]  # (bs, num_heads, rows, head_dims) each
+    out = F.scaled_dot_product_attention(*by_head)
+    return out.transpose(1, 2).flatten(2)
