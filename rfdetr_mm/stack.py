@@ -6,14 +6,16 @@ both have. Apart from the distributions' names below there is only this:
 * OneDL's mmdet prints lines when it is imported; ``rfdetr_mm/__init__.py``
   sends them to standard error on either stack.
 * mmcv 2.1.0 compiles with torch 2.1, which has no ``fully_shard``
-  (ShardedRunner says so), no float16 on a CPU (:func:`autocast`), and an ONNX
-  export without ``dynamo``; litert-torch does not exist for it.
+  (ShardedRunner says so), no float16 on a CPU (:func:`autocast`), no fused
+  AdamW there (:func:`has_fused_adamw`), and an ONNX export without ``dynamo``;
+  litert-torch does not exist for it.
 * mmdet 3.3.0's DINO works with 256 channels only.
 
 What the tests skip for that is in ``tests/stacks.py``.
 """
 
 import torch
+from mmengine.utils import digit_version
 
 # Import name to distributions: OneDL's, OpenMMLab's.
 DISTRIBUTIONS = {
@@ -42,3 +44,17 @@ def autocast(
     if dtype == torch.float32:
         return torch.autocast(device_type, enabled=False, **options)
     return torch.autocast(device_type, dtype, **options)
+
+
+def has_fused_adamw(device_type: str) -> bool:
+    """Whether ``torch.optim.AdamW(fused=True)`` works.
+
+    Args:
+        device_type: Where the parameters are, such as 'cpu'.
+
+    Returns:
+        Of the installed torch.
+    """
+    if device_type == 'cpu':
+        return digit_version(torch.__version__) >= digit_version('2.4.0')
+    return device_type == 'cuda'

@@ -11,6 +11,8 @@ from mmengine.utils.dl_utils.parrots_wrapper import (
 )
 from torch import nn
 
+from rfdetr_mm.stack import has_fused_adamw
+
 # Upstream: lr_encoder / lr, lr_vit_layer_decay, lr_component_decay
 DEFAULTS = dict(
     backbone_lr_mult=1.5, layer_decay_rate=0.8, component_decay_rate=0.7
@@ -52,9 +54,10 @@ class RFDETROptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Parameters with equal settings share one group, which fused and foreach
     optimizers want (Nano: 320 trained tensors in 28 groups). With
     ``fused='auto'`` in the optimizer's config, the fused kernel is asked for
-    if all trainable parameters are on CUDA devices; anywhere else the key is
-    dropped. Parameters with ``requires_grad=False`` are left out,
-    and a parameter that is used in two places appears once.
+    if all trainable parameters are on CUDA devices or, from torch 2.4 on, on
+    a CPU; anywhere else the key is dropped. Parameters with
+    ``requires_grad=False`` are left out, and a parameter that is used in two
+    places appears once.
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper; its ``optimizer``
@@ -109,7 +112,7 @@ class RFDETROptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """
         if self.optimizer_cfg.get('fused') == 'auto':
             trained = [p for p in model.parameters() if p.requires_grad]
-            if all(param.is_cuda for param in trained):
+            if all(has_fused_adamw(p.device.type) for p in trained):
                 self.optimizer_cfg['fused'] = True
             else:
                 del self.optimizer_cfg['fused']

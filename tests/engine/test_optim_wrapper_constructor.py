@@ -194,8 +194,18 @@ def test_equal_settings_share_a_group():
     assert len(settings) == len(set(settings)) == 1 + 3 * 2 + 1 + 1 + 1
 
 
-@pytest.mark.parametrize('cuda, expected', [(True, True), (False, None)])
-def test_fused_auto_follows_the_device(monkeypatch, cuda, expected):
+@pytest.mark.parametrize(
+    'device, version, expected',
+    [
+        ('cpu', '2.4.0', True),
+        ('cpu', '2.9.1+cu128', True),
+        ('cpu', '2.1.2', None),
+        ('meta', '2.9.1', None),
+    ],
+)
+def test_fused_auto_follows_device_and_torch(
+    monkeypatch, device, version, expected
+):
     given = {}
 
     class Recorder(torch.optim.AdamW):
@@ -203,8 +213,8 @@ def test_fused_auto_follows_the_device(monkeypatch, cuda, expected):
             given.update(kwargs)
             super().__init__(params, lr=kwargs['lr'])
 
-    monkeypatch.setattr(torch.Tensor, 'is_cuda', cuda, raising=False)
-    build(Detector(), type=Recorder, fused='auto')
+    monkeypatch.setattr(torch, '__version__', version)
+    build(Detector().to(device), type=Recorder, fused='auto')
     assert given.get('fused') is expected
 
 

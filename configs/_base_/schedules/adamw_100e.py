@@ -6,7 +6,7 @@
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='RFDETROptimWrapperConstructor',
-    # 'auto': the fused kernel if the model is on CUDA devices.
+    # 'auto': the fused kernel where torch has one.
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4, fused='auto'),
     paramwise_cfg=dict(
         backbone_lr_mult=1.5, layer_decay_rate=0.8, component_decay_rate=0.7),

@@ -3,9 +3,7 @@
 import math
 
 import torch
-from mmcv.ops.multi_scale_deform_attn import (
-    multi_scale_deformable_attn_pytorch,
-)
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .decoder_memory import DecoderMemory
@@ -103,6 +101,40 @@ class DeformableAttention(nn.Module):
         # (bs, num_queries, 1, num_levels, 1, 2) each
         centers, sizes = reference_boxes[:, :, None, :, None].split(2, dim=-1)
         locations = centers + offsets / self.num_points * sizes * 0.5
-        return multi_scale_deformable_attn_pytorch(
-            value, spatial_shapes, locations, weights
-        )
+        return sample_maps(value, spatial_shapes, locations, weights)
+
+
+def sample_maps(
+    value: Tensor,
+    spatial_shapes: list[tuple[int, int]],
+    locations: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """Sum up the values at weighted locations of all maps.
+
+    Equals mmcv's ``multi_scale_deformable_attn_pytorch``, which copies the
+    samples of all levels into one tensor; here every level adds to the sum.
+
+    Args:
+        value: Maps as tokens, shape (bs, num_tokens, num_heads, head_dims).
+        spatial_shapes: (h, w) of each map.
+        locations: (x, y) in [0, 1] of each map, shape (bs, num_queries,
+            num_heads, num_levels, num_points, 2).
+        weights: Shape (bs, num_queries, num_heads, num_levels, num_points).
+
+    Returns:
+        Shape (bs, num_queries, num_heads * head_dims).
+    """
+    bs, _, num_heads, head_dims = value.shape
+    # Heads become images: (bs * num_heads, num_queries, ...)
+    grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)
+    weights = weights.transpose(1, 2).flatten(0, 1)
+    sums = []
+    tokens_of_levels = value.split([h * w for h, w in spatial_shapes], dim=1)
+    for level, (h, w) in enumerate(spatial_shapes):
+        maps = tokens_of_levels[level].permute(0, 2, 3, 1)
+        maps = maps.reshape(bs * num_heads, head_dims, h, w)
+        samples = F.grid_sample(maps, grids[:, :, level], align_corners=False)
+        sums.append((samples * weights[:, None, :, level]).sum(dim=-1))
+    total = sum(sums[1:], sums[0]).unflatten(0, (bs, num_heads))
+    return total.flatten(1, 2).transpose(1, 2)

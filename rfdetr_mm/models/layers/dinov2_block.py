@@ -73,7 +73,11 @@ class DINOv2MLP(nn.Module):
         Returns:
             Shape (..., embed_dims).
         """
-        return scaled_linear(self.fc2, F.gelu(self.fc1(tokens)), scale)
+        return recompute(self._activate, self.fc1(tokens), scale)
+
+    # The activations are as large as their inputs, and cheap to compute.
+    def _activate(self, hidden: Tensor, scale: Tensor) -> Tensor:
+        return scaled_linear(self.fc2, F.gelu(hidden), scale)
 
 
 def scaled_linear(layer: nn.Linear, x: Tensor, scale: Tensor) -> Tensor:
@@ -143,8 +147,5 @@ class DINOv2Block(nn.Module):
         )
         attended = self.attn(merged, self.layer_scale1.weight)
         windows = windows + self.drop_path(attended.view_as(windows))
-        fed_forward = recompute(self._feed_forward, windows)
+        fed_forward = self.mlp(self.norm2(windows), self.layer_scale2.weight)
         return windows + self.drop_path(fed_forward)
-
-    def _feed_forward(self, windows: Tensor) -> Tensor:
-        return self.mlp(self.norm2(windows), self.layer_scale2.weight)

@@ -28,9 +28,9 @@ def test_equals_mmcvs_module_without_its_residual(shapes, padded):
         )
         for size in sizes
     ]
-    feats = [torch.randn(2, 16, *shape) for shape in shapes]
+    feats = [torch.randn(2, 16, *s, requires_grad=True) for s in shapes]
     memory = build_memory(feats, samples if padded else None)
-    query = torch.randn(2, 7, 16)
+    query = torch.randn(2, 7, 16, requires_grad=True)
     references = torch.rand(2, 7, levels, 4)
     starts = [0, shapes[0][0] * shapes[0][1]][:levels]
     expected = theirs(
@@ -44,6 +44,11 @@ def test_equals_mmcvs_module_without_its_residual(shapes, padded):
     )
     actual = ours(query, references, memory)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+    gradients = [
+        torch.autograd.grad(out.square().sum(), [query, *feats])
+        for out in (actual, expected)
+    ]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
 
 
 def test_initial_offsets_point_around_the_box():
