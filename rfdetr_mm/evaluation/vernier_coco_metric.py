@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet.registry import METRICS
 from mmengine.logging import MMLogger
 
@@ -92,15 +93,17 @@ class VernierCocoMetric(NamedCocoMetric):
                 max_dets_per_image=MAX_DETECTIONS[-1],
                 use_cats=True,
                 iou_thresholds=list(self.iou_thrs),
+                num_threads=torch.get_num_threads(),
                 dt_area='bbox' if metric == 'bbox' else 'mask',
             )
-            accumulated = grid.accumulate(list(MAX_DETECTIONS))
-            stats = accumulated.summarize().stats
-            values = dict(zip(NAMES, map(float, stats)))
+            # Only recalls need the smaller numbers of detections.
+            accumulated = grid.accumulate([MAX_DETECTIONS[-1]])
+            precision = np.asarray(accumulated.precision)[..., -1]
+            values = _average_precisions(precision)
             for name in self.metric_items or NAMES:
                 found[f'{metric}_{name}'] = values[name]
             if self.classwise:
-                found.update(self._of_classes(accumulated.precision))
+                found.update(self._of_classes(precision))
             shown = ' '.join(f'{values[name]:.3f}' for name in NAMES)
             logger.info(f'{metric}_mAP_copypaste: {shown}')
         return found
@@ -166,18 +169,33 @@ class VernierCocoMetric(NamedCocoMetric):
         """AP of each class.
 
         Args:
-            precision: Shape (IoUs, recalls, classes, areas, limits), -1
-                where there is no object.
+            precision: Shape (IoUs, recalls, classes, areas), -1 where there
+                is no object.
         """
         values = {}
         for number, key in enumerate(self.cat_ids):
-            of_class = np.asarray(precision)[:, :, number, 0, -1]
-            of_class = of_class[of_class > -1]
             name = self._coco_api.cats[key]['name']
-            values[f'{name}_precision'] = (
-                float(of_class.mean()) if of_class.size else float('nan')
+            values[f'{name}_precision'] = _mean_of_known(
+                precision[:, :, number, 0], float('nan')
             )
         return values
+
+
+def _average_precisions(precision: np.ndarray) -> dict[str, float]:
+    """AP by its name in ``NAMES``.
+
+    Args:
+        precision: Shape (IoUs from 0.5 to 0.95, recalls, classes, areas: all,
+            small, medium, large), -1 where there is no object.
+    """
+    parts = [precision[..., 0], precision[0, ..., 0], precision[5, ..., 0]]
+    parts += [precision[..., area] for area in (1, 2, 3)]
+    return {n: _mean_of_known(part, -1.0) for n, part in zip(NAMES, parts)}
+
+
+def _mean_of_known(precision: np.ndarray, otherwise: float) -> float:
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else otherwise
 
 
 def _rows(boxes: Any) -> np.ndarray:

@@ -88,16 +88,18 @@ def our_evaluation(
         for number, image in enumerate(images, 1)
     ]
 
-    def work() -> float:
-        metric = METRICS.build(
-            dict(
-                type=metric_type,
-                ann_file=str(truth),
-                metric='bbox',
-                proposal_nums=(1, 10, MAX_DETECTIONS),
-            )
+    # Once per training, as upstream's objects come from its data set.
+    metric = METRICS.build(
+        dict(
+            type=metric_type,
+            ann_file=str(truth),
+            metric='bbox',
+            proposal_nums=(1, 10, MAX_DETECTIONS),
         )
-        metric.dataset_meta = dict(classes=names)
+    )
+    metric.dataset_meta = dict(classes=names)
+
+    def work() -> float:
         with contextlib.redirect_stdout(io.StringIO()):
             metric.process({}, samples)
             found = metric.evaluate(len(samples))

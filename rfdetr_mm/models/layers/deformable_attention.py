@@ -76,27 +76,22 @@ class DeformableAttention(nn.Module):
             value = value.masked_fill(memory.padding_mask.unsqueeze(-1), 0.0)
         value = value.unflatten(2, (self.num_heads, -1))
         out = recompute(
-            self._sample,
-            value,
-            self.sampling_offsets(query),
-            self.attention_weights(query),
-            reference_boxes,
-            memory.spatial_shapes,
+            self._sample, value, query, reference_boxes, memory.spatial_shapes
         )
         return self.output_proj(out)
 
     def _sample(
         self,
         value: Tensor,
-        offsets: Tensor,
-        logits: Tensor,
+        query: Tensor,
         reference_boxes: Tensor,
         spatial_shapes: list[tuple[int, int]],
     ) -> Tensor:
         """Weighted sum of values, shape (bs, num_queries, embed_dims)."""
         samples = (self.num_heads, self.num_levels, self.num_points)
-        offsets = offsets.unflatten(2, (*samples, 2))
-        weights = logits.unflatten(2, (self.num_heads, -1))
+        offsets = self.sampling_offsets(query).unflatten(2, (*samples, 2))
+        weights = self.attention_weights(query)
+        weights = weights.unflatten(2, (self.num_heads, -1))
         weights = weights.softmax(dim=-1).unflatten(3, samples[1:])
         # (bs, num_queries, 1, num_levels, 1, 2) each
         centers, sizes = reference_boxes[:, :, None, :, None].split(2, dim=-1)
