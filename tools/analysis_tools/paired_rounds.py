@@ -163,6 +163,8 @@ def run_alone(arguments: Sequence[str]) -> str:
         [sys.executable, '-W', 'ignore', *arguments],
         capture_output=True,
         text=True,
+        # Modules of a checkout are kept compiled, as installed ones are.
+        env={**os.environ, 'PYTHONDONTWRITEBYTECODE': ''},
     )
     if done.returncode:
         raise RuntimeError(

@@ -105,16 +105,15 @@ class RFDETRDecoderLayer(nn.Module):
         attended = self.self_attn(value, key)
         query = self.norms[0](query + attended.reshape(query.shape))
         attended = self.cross_attn(query + query_pos, reference_boxes, memory)
-        query = self.norms[1](query + attended)
+        query = query + attended
         # Its hidden rows would be the largest thing in the backward pass.
         fed_forward = recompute_by_parts(
             self._feed_forward, query.flatten(0, 1)
         )
         return self.norms[2](fed_forward.view_as(query))
 
-    # torch 2.1 compiles the recomputation of methods only.
     def _feed_forward(self, query: Tensor) -> Tensor:
-        return self.ffn(query)
+        return self.ffn(self.norms[1](query))
 
 
 class RFDETRDecoder(nn.Module):
