@@ -129,6 +129,7 @@ def plot(content: Mapping[str, Any]) -> plt.Figure | None:
         return None
     has_ap = any(row['ap'] is not None for row in rows)
     figure, axis = plt.subplots(figsize=(9, 6))
+    points = {}
     for row in rows:
         value = row['ap'] if has_ap else row['flops'] / 1e9
         if value is None:
@@ -147,14 +148,7 @@ def plot(content: Mapping[str, Any]) -> plt.Figure | None:
                 color='C0' if 'rfdetr' in row['config'] else 'C1',
                 capsize=3,
             )
-            axis.annotate(
-                short_name(row['config']),
-                (median, value),
-                xytext=(0, 8),
-                textcoords='offset points',
-                ha='center',
-                fontsize=7,
-            )
+            points[median, value] = short_name(row['config'])
     for backend, marker in MARKERS.items():
         if any(t['backend'] == backend for r in rows for t in r['latency']):
             axis.plot([], [], marker, color='grey', label=backend)
@@ -174,4 +168,30 @@ def plot(content: Mapping[str, Any]) -> plt.Figure | None:
     axis.margins(x=0.3, y=0.15)
     axis.grid(alpha=0.3, which='both')
     figure.tight_layout()
+    _write_names(figure, axis, points)
     return figure
+
+
+def _write_names(
+    figure: plt.Figure, axis: plt.Axes, points: Mapping[tuple, str]
+) -> None:
+    """Name points above them, or below where something is there already."""
+    taken: list[Any] = []
+    pixels = axis.transData.transform(list(points))
+    for point, name in points.items():
+        for offset in (8, -14):
+            text = axis.annotate(
+                name,
+                point,
+                xytext=(0, offset),
+                textcoords='offset points',
+                ha='center',
+                fontsize=7,
+            )
+            box = text.get_window_extent(figure.canvas.get_renderer())
+            is_free = not any(box.overlaps(other) for other in taken)
+            if is_free and not any(box.contains(*pixel) for pixel in pixels):
+                break
+            if offset > 0:
+                text.remove()
+        taken.append(box)
