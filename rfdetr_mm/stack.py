@@ -8,7 +8,9 @@ both have. Apart from the distributions' names below there is only this:
 * mmcv 2.1.0 compiles with torch 2.1, which has no ``fully_shard``
   (ShardedRunner says so), no float16 on a CPU (:func:`autocast`), no fused
   AdamW there (:func:`has_fused_adamw`), and an ONNX export without ``dynamo``;
-  litert-torch does not exist for it.
+  litert-torch does not exist for it. Its inductor makes the losses of a
+  compiled training NaN (CompileHook says so), and mmengine's ``compile``
+  option fails in its compiler.
 * mmdet 3.3.0's DINO works with 256 channels only.
 
 What the tests skip for that is in ``tests/stacks.py``.
@@ -23,6 +25,9 @@ DISTRIBUTIONS = {
     'mmcv': ('onedl-mmcv', 'mmcv'),
     'mmdet': ('onedl-mmdetection', 'mmdet'),
 }
+
+# 2.1.2 does not; of 2.2 and later, 2.9.1 was tried.
+COMPILES_TRAINING = digit_version(torch.__version__) >= digit_version('2.2.0')
 
 
 def autocast(

@@ -30,7 +30,11 @@ from run_config import (  # noqa: E402
 
 # isort: split
 import torch  # noqa: E402
-from export_parity import AveragePrecision, Difference  # noqa: E402
+from export_parity import (  # noqa: E402
+    AveragePrecision,
+    Difference,
+    is_undecided,
+)
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from torch import nn  # noqa: E402
@@ -40,6 +44,7 @@ from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 BACKENDS = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'tflite'}
 PYTORCH = 'PyTorch'
 LIMITS = dict(box_px=0.05, score=1e-3, ap=0.1, mask_iou=0.99)
+MAX_UNDECIDED = 0.2  # of the images
 
 
 @dataclass
@@ -51,6 +56,7 @@ class Row:
     latency_ms: float
     ap: dict[str, float]
     difference: Difference | None = None
+    images: int = 0
 
     def failures(
         self, reference: 'Row', limits: dict[str, float | None]
@@ -81,6 +87,11 @@ class Row:
         check('score', diff.score)
         if limits['box_px'] is not None and diff.matched < diff.expected:
             found.append(f'matched {diff.matched} of {diff.expected}')
+        if diff.undecided > MAX_UNDECIDED * self.images:
+            found.append(
+                f'undecided {diff.undecided} of {self.images} images (limit '
+                f'{MAX_UNDECIDED:.0%})'
+            )
         for kind, ap in self.ap.items():
             check('ap', abs(ap - reference.ap[kind]))
         if diff.mask_iou is not None:
@@ -190,7 +201,7 @@ def compare(args: argparse.Namespace) -> list[Row]:
             )
             for i, name in enumerate(models)
         }
-        differences, times, img_ids = run(models, loader, aps)
+        differences, times, img_ids = run(models, precisions, loader, aps)
         return [
             Row(
                 name,
@@ -198,6 +209,7 @@ def compare(args: argparse.Namespace) -> list[Row]:
                 1e3 * float(np.median(times[name])),
                 aps[name].compute(img_ids),
                 differences.get(name),
+                len(img_ids),
             )
             for name in models
         ]
@@ -243,6 +255,7 @@ def find_deploy_config(cfg: Config, file: str) -> tuple[Path, Config, str]:
 @torch.no_grad()
 def run(
     models: dict[str, nn.Module],
+    precisions: dict[str, str],
     loader: Any,
     aps: dict[str, AveragePrecision],
 ) -> tuple[dict[str, Difference], dict[str, list[float]], list[int]]:
@@ -250,6 +263,8 @@ def run(
 
     Args:
         models: By name, PyTorch first.
+        precisions: By name; images at which float32 cannot decide are left
+            out of the differences of 'fp32'.
         loader: Images, one at a time.
         aps: By name; get the detections.
 
@@ -259,11 +274,14 @@ def run(
     differences = {name: Difference() for name in models if name != PYTORCH}
     times: dict[str, list[float]] = {name: [] for name in models}
     img_ids = []
+    close = {name: LIMITS[name] for name in ('box_px', 'score')}
     for batch in loader:
-        reference = None
+        reference = undecided = None
         for name, model in models.items():
             data = model.data_preprocessor(batch, False)
             samples = [sample.clone() for sample in data['data_samples']]
+            if reference is None:
+                first = (data['inputs'], data['data_samples'])
             start = time.perf_counter()
             samples = model(data['inputs'], samples, mode='predict')
             times[name].append(time.perf_counter() - start)
@@ -272,8 +290,15 @@ def run(
             if reference is None:
                 reference = instances
                 img_ids.append(samples[0].img_id)
-            else:
-                differences[name].add(reference, instances)
+                continue
+            found = Difference()
+            found.add(reference, instances)
+            if precisions[name] == 'fp32' and not found.within(**close):
+                if undecided is None:
+                    undecided = is_undecided(models[PYTORCH], *first, close)
+                if undecided:
+                    found = Difference(undecided=1)
+            differences[name].merge(found)
         print(f'\r{len(img_ids)} of {len(loader)} images', end='', flush=True)
     print()
     return differences, times, img_ids
@@ -283,7 +308,8 @@ def table(rows: Sequence[Row]) -> str:
     """Lay the rows out as Markdown."""
     kinds = list(rows[0].ap)
     head = ['model', 'precision', *(f'AP {kind}' for kind in kinds)]
-    head += ['box px', 'score', 'matched', 'mask IoU', 'ms per image']
+    head += ['box px', 'score', 'matched', 'undecided images', 'mask IoU']
+    head += ['ms per image']
     lines = [head, ['---'] * len(head)]
     for row in rows:
         diff = row.difference
@@ -294,11 +320,12 @@ def table(rows: Sequence[Row]) -> str:
                 f'{row.ap[kind]:.2f}' + (f' ({change:+.2f})' if diff else '')
             )
         if diff is None:
-            cells += ['', '', '', '']
+            cells += ['', '', '', '', '']
         else:
             iou = '' if diff.mask_iou is None else f'{diff.mask_iou:.4f}'
             cells += [f'{diff.box_px:.2g}', f'{diff.score:.2g}']
-            cells += [f'{diff.matched} of {diff.expected}', iou]
+            cells += [f'{diff.matched} of {diff.expected}']
+            cells += [f'{diff.undecided} of {row.images}', iou]
         lines.append([*cells, f'{row.latency_ms:.1f}'])
     return ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
 
@@ -321,6 +348,7 @@ def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 expected=diff.expected,
                 matched=diff.matched,
                 mask_iou=diff.mask_iou,
+                undecided=diff.undecided,
             )
         values.append(value)
     return values

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
+from torch import nn
 
 TOP = 100  # detections of an image that are compared, as COCO counts
 SAME_OBJECT_IOU = 0.5
 TIE = 1e-5  # scores that differ by less may change places
+ROUNDING = 1e-6  # relative, of what float32 makes of an image in a ViT
+NOISY_RUNS = 8
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Difference:
         expected: Detections of the reference that have to be found again.
         matched: Those that were.
         mask_ious: Of the masks of each pair.
+        undecided: Images that are left out, see :func:`is_undecided`.
     """
 
     box_px: float = 0.0
@@ -39,6 +43,21 @@ class Difference:
     expected: int = 0
     matched: int = 0
     mask_ious: list[float] = field(default_factory=list)
+    undecided: int = 0
+
+    def within(self, box_px: float, score: float) -> bool:
+        """Whether nothing is missed and nothing differs by more."""
+        is_near = self.box_px <= box_px and self.score <= score
+        return is_near and self.matched >= self.expected
+
+    def merge(self, other: 'Difference') -> None:
+        """Take in the images of another."""
+        self.box_px = max(self.box_px, other.box_px)
+        self.score = max(self.score, other.score)
+        self.expected += other.expected
+        self.matched += other.matched
+        self.mask_ious += other.mask_ious
+        self.undecided += other.undecided
 
     @property
     def mask_iou(self) -> float | None:
@@ -79,6 +98,43 @@ class Difference:
         )
         if 'masks' in best:
             self.mask_ious += _mask_ious(first.masks, second.masks)
+
+
+@torch.no_grad()
+def is_undecided(
+    model: nn.Module,
+    inputs: torch.Tensor,
+    samples: Sequence,
+    limits: Mapping[str, float],
+) -> bool:
+    """Whether rounding alone moves a model's detections beyond limits.
+
+    A query is what it is by its rank among the proposals. Where two of them
+    have the same score, the last bit decides which comes first, and another
+    program may decide otherwise with the same right.
+
+    Args:
+        model: In PyTorch.
+        inputs: Normalised, of one image, shape (1, 3, h, w).
+        samples: Its ``DetDataSample``, in a list.
+        limits: ``box_px`` and ``score``.
+    """
+
+    def detect(images: torch.Tensor) -> InstanceData:
+        copies = [sample.clone() for sample in samples]
+        return model(images, copies, mode='predict')[0].pred_instances.cpu()
+
+    reference = detect(inputs)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(NOISY_RUNS):
+        noise = torch.randn(inputs.shape, generator=generator)
+        moved = Difference()
+        moved.add(
+            reference, detect(inputs * (1 + ROUNDING * noise.to(inputs)))
+        )
+        if not moved.within(**limits):
+            return True
+    return False
 
 
 def _pairs(

@@ -8,6 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from rfdetr_mm.stack import COMPILES_TRAINING
+
 PARTS = ('backbone', 'neck', 'bbox_head.decoder')
 
 
@@ -46,6 +48,13 @@ class CompileHook(Hook):
         Raises:
             AttributeError: If the model has no such part.
         """
+        backend = self.kwargs.get('backend', 'inductor')
+        if backend == 'inductor' and not COMPILES_TRAINING:
+            runner.logger.warning(
+                'compiled by torch 2.1.2, the losses of a training were NaN. '
+                "Take a later torch, or CompileHook's backend='eager', or "
+                'leave the hook out'
+            )
         model = runner.model
         if is_model_wrapper(model):
             model = model.module

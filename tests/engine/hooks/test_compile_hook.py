@@ -3,12 +3,14 @@
 import copy
 import shutil
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from mmdet.registry import HOOKS, MODELS
 from mmengine.logging import MessageHub, MMLogger
 
+from rfdetr_mm.engine.hooks import compile_hook
 from rfdetr_mm.models.data_preprocessors import multi_scale_sizes
 from tests import small_detector
 
@@ -108,7 +110,23 @@ def test_an_unknown_part_is_named():
         compiled(parts=['transformer'])
 
 
+@pytest.mark.parametrize(
+    ('compiles', 'backend', 'warns'),
+    [(False, 'inductor', True), (False, 'eager', False), (True, None, False)],
+)
+def test_a_torch_that_makes_nan_is_named(
+    monkeypatch, compiles, backend, warns
+):
+    monkeypatch.setattr(compile_hook, 'COMPILES_TRAINING', compiles)
+    options = {} if backend is None else dict(backend=backend)
+    hook = HOOKS.build(dict(type='CompileHook', parts=['neck'], **options))
+    runner = SimpleNamespace(model=build()[0], logger=Mock())
+    hook.before_train(runner)
+    assert runner.logger.warning.called == warns
+
+
 @pytest.mark.slow
+@pytest.mark.needs_torch('2.2', 'compiled training')
 @pytest.mark.skipif(
     not shutil.which('g++'), reason='inductor needs a C++ compiler'
 )
@@ -119,6 +137,7 @@ def test_inductor_trains_as_the_plain_model():
 
 
 @pytest.mark.slow
+@pytest.mark.needs_torch('2.2', 'compiled training')
 def test_mmengines_option_trains_as_the_plain_model():
     """``cfg.compile``: the whole training step, with graph breaks."""
     expected = train(*build())

@@ -1,7 +1,9 @@
 """The gate: what counts as the same detections, and what fails."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ TOOLS = Path(__file__).parents[3] / 'tools'
 sys.path[:0] = [str(TOOLS), str(TOOLS / 'analysis_tools')]
 
 from check_export import Row, parse_args, table, to_json  # noqa: E402
-from export_parity import TOP, Difference  # noqa: E402
+from export_parity import TOP, Difference, is_undecided  # noqa: E402
 
 NO_LIMITS = dict(box_px=None, score=None, ap=None, mask_iou=None)
 
@@ -105,9 +107,41 @@ def test_images_without_detections(empty):
     assert diff.expected == (5 if empty == 'found' else 0)
 
 
+def test_merged_images_count_as_added_ones():
+    found = detections()
+    found.bboxes[2, 1] += 0.5
+    together = difference(detections(), found)
+    together.add(detections(), detections())
+    merged = difference(detections(), found)
+    merged.merge(difference(detections(), detections()))
+    merged.merge(Difference(undecided=1))
+    assert merged == replace(together, undecided=1)
+
+
+class Thresholded(torch.nn.Module):
+    """Moves its boxes by 2 px where the image's sum is positive."""
+
+    def forward(self, inputs, samples, mode):
+        assert mode == 'predict' and len(samples) == 1
+        found = detections()
+        found.bboxes += 2.0 * (inputs.double().sum() > 0)
+        return [SimpleNamespace(pred_instances=found)]
+
+
+@pytest.mark.parametrize(('left', 'expected'), [(-1.0, True), (-1.01, False)])
+def test_only_ties_are_undecided(left, expected):
+    """A sum of 0 turns positive or negative with the noise, -0.4 does not."""
+    inputs = torch.ones(1, 3, 4, 6)
+    inputs[..., :3] = left
+    sample = SimpleNamespace(clone=lambda: None)
+    limits = dict(box_px=0.05, score=1e-3)
+    assert is_undecided(Thresholded(), inputs, [sample], limits) == expected
+
+
 def row(precision='fp32', ap=50.0, **values):
     values = {'expected': 10, 'matched': 10, **values}
-    return Row('x', precision, 1.0, dict(bbox=ap), Difference(**values))
+    diff = Difference(**values)
+    return Row('x', precision, 1.0, dict(bbox=ap), diff, images=10)
 
 
 REFERENCE = Row('PyTorch', 'fp32', 2.0, dict(bbox=50.0))
@@ -124,6 +158,8 @@ REFERENCE = Row('PyTorch', 'fp32', 2.0, dict(bbox=50.0))
         (dict(ap=49.8), 'ap 0.2'),
         (dict(ap=50.2), 'ap 0.2'),
         (dict(mask_ious=[1.0, 0.9]), 'mask_iou 0.95'),
+        (dict(undecided=2), None),
+        (dict(undecided=3), 'undecided 3 of 10 images'),
     ],
 )
 def test_limits_of_float32(values, failure):
