@@ -44,7 +44,7 @@ from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 BACKENDS = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'tflite'}
 PYTORCH = 'PyTorch'
 LIMITS = dict(box_px=0.05, score=1e-3, ap=0.1, mask_iou=0.99)
-MAX_UNDECIDED = 0.2  # of the images
+MAX_UNDECIDED = 0.5  # of the images
 
 
 @dataclass

@@ -158,8 +158,8 @@ REFERENCE = Row('PyTorch', 'fp32', 2.0, dict(bbox=50.0))
         (dict(ap=49.8), 'ap 0.2'),
         (dict(ap=50.2), 'ap 0.2'),
         (dict(mask_ious=[1.0, 0.9]), 'mask_iou 0.95'),
-        (dict(undecided=2), None),
-        (dict(undecided=3), 'undecided 3 of 10 images'),
+        (dict(undecided=5), None),
+        (dict(undecided=6), 'undecided 6 of 10 images'),
     ],
 )
 def test_limits_of_float32(values, failure):
