@@ -281,7 +281,7 @@ def run(
             data = model.data_preprocessor(batch, False)
             samples = [sample.clone() for sample in data['data_samples']]
             if reference is None:
-                first = (data['inputs'], data['data_samples'])
+                of_pytorch = (model, data['inputs'], data['data_samples'])
             start = time.perf_counter()
             samples = model(data['inputs'], samples, mode='predict')
             times[name].append(time.perf_counter() - start)
@@ -295,7 +295,7 @@ def run(
             found.add(reference, instances)
             if precisions[name] == 'fp32' and not found.within(**close):
                 if undecided is None:
-                    undecided = is_undecided(models[PYTORCH], *first, close)
+                    undecided = is_undecided(*of_pytorch, reference, close)
                 if undecided:
                     found = Difference(undecided=1)
             differences[name].merge(found)

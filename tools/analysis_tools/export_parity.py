@@ -107,6 +107,7 @@ def is_undecided(
     model: nn.Module,
     inputs: torch.Tensor,
     samples: Sequence,
+    reference: InstanceData,
     limits: Mapping[str, float],
 ) -> bool:
     """Whether rounding alone moves a model's detections beyond limits.
@@ -119,21 +120,17 @@ def is_undecided(
         model: In PyTorch.
         inputs: Normalised, of one image, shape (1, 3, h, w).
         samples: Its ``DetDataSample``, in a list.
+        reference: What the model detects in it.
         limits: ``box_px`` and ``score``.
     """
-
-    def detect(images: torch.Tensor) -> InstanceData:
-        copies = [sample.clone() for sample in samples]
-        return model(images, copies, mode='predict')[0].pred_instances.cpu()
-
-    reference = detect(inputs)
     generator = torch.Generator().manual_seed(0)
     for _ in range(NOISY_RUNS):
         noise = torch.randn(inputs.shape, generator=generator)
+        images = inputs * (1 + ROUNDING * noise.to(inputs))
+        copies = [sample.clone() for sample in samples]
+        found = model(images, copies, mode='predict')[0].pred_instances.cpu()
         moved = Difference()
-        moved.add(
-            reference, detect(inputs * (1 + ROUNDING * noise.to(inputs)))
-        )
+        moved.add(reference, found)
         if not moved.within(**limits):
             return True
     return False

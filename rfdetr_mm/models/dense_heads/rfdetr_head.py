@@ -199,7 +199,6 @@ class RFDETRHead(BaseDenseHead):
             num_groups=num_groups,
         )
 
-    # torch 2.1 compiles the recomputation of methods only.
     def _box_deltas(self, hidden_states: Tensor) -> Tensor:
         return self.reg_branch(hidden_states)
 

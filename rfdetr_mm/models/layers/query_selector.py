@@ -93,7 +93,6 @@ class QuerySelector(nn.Module):
             *(_groups_to_queries(x) for x in (scores, boxes, tokens))
         )
 
-    # torch 2.1 compiles the recomputation of methods only.
     def _box_deltas(self, tokens: Tensor, num_groups: int) -> Tensor:
         return self.reg_branch(tokens, num_groups)
 

@@ -17,7 +17,8 @@ def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     gradients it is a plain call.
 
     Args:
-        function: Deterministic but for torch's random numbers.
+        function: Deterministic but for torch's random numbers. A method or a
+            function: torch 2.1 compiles no modules and partials here.
         *inputs: What it takes, tensors and others.
 
     Returns:

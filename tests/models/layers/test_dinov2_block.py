@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from rfdetr_mm.models.layers.dinov2_block import DINOv2Block, scaled_linear
+from tests.kept_shapes import kept_shapes
 
 ROWS, IN_DIMS, OUT_DIMS = 7, 5, 3
 
@@ -49,13 +50,7 @@ def test_nothing_as_large_as_the_result_is_kept_for_the_scale() -> None:
     layer = nn.Linear(IN_DIMS, OUT_DIMS)
     scale = torch.ones(OUT_DIMS, requires_grad=True)
     x = torch.randn(ROWS, IN_DIMS, requires_grad=True)
-    kept: list[tuple[int, ...]] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.append(tuple(tensor.shape))
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+    with kept_shapes() as kept:
         layer(x) * scale
         assert (ROWS, OUT_DIMS) in kept  # the control
         kept.clear()

@@ -8,6 +8,7 @@ from rfdetr_mm.models.layers.query_selector import (
     QuerySelector,
     grid_proposals,
 )
+from tests.kept_shapes import kept_shapes
 
 # One image of 2 x 3 cells, padded to 4 x 6.
 PADDED = [
@@ -136,15 +137,10 @@ def test_training_computes_what_one_pass_over_all_positions_does(samples):
 def test_only_selected_positions_are_kept_for_the_backward_pass():
     selector = QuerySelector(num_groups=3, embed_dims=8, num_classes=4)
     memory = build_memory([torch.randn(2, 8, 3, 5, requires_grad=True)])
-    kept = []
-
-    def keep(x):
-        kept.append(x.shape[:2])
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+    with kept_shapes() as kept:
         selector._score(memory.tokens[None], num_groups=3)
-        assert (3, 2 * 15) in kept  # the control
+        assert (3, 2 * 15, 8) in kept  # the control
         kept.clear()
         selector(memory, num_queries=6, num_groups=3)
-    assert (3, 2 * 6) in kept and (3, 2 * 15) not in kept
+    assert (3, 2 * 6, 8) in kept
+    assert (3, 2 * 15) not in [shape[:2] for shape in kept]

@@ -135,7 +135,10 @@ def test_only_ties_are_undecided(left, expected):
     inputs[..., :3] = left
     sample = SimpleNamespace(clone=lambda: None)
     limits = dict(box_px=0.05, score=1e-3)
-    assert is_undecided(Thresholded(), inputs, [sample], limits) == expected
+    model, samples = Thresholded(), [sample]
+    reference = model(inputs, samples, 'predict')[0].pred_instances
+    found = is_undecided(model, inputs, samples, reference, limits)
+    assert found == expected
 
 
 def row(precision='fp32', ap=50.0, **values):
