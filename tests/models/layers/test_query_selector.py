@@ -104,13 +104,13 @@ def test_padded_cells_compete_with_the_scores_of_zeros():
     assert (out.bboxes_cxcywh_norm[0][same] == 0).all()
 
 
-@pytest.mark.parametrize('samples', [None, PADDED])
+@pytest.mark.parametrize('samples', [None, PADDED * 2])
 def test_training_computes_what_one_pass_over_all_positions_does(samples):
     """Values and gradients, though only selected positions have any."""
     torch.manual_seed(0)
     selector = QuerySelector(num_groups=3, embed_dims=8, num_classes=4)
     selector = selector.double()
-    feats = torch.randn(1, 8, 4, 6, dtype=torch.float64, requires_grad=True)
+    feats = torch.randn(2, 8, 4, 6, dtype=torch.float64, requires_grad=True)
     leaves = [feats, *selector.parameters()]
 
     def gradients(scores, boxes, embeddings):
@@ -121,16 +121,20 @@ def test_training_computes_what_one_pass_over_all_positions_does(samples):
     memory = build_memory([feats], samples)
     proposals, invalid = grid_proposals(memory)
     tokens = memory.tokens.masked_fill(invalid.unsqueeze(-1), 0.0)
-    tokens = selector.norm(selector.proj(tokens, 3))
+    tokens = selector.norm(selector.proj(tokens.view(1, -1, 8), 3))
     scores = selector.cls_branch(tokens, 3)
     deltas = selector.reg_branch(tokens, 3)
-    boxes = apply_box_deltas(proposals.expand(3, -1, -1), deltas)
-    best = scores.amax(-1).topk(5).indices  # (groups, 5)
-    groups = torch.arange(3).unsqueeze(1)
-    expected = [x[groups, best].flatten(0, 1) for x in (scores, boxes, tokens)]
+    boxes = apply_box_deltas(
+        proposals.view(1, -1, 4).expand(3, -1, -1), deltas
+    )
+    # (groups, images, positions, channels)
+    plain = [x.unflatten(1, (2, 24)) for x in (scores, boxes, tokens)]
+    best = plain[0].amax(-1).topk(5).indices.unsqueeze(-1)
+    expected = [
+        x.take_along_dim(best, 2).transpose(0, 1).flatten(1, 2) for x in plain
+    ]
     values = (out.cls_scores, out.bboxes_cxcywh_norm, out.embeddings)
-    for value, plain in zip(values, expected):
-        torch.testing.assert_close(value[0], plain)
+    torch.testing.assert_close(list(values), expected)
     torch.testing.assert_close(gradients(*values), gradients(*expected))
 
 
