@@ -7,6 +7,7 @@ together; then they take turns, one at a time, in every round.
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import queue
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ CONFIGURATIONS = tuple(
 )
 FORWARD_BATCHES = (1, 32)
 # Runs of a work in a round, for each --steps: the shorter, the more.
-TIMES = {('train_step', None): 1, ('forward', 1): 5, ('forward', 32): 2}
+TIMES = {('train_step', None): 1, ('forward', 1): 4, ('forward', 32): 2}
 WARM_UP = dict(train_step=12, forward=6)
 TOLERANCE = 2e-3  # of logits and boxes of a query, in float32
 AGREEING = 0.9  # of the queries, or nothing is timed
@@ -59,16 +60,16 @@ def add_gpu_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--steps',
         type=int,
-        default=12,
+        default=8,
         help='training steps in a round; a forward is done more often '
-        '(default: 12)',
+        '(default: 8)',
     )
     group.add_argument(
         '--at-once',
         type=int,
-        default=8,
+        default=16,
         help='processes that share the memory of the GPU; they take turns in '
-        'computing (default: 8)',
+        'computing (default: 16)',
     )
     group.add_argument(
         '--limit',
@@ -215,46 +216,42 @@ class GpuComparison:
         )
         if found['share'] < AGREEING:
             stop('the sides differ: nothing is timed')
+        gc.collect()
         if self.args.device == 'cuda':
             torch.cuda.empty_cache()
 
-    def wanted(self) -> Iterator[tuple[str, int, list[tuple[str, str]]]]:
-        """Rows, batch sizes, and sides with configurations."""
-        for row in GPU_ROWS:
-            if row not in self.args.rows:
-                continue
-            table = TRAINING if row == 'train_step' else FORWARD
-            chosen = [
-                (side, name)
-                for side in SIDES
-                for name in table[side]
-                if name in self.args.configurations
-            ]
-            sizes = FORWARD_BATCHES
-            if row == 'train_step':
-                sizes = (self.args.batch_size,)
-            for size in sizes:
-                yield row, size, chosen
+    def wanted(self, row: str) -> list[tuple[int, str, str]]:
+        """Batch sizes, sides and configurations of a row."""
+        table, sizes = FORWARD, FORWARD_BATCHES
+        if row == 'train_step':
+            table, sizes = TRAINING, (self.args.batch_size,)
+        return [
+            (size, side, name)
+            for size in sizes
+            for side in SIDES
+            for name in table[side]
+            if name in self.args.configurations
+        ]
 
     def run(self) -> None:
         """All rows; the report is written after every step."""
-        for row, size, chosen in self.wanted():
-            count = self.args.at_once
+        count = self.args.at_once
+        for row in GPU_ROWS:
+            chosen = self.wanted(row) if row in self.args.rows else []
             for first in range(0, len(chosen), count):
-                self._wave(row, size, chosen[first : first + count])
+                self._wave(row, chosen[first : first + count])
 
-    def _wave(
-        self, row: str, size: int, chosen: Sequence[tuple[str, str]]
-    ) -> None:
+    def _wave(self, row: str, chosen: Sequence[tuple[int, str, str]]) -> None:
         """Start some configurations together and time them in turn."""
         options = ['--variant', self.args.variant]
         options += ['--weights', str(self.weights)]
         options += ['--device', self.args.device]
         logs = self.args.out / 'logs'
         processes = []
+        _say(f'{row}: {len(chosen)} processes start')
         start = time.perf_counter()
         try:
-            for side, name in chosen:
+            for size, side, name in chosen:
                 log = logs / f'{row}-{size}-{side}-{name}.log'
                 processes.append(Process(side, row, name, size, options, log))
             alive = []
@@ -264,6 +261,7 @@ class GpuComparison:
                 if found is not None:
                     _say(f'{process.name}: ready, {_warm_up(found)}')
                     alive.append((process, found))
+            _say(f'{row}: {time.perf_counter() - start:.0f} s to warm up')
             self._rounds(row, alive)
         finally:
             for process in processes:

@@ -112,7 +112,8 @@ def our_train_step(
     ours = Ours(args.variant, args.weights, args.device)
     model = ours.model
     schedules = ROOT / 'configs' / '_base_' / 'schedules'
-    name = 'adamw_bf16_100e.py' if args.device == 'cuda' else 'adamw_100e.py'
+    mixed = half(args.device) == torch.bfloat16
+    name = 'adamw_bf16_100e.py' if mixed else 'adamw_100e.py'
     cfg = Config.fromfile(schedules / name)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     if options is not None:
@@ -177,9 +178,9 @@ def upstream_module(args: Any, options: dict) -> Any:
     model.load_state_dict(state_dict)
     module.to(args.device).train()
     # What it asks of Lightning's.
-    on_gpu = args.device == 'cuda'
+    mixed = half(args.device) == torch.bfloat16
     module.trainer = SimpleNamespace(
-        precision='bf16-mixed' if on_gpu else '32-true',
+        precision='bf16-mixed' if mixed else '32-true',
         world_size=1,
         accumulate_grad_batches=1,
         estimated_stepping_batches=1000,
