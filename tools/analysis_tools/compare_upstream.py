@@ -126,9 +126,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         args.rows = list(GPU_ROWS if on_gpu else ROWS)
     names = ['rounds', 'batch_size', 'eval_images', 'eval_rounds']
     for name in [*names, 'steps', 'at_once', 'limit']:
-        if getattr(args, name) < 1:
+        value = getattr(args, name)
+        if value is not None and value < 1:
             option = '--' + name.replace('_', '-')
-            stop(f'{option} has to be positive, got {getattr(args, name)}')
+            stop(f'{option} has to be positive, got {value}')
     others = [row for row in args.rows if row not in GPU_ROWS]
     if on_gpu and others:
         stop(

@@ -9,6 +9,8 @@ from upstream_sides import SIDES
 
 Result = dict[str, Any]
 
+# What memory is compared of what a worker says.
+MEMORY = dict(steps='peak memory', reserved='memory pool')
 # Configurations that are set side by side: ours and rfdetr's.
 PAIRS = {
     'train_step': (
@@ -62,8 +64,8 @@ def comparisons(results: Sequence[Result]) -> list[dict[str, Any]]:
 
     Returns:
         For each pair what it is, the configurations, ``ratio`` of images per
-        second (above 1 ours is ahead) and ``memory``, the ratio of the peaks
-        of steps (below 1 ours is ahead) or None.
+        second (above 1 ours is ahead) and ``memory``, ratios of the worker's
+        peaks (below 1 ours is ahead), or None.
     """
     found = []
     for name in dict.fromkeys(map(kind, results)):
@@ -154,7 +156,10 @@ def _ratio_rows(compared: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             '**{median:.3f}** ({low:.3f} to {high:.3f})'.format(
                 **one['ratio']
             ),
-            f'{one["memory"]["steps"]:.3f}' if one['memory'] else '—',
+            *(
+                f'{one["memory"][k]:.3f}' if one['memory'] else '—'
+                for k in MEMORY
+            ),
         ]
         for one in compared
     ]
@@ -167,8 +172,9 @@ def verdict(compared: Sequence[Mapping[str, Any]]) -> str:
         name = f'{one["what"]} ({one["ours"]} against {one["theirs"]})'
         if one['ratio']['median'] < 1:
             behind.append(name)
-        if one['memory'] and one['memory']['steps'] > 1:
-            behind.append(f'peak memory of {name}')
+        for key, of in MEMORY.items():
+            if one['memory'] and one['memory'][key] > 1:
+                behind.append(f'{of} of {name}')
     if not behind:
         return 'Nowhere is rfdetr ahead.'
     return 'rfdetr is ahead in: ' + '; '.join(behind) + '.'
@@ -205,10 +211,11 @@ def markdown(content: Mapping[str, Any]) -> str:
     parts.append(table(head, _result_rows(content)))
     parts.append(
         'Ratios are ours over rfdetr, of images per second round by round '
-        '(above 1 ours is ahead) and of the peak memory of steps (below 1 '
-        'ours is ahead).'
+        '(above 1 ours is ahead), of the peak memory of steps and of the '
+        'memory pool, which holds what CUDA graphs keep (below 1 ours is '
+        'ahead).'
     )
-    head = ['', 'rfdetr_mm', 'rfdetr', 'speed (low to high)', 'memory']
+    head = ['', 'rfdetr_mm', 'rfdetr', 'speed (low to high)', *MEMORY.values()]
     parts += [table(head, _ratio_rows(compared)), verdict(compared)]
     parts += [f'Left out: {k}: {v}' for k, v in content['skipped'].items()]
     return '\n\n'.join(parts) + '\n'

@@ -8,6 +8,7 @@ together; then they take turns, one at a time, in every round.
 import argparse
 import contextlib
 import gc
+import itertools
 import json
 import os
 import queue
@@ -39,6 +40,7 @@ CONFIGURATIONS = tuple(
 FORWARD_BATCHES = (1, 32)
 # Runs of a work in a round, for each --steps: the shorter, the more.
 TIMES = {('train_step', None): 1, ('forward', 1): 4, ('forward', 32): 2}
+AT_ONCE = dict(train_step=4)  # processes, for the memory; else all
 WARM_UP = dict(train_step=12, forward=6)
 TOLERANCE = 2e-3  # of logits and boxes of a query, in float32
 AGREEING = 0.9  # of the queries, or nothing is timed
@@ -67,9 +69,8 @@ def add_gpu_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--at-once',
         type=int,
-        default=16,
         help='processes that share the memory of the GPU; they take turns in '
-        'computing (default: 16)',
+        'computing (default: 4 that train, all of the forward)',
     )
     group.add_argument(
         '--limit',
@@ -221,23 +222,29 @@ class GpuComparison:
             torch.cuda.empty_cache()
 
     def wanted(self, row: str) -> list[tuple[int, str, str]]:
-        """Batch sizes, sides and configurations of a row."""
+        """Batch sizes, sides and configurations of a row.
+
+        What is compared with each other is next to each other, so that few
+        processes at once suffice.
+        """
         table, sizes = FORWARD, FORWARD_BATCHES
         if row == 'train_step':
             table, sizes = TRAINING, (self.args.batch_size,)
+        pairs = itertools.zip_longest(*(table[side] for side in SIDES))
         return [
             (size, side, name)
-            for size in sizes
-            for side in SIDES
-            for name in table[side]
+            for size, pair in itertools.product(sizes, pairs)
+            for side, name in zip(SIDES, pair)
             if name in self.args.configurations
         ]
 
     def run(self) -> None:
         """All rows; the report is written after every step."""
-        count = self.args.at_once
         for row in GPU_ROWS:
-            chosen = self.wanted(row) if row in self.args.rows else []
+            if row not in self.args.rows:
+                continue
+            chosen = self.wanted(row)
+            count = self.args.at_once or AT_ONCE.get(row, 99)
             for first in range(0, len(chosen), count):
                 self._wave(row, chosen[first : first + count])
 

@@ -33,8 +33,8 @@ TRAINING: dict[str, dict[str, dict | None]] = {
     'rfdetr': {
         'eager': {},
         'compile': dict(compile=True),
-        'cuda_graphs': dict(cuda_graphs=True),
         'compile+cuda_graphs': dict(compile=True, cuda_graphs=True),
+        'cuda_graphs': dict(cuda_graphs=True),
     },
 }
 FORWARD = {

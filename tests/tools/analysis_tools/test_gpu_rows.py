@@ -79,11 +79,14 @@ def test_report():
     ]
     assert found[step, 'eager']['ratio']['median'] == 1.55
     assert found[step, 'eager']['memory']['steps'] == 0.9
+    assert '| **1.000** (1.000 to 1.000) | — | — |' in markdown(
+        content(results)
+    )
     text = markdown(content(results))
     # 2 GFLOP an image at 21 images/s: 4.2 % of 1 TFLOP/s.
     row = '| 21.0 (20.0 to 22.0) | 95.24 | 4.2 % | 900 | 901 | 1800 | 30 |'
     assert row in text
-    assert f'ahead in: {step} (compile against compile); peak' in text
+    assert f'ahead in: {step} (compile against compile); peak m' in text
     assert '(eager against eager)' not in text
     assert 'Left out: train_step, batch 2, rfdetr cuda_graphs: Error' in text
 
@@ -98,7 +101,7 @@ def gpu_args(tmp_path):
         batch_size=1,
         rounds=2,
         steps=1,
-        at_once=4,
+        at_once=None,
         limit=60,
         out=tmp_path,
     )
@@ -148,6 +151,33 @@ def test_a_failing_configuration_is_listed(gpu_args, tmp_path, monkeypatch):
     assert (
         'Left out: forward, batch 32' in (tmp_path / 'compare.md').read_text()
     )
+
+
+@pytest.mark.parametrize(
+    'row, first',
+    [
+        ('train_step', [(1, 'rfdetr_mm', 'eager'), (1, 'rfdetr', 'eager')]),
+        ('forward', [(1, 'rfdetr_mm', 'eager'), (1, 'rfdetr', 'eager')]),
+    ],
+)
+def test_what_is_compared_runs_together(
+    gpu_args, tmp_path, monkeypatch, row, first
+):
+    import gpu_rows
+
+    waves = []
+    monkeypatch.setattr(
+        gpu_rows.GpuComparison, '_wave', lambda self, *wave: waves.append(wave)
+    )
+    gpu_args.rows = [row]
+    gpu_args.configurations = gpu_rows.CONFIGURATIONS
+    comparison = gpu_rows.GpuComparison(gpu_args, tmp_path)
+    comparison.run()
+    counts = dict(train_step=[4, 3], forward=[14])
+    assert [len(chosen) for _, chosen in waves] == counts[row]
+    assert waves[0][0] == row and waves[0][1][:2] == first
+    gpu_args.configurations = ['cuda_graphs']
+    assert len(comparison.wanted(row)) == (row == 'train_step')
 
 
 def test_a_process_that_is_silent(tmp_path, monkeypatch):
