@@ -119,6 +119,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--peak-of', choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    _complete(args)
+    return args
+
+
+def _complete(args: argparse.Namespace) -> None:
+    """Fill in what depends on the device.
+
+    Raises:
+        SystemExit: If options make no sense.
+    """
     on_gpu = args.device == 'cuda'
     if args.batch_size is None:
         args.batch_size = 16 if on_gpu else 2
@@ -136,7 +146,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             f'--device cuda has the rows {" and ".join(GPU_ROWS)}; '
             f'{", ".join(others)}: on a CPU only'
         )
-    return args
 
 
 class Comparison:
