@@ -11,12 +11,7 @@ from mmengine.runner import Runner
 
 from rfdetr_mm.stack import COMPILES_TRAINING
 
-PARTS = (
-    'backbone',
-    'neck',
-    'bbox_head.query_selector',
-    'bbox_head.decoder',
-)
+PARTS = ('backbone', 'neck', 'bbox_head.stage')
 
 
 @HOOKS.register_module()
@@ -83,7 +78,9 @@ class CompileHook(Hook):
             'take longer'
         )
 
-    def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+    def before_train_iter(
+        self, runner: Runner, *args: Any, **kwargs: Any
+    ) -> None:
         """Let the recorded kernels use the memory of the step before.
 
         Args:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..layers.batch_objects import BatchObjects, mean_over_processes
 from ..layers.box_deltas import apply_box_deltas
 from ..layers.decoder import RFDETRDecoder
-from ..layers.decoder_memory import build_memory
+from ..layers.decoder_memory import DecoderMemory, build_memory
 from ..layers.detections import best_detections
 from ..layers.head_outputs import HeadOutputs, LayerOutputs
 from ..layers.image_size import image_sizes_px
@@ -42,6 +42,24 @@ from ..task_modules.group_matching import Matches
 
 PRIOR_PROBABILITY = 0.01  # of every class at the start, as in focal loss
 BOX_EPS = 1e-7  # keeps IoU finite for empty boxes
+
+
+class HeadStage(nn.Module):
+    """All that a head computes with tensors, a part that can be compiled.
+
+    It has no weights and is given the head; a copy of the head is compiled
+    anew, as modules are.
+    """
+
+    def forward(
+        self,
+        head: 'RFDETRHead',
+        x: Sequence[Tensor],
+        memory: DecoderMemory,
+        num_groups: int,
+    ) -> HeadOutputs:
+        """Run selection, decoder and branches on the maps."""
+        return head._outputs(x, memory, num_groups)
 
 
 @MODELS.register_module()
@@ -118,6 +136,7 @@ class RFDETRHead(BaseDenseHead):
             **{'num_layers': 3, **(decoder or {}), 'embed_dims': embed_dims}
         )
         self.num_layers = len(self.decoder.layers)  # that are run
+        self.stage = HeadStage()
         self.cls_branch = nn.Linear(embed_dims, num_classes)
         self.reg_branch = MLP(embed_dims, embed_dims, 4, num_layers=3)
         self._reset_branches()
@@ -168,6 +187,11 @@ class RFDETRHead(BaseDenseHead):
                 f'(decoder.num_levels), the neck gave {len(x)}'
             )
         memory = build_memory(x, batch_data_samples)
+        return self.stage(self, x, memory, num_groups)
+
+    def _outputs(
+        self, x: Sequence[Tensor], memory: DecoderMemory, num_groups: int
+    ) -> HeadOutputs:
         proposals = self.query_selector(
             memory, count_to_run(self, 'num_queries'), num_groups
         )
