@@ -1,14 +1,15 @@
 """Time this package beside rfdetr 1.11.2: ``compare_upstream.py``.
 
 Both sides run turn by turn in every round, with the same weights and inputs
-and rfdetr's own fast options on, as far as they work on a CPU. Writes
-compare.json and compare.md; every row is printed, whoever is ahead. Needs
-``pip install "rfdetr[train]==1.11.2"``.
+and rfdetr's own fast options on, as far as they work on a CPU, or with
+``--device cuda`` on a GPU. Writes compare.json and compare.md; every row is
+printed, whoever is ahead. Needs ``pip install "rfdetr[train]==1.11.2"``.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import sys
 import tempfile
 import time
@@ -26,6 +27,11 @@ from coco_evaluators import (  # noqa: E402
     our_evaluation,
     synthetic,
     upstream_evaluation,
+)
+from gpu_rows import (  # noqa: E402
+    GPU_ROWS,
+    add_gpu_options,
+    compare_on_gpu,
 )
 from paired_rounds import (  # noqa: E402
     machine,
@@ -75,8 +81,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--rows',
         nargs='+',
         choices=ROWS,
-        default=list(ROWS),
-        help='what is measured (default: everything)',
+        help='what is measured (default: everything; on a GPU there are '
+        f'{" and ".join(GPU_ROWS)})',
+    )
+    parser.add_argument(
+        '--device',
+        choices=('cpu', 'cuda'),
+        default='cpu',
+        help='(default: cpu)',
     )
     parser.add_argument(
         '--variant', choices=VARIANTS, default='nano', help='(default: nano)'
@@ -85,8 +97,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--rounds', type=int, default=5, help='timed, one before (default: 5)'
     )
     parser.add_argument(
-        '--batch-size', type=int, default=2, help='of training (default: 2)'
+        '--batch-size',
+        type=int,
+        help='of training (default: 2, on a GPU 16)',
     )
+    add_gpu_options(parser)
     parser.add_argument(
         '--data', help='folder of a data set, for the row data'
     )
@@ -104,10 +119,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--peak-of', choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    for name in ('rounds', 'batch_size', 'eval_images', 'eval_rounds'):
-        if getattr(args, name) < 1:
+    on_gpu = args.device == 'cuda'
+    if args.batch_size is None:
+        args.batch_size = 16 if on_gpu else 2
+    if args.rows is None:
+        args.rows = list(GPU_ROWS if on_gpu else ROWS)
+    names = ['rounds', 'batch_size', 'eval_images', 'eval_rounds']
+    for name in [*names, 'steps', 'at_once', 'limit']:
+        value = getattr(args, name)
+        if value is not None and value < 1:
             option = '--' + name.replace('_', '-')
-            stop(f'{option} has to be positive, got {getattr(args, name)}')
+            stop(f'{option} has to be positive, got {value}')
+    others = [row for row in args.rows if row not in GPU_ROWS]
+    if on_gpu and others:
+        stop(
+            f'--device cuda has the rows {" and ".join(GPU_ROWS)}; '
+            f'{", ".join(others)}: on a CPU only'
+        )
     return args
 
 
@@ -421,6 +449,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             'rfdetr cannot be imported, and it is what is compared with: '
             'pip install "rfdetr[train]==1.11.2"'
         )
+    if args.device == 'cuda':
+        return compare_on_gpu(args)
+    os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
     if args.peak_of:
         print(*peak_of(args))
         return {}

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ['HF_HUB_OFFLINE'] = '1'
-os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')  # both sides on the CPU
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -73,13 +72,20 @@ class Upstream:
     Args:
         variant: One of ``VARIANTS``.
         weights: File of rfdetr's layout; None for new random weights.
+        device: Of the model.
     """
 
-    def __init__(self, variant: str, weights: Path | None = None) -> None:
+    def __init__(
+        self,
+        variant: str,
+        weights: Path | None = None,
+        device: str = 'cpu',
+    ) -> None:
         import rfdetr
 
+        self.device = device
         self.wrapper = getattr(rfdetr, f'RFDETR{variant.capitalize()}')(
-            num_classes=NUM_CLASSES, pretrain_weights=None, device='cpu'
+            num_classes=NUM_CLASSES, pretrain_weights=None, device=device
         )
         # rfdetr asks for TF32 on import.
         torch.set_float32_matmul_precision('highest')
@@ -88,7 +94,12 @@ class Upstream:
         if weights is not None:
             state_dict = torch.load(weights, weights_only=True)['model']
             self.model.load_state_dict(state_dict)
-            return
+        else:
+            self._perturb()
+        self.model.to(device)
+
+    def _perturb(self) -> None:
+        """Move the weights off any symmetry; a spare row stays out."""
         torch.manual_seed(0)
         with torch.no_grad():
             for parameter in self.model.parameters():
@@ -100,6 +111,9 @@ class Upstream:
                 layer.weight[-1] = 0.0
                 layer.bias[-1] = DEAD_BIAS
 
+    def _images(self, batch_size: int) -> Tensor:
+        return images_of(batch_size, self.size).to(self.device)
+
     def save(self, path: Path) -> None:
         """Write the weights in rfdetr's layout."""
         names = [f'class {number}' for number in range(NUM_CLASSES)]
@@ -110,7 +124,7 @@ class Upstream:
 
     def forward(self, batch_size: int) -> Callable[[], Any]:
         """From normalised images to logits and boxes."""
-        images, model = images_of(batch_size, self.size), self.model.eval()
+        images, model = self._images(batch_size), self.model.eval()
 
         @torch.no_grad()
         def work() -> tuple[Tensor, Tensor]:
@@ -188,9 +202,15 @@ class Ours:
     Args:
         variant: One of ``VARIANTS``.
         weights: File of rfdetr's layout; None for new random weights.
+        device: Of the model.
     """
 
-    def __init__(self, variant: str, weights: Path | None = None) -> None:
+    def __init__(
+        self,
+        variant: str,
+        weights: Path | None = None,
+        device: str = 'cpu',
+    ) -> None:
         from mmdet.registry import MODELS
         from mmdet.utils import register_all_modules
         from mmengine.config import Config
@@ -199,7 +219,7 @@ class Ours:
         import rfdetr_mm  # noqa: F401  registers
 
         register_all_modules(init_default_scope=True)
-        self.variant = variant
+        self.variant, self.device = variant, device
         name = f'rfdetr_{variant}_coco.py'
         self.cfg = Config.fromfile(ROOT / 'configs' / 'rfdetr' / name)
         self.size = self.cfg.image_size
@@ -208,8 +228,13 @@ class Ours:
         self.model: nn.Module = MODELS.build(self.cfg.model)
         if weights is not None:
             load_checkpoint(self.model, str(weights), map_location='cpu')
+        self.model.to(device)
 
-    def _samples(self, batch_size: int) -> list:
+    def _images(self, batch_size: int) -> Tensor:
+        return images_of(batch_size, self.size).to(self.device)
+
+    def samples(self, objects: Sequence[tuple[Tensor, Tensor]]) -> list:
+        """Mmdet's samples of images with these objects, see boxes_of."""
         from mmdet.structures import DetDataSample
         from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
         from mmengine.structures import InstanceData
@@ -217,7 +242,7 @@ class Ours:
         hw = (self.size, self.size)
         meta = dict(batch_input_shape=hw, img_shape=hw, ori_shape=hw)
         samples = []
-        for boxes, labels in boxes_of(batch_size):
+        for boxes, labels in objects:
             sample = DetDataSample(metainfo=dict(meta, scale_factor=(1, 1)))
             sample.gt_instances = InstanceData(
                 bboxes=bbox_cxcywh_to_xyxy(boxes) * self.size, labels=labels
@@ -227,7 +252,7 @@ class Ours:
 
     def forward(self, batch_size: int) -> Callable[[], Any]:
         """From normalised images to logits and boxes."""
-        images, model = images_of(batch_size, self.size), self.model.eval()
+        images, model = self._images(batch_size), self.model.eval()
 
         @torch.no_grad()
         def work() -> tuple[Tensor, Tensor]:
@@ -257,7 +282,7 @@ class Ours:
         return getattr(apis, f'RFDETR{self.variant.capitalize()}')(
             num_classes=NUM_CLASSES,
             pretrain_weights=str(self.weights),
-            device='cpu',
+            device=self.device,
         )
 
     def train_step(
@@ -268,7 +293,7 @@ class Ours:
 
         wrapper = build_optim_wrapper(self.model, self.cfg.optim_wrapper)
         images = images_of(batch_size, self.size)
-        samples = self._samples(batch_size)
+        samples = self.samples(boxes_of(batch_size))
         objects = [sample.gt_instances for sample in samples]
         img_metas = [sample.metainfo for sample in samples]
         head = self.model.bbox_head

@@ -1,0 +1,221 @@
+"""What gpu_rows.py found, as tables."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from paired_rounds import machine_line, ratio, spread, table
+from upstream_sides import SIDES
+
+Result = dict[str, Any]
+
+# What memory is compared of what a worker says.
+MEMORY = dict(steps='peak memory', reserved='memory pool')
+# Configurations that are set side by side: ours and rfdetr's.
+PAIRS = {
+    'train_step': (
+        ('eager', 'eager'),
+        ('compile', 'compile'),
+        ('reduce-overhead', 'compile+cuda_graphs'),
+    ),
+    'forward': (
+        ('eager', 'eager'),
+        ('torchscript', 'torchscript'),
+        ('inductor', 'inductor'),
+    ),
+}
+
+
+def result_of(process: Any, work: str, found: Mapping[str, Any]) -> Result:
+    """An entry of the report, still without rounds.
+
+    Args:
+        process: Its row, batch size, side and configuration.
+        work: Name of the work.
+        found: What the process said when it was ready.
+    """
+    return dict(
+        row=process.row,
+        batch_size=process.batch_size,
+        side=process.side,
+        configuration=process.configuration,
+        work=work,
+        images_per_s=[],
+        warm_up_s=sum(found['seconds'][work]),
+        losses=found['losses'],
+        memory=None,
+        flops=None,
+    )
+
+
+def kind(result: Result) -> str:
+    """Row, batch size and dtype of a result, for people."""
+    what = 'training step, bf16'
+    if result['row'] == 'forward':
+        what = f'forward, {result["work"]}'
+    return f'{what}, batch {result["batch_size"]}'
+
+
+def comparisons(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Ours over rfdetr: the pairs, and the fastest of each side.
+
+    Args:
+        results: Of all configurations.
+
+    Returns:
+        For each pair what it is, the configurations, ``ratio`` of images per
+        second (above 1 ours is ahead) and ``memory``, ratios of the worker's
+        peaks (below 1 ours is ahead), or None.
+    """
+    found = []
+    for name in dict.fromkeys(map(kind, results)):
+        one = [r for r in results if kind(r) == name]
+        sides = [
+            {r['configuration']: r for r in one if r['side'] == side}
+            for side in SIDES
+        ]
+        if not all(sides):
+            continue
+        for pair in PAIRS[one[0]['row']]:
+            if all(c in side for c, side in zip(pair, sides)):
+                both = [side[c] for c, side in zip(pair, sides)]
+                found.append(_compared(name, both))
+        if any(len(side) > 1 for side in sides):
+            best = [max(side.values(), key=_speed) for side in sides]
+            found.append(_compared(f'{name}, best of each', best))
+    return found
+
+
+def _speed(result: Result) -> float:
+    return median(result['images_per_s'])
+
+
+def _compared(what: str, both: Sequence[Result]) -> dict[str, Any]:
+    ours, theirs = both
+    rounds = min(len(r['images_per_s']) for r in both)
+    memory = None
+    if all(r['memory'] for r in both):
+        memory = {
+            k: ours['memory'][k] / theirs['memory'][k] for k in ours['memory']
+        }
+    return dict(
+        what=what,
+        ours=ours['configuration'],
+        theirs=theirs['configuration'],
+        ratio=ratio(
+            ours['images_per_s'][:rounds], theirs['images_per_s'][:rounds]
+        ),
+        memory=memory,
+    )
+
+
+def _flops_per_image(results: Sequence[Result], of: Result) -> float | None:
+    """As rfdetr's eager run was counted: it recomputes nothing."""
+    for result in results:
+        same = (result['row'], result['batch_size']) == (
+            of['row'],
+            of['batch_size'],
+        )
+        if same and result['flops']:
+            return result['flops'] / result['batch_size']
+    return None
+
+
+def _result_rows(content: Mapping[str, Any]) -> list[list[str]]:
+    lines = []
+    for result in content['results']:
+        speed = spread(result['images_per_s'])
+        flops, share = _flops_per_image(content['results'], result), '—'
+        if flops and result['work'] != 'fp32':
+            part = flops * speed['median'] / content['matmul_peak']
+            share = f'{100 * part:.1f} %'
+        memory = ['—'] * 3
+        if result['memory']:
+            memory = [f'{value:.0f}' for value in result['memory'].values()]
+        lines.append(
+            [
+                kind(result),
+                result['side'],
+                result['configuration'],
+                '{median:.1f} ({low:.1f} to {high:.1f})'.format(**speed),
+                f'{1000 * result["batch_size"] / speed["median"]:.2f}',
+                share,
+                *memory,
+                f'{result["warm_up_s"]:.0f}',
+            ]
+        )
+    return lines
+
+
+def _ratio_rows(compared: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    return [
+        [
+            one['what'],
+            one['ours'],
+            one['theirs'],
+            '**{median:.3f}** ({low:.3f} to {high:.3f})'.format(
+                **one['ratio']
+            ),
+            *(
+                f'{one["memory"][k]:.3f}' if one['memory'] else '—'
+                for k in MEMORY
+            ),
+        ]
+        for one in compared
+    ]
+
+
+def verdict(compared: Sequence[Mapping[str, Any]]) -> str:
+    """Where rfdetr is ahead, in a sentence."""
+    behind = []
+    for one in compared:
+        name = f'{one["what"]} ({one["ours"]} against {one["theirs"]})'
+        if one['ratio']['median'] < 1:
+            behind.append(name)
+        for key, of in MEMORY.items():
+            if one['memory'] and one['memory'][key] > 1:
+                behind.append(f'{of} of {name}')
+    if not behind:
+        return 'Nowhere is rfdetr ahead.'
+    return 'rfdetr is ahead in: ' + '; '.join(behind) + '.'
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """Put everything into tables.
+
+    Args:
+        content: Of compare.json.
+
+    Returns:
+        The text of compare.md.
+    """
+    compared = comparisons(content['results'])
+    found = content['machine']
+    parts = [f'`{content["command"]}`', machine_line(found)]
+    if 'gpu' in found:
+        parts.append(
+            f'{found["gpu"]}, {found["gpu_gib"]:.0f} GiB, CUDA '
+            f'{found["cuda"]}. bfloat16 matrix products reach '
+            f'{content["matmul_peak"] / 1e12:.0f} TFLOP/s here.'
+        )
+    if content['parity']:
+        parts.append(
+            '{:.1f} % of the queries agree within {tolerance} before anything '
+            'is timed, median difference {median:.2g} (float32).'.format(
+                100 * content['parity']['share'], **content['parity']
+            )
+        )
+    head = ['', 'side', 'configuration', 'images/s: median (low to high)']
+    head += ['ms', 'of the matmul peak', 'peak MiB: steps', 'all']
+    head += ['pool', 'warm-up s']
+    parts.append(table(head, _result_rows(content)))
+    parts.append(
+        'Ratios are ours over rfdetr, of images per second round by round '
+        '(above 1 ours is ahead), of the peak memory of steps and of the '
+        'memory pool, which holds what CUDA graphs keep (below 1 ours is '
+        'ahead).'
+    )
+    head = ['', 'rfdetr_mm', 'rfdetr', 'speed (low to high)', *MEMORY.values()]
+    parts += [table(head, _ratio_rows(compared)), verdict(compared)]
+    parts += [f'Left out: {k}: {v}' for k, v in content['skipped'].items()]
+    return '\n\n'.join(parts) + '\n'
