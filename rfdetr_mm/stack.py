@@ -26,6 +26,9 @@ DISTRIBUTIONS = {
     'mmdet': ('onedl-mmdetection', 'mmdet'),
 }
 
+# Before torch 2.3 nothing in here can tell.
+is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
+
 # 2.1.2 does not; of 2.2 and later, 2.9.1 was tried.
 COMPILES_TRAINING = digit_version(torch.__version__) >= digit_version('2.2.0')
 

@@ -129,7 +129,7 @@ def test_assignment(step):
         torch.manual_seed(SEED)
         expected = matcher(theirs, step['targets'], group_detr=13)
         torch.manual_seed(SEED)
-        found = head._match(ours, objects, metas, 13)
+        found = head._match([ours], objects, metas, 13)[0].per_image()
         for count, mine, upstream in zip(COUNTS, found, expected):
             assert len(mine[0]) == 13 * min(count, NUM_QUERIES)
             assert torch.equal(torch.stack(mine), torch.stack(upstream))

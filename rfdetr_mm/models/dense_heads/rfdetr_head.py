@@ -1,7 +1,7 @@
 """RF-DETR's head: select queries, decode, classify and place boxes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -12,23 +12,22 @@ from mmdet.structures import OptSampleList, SampleList
 from mmdet.structures.bbox import (
     bbox_cxcywh_to_xyxy,
     bbox_overlaps,
-    bbox_xyxy_to_cxcywh,
 )
 from mmdet.utils import (
     InstanceList,
     OptConfigType,
     OptMultiConfig,
-    reduce_mean,
 )
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from ..layers.batch_objects import BatchObjects, mean_over_processes
 from ..layers.box_deltas import apply_box_deltas
 from ..layers.decoder import RFDETRDecoder
-from ..layers.decoder_memory import build_memory
+from ..layers.decoder_memory import DecoderMemory, build_memory
 from ..layers.detections import best_detections
 from ..layers.head_outputs import HeadOutputs, LayerOutputs
-from ..layers.image_size import image_size_px
+from ..layers.image_size import image_sizes_px
 from ..layers.match_errors import match_errors
 from ..layers.query_rows import (
     count_to_run,
@@ -39,12 +38,28 @@ from ..layers.query_rows import (
 from ..layers.query_selector import QuerySelector
 from ..layers.recompute import recompute_by_parts
 from ..layers.state_dict_check import refuse_mis_shaped
+from ..task_modules.group_matching import Matches
 
 PRIOR_PROBABILITY = 0.01  # of every class at the start, as in focal loss
 BOX_EPS = 1e-7  # keeps IoU finite for empty boxes
 
-# (query indices, object indices) of each image, queries ascending
-Matches = list[tuple[Tensor, Tensor]]
+
+class HeadStage(nn.Module):
+    """All that a head computes with tensors, a part that can be compiled.
+
+    It has no weights and is given the head; a copy of the head is compiled
+    anew, as modules are.
+    """
+
+    def forward(
+        self,
+        head: 'RFDETRHead',
+        x: Sequence[Tensor],
+        memory: DecoderMemory,
+        num_groups: int,
+    ) -> HeadOutputs:
+        """Run selection, decoder and branches on the maps."""
+        return head._outputs(x, memory, num_groups)
 
 
 @MODELS.register_module()
@@ -121,6 +136,7 @@ class RFDETRHead(BaseDenseHead):
             **{'num_layers': 3, **(decoder or {}), 'embed_dims': embed_dims}
         )
         self.num_layers = len(self.decoder.layers)  # that are run
+        self.stage = HeadStage()
         self.cls_branch = nn.Linear(embed_dims, num_classes)
         self.reg_branch = MLP(embed_dims, embed_dims, 4, num_layers=3)
         self._reset_branches()
@@ -171,6 +187,11 @@ class RFDETRHead(BaseDenseHead):
                 f'(decoder.num_levels), the neck gave {len(x)}'
             )
         memory = build_memory(x, batch_data_samples)
+        return self.stage(self, x, memory, num_groups)
+
+    def _outputs(
+        self, x: Sequence[Tensor], memory: DecoderMemory, num_groups: int
+    ) -> HeadOutputs:
         proposals = self.query_selector(
             memory, count_to_run(self, 'num_queries'), num_groups
         )
@@ -263,34 +284,35 @@ class RFDETRHead(BaseDenseHead):
         Returns:
             See :meth:`loss`.
         """
+        layers = self._supervised_layers(outs)
+        # All of them before the first loss: both may draw random points.
+        matches = self._match(
+            layers.values(),
+            batch_gt_instances,
+            batch_img_metas,
+            outs.num_groups,
+        )
         # Every object is matched once per group; the mean over processes
         # keeps the magnitude the same for any number of them.
         num_boxes = sum(len(gt) for gt in batch_gt_instances)
-        avg_factor = outs.cls_scores.new_tensor(
-            float(num_boxes * outs.num_groups)
+        avg_factor = mean_over_processes(
+            float(num_boxes * outs.num_groups), outs.cls_scores.device
         )
-        avg_factor = reduce_mean(avg_factor).clamp(min=1.0).item()
-
-        layers = self._supervised_layers(outs)
-        # All of them before the first loss: both may draw random points.
-        matches = [
-            self._match(
-                layer, batch_gt_instances, batch_img_metas, outs.num_groups
-            )
-            for layer in layers.values()
-        ]
+        objects = BatchObjects.of(batch_gt_instances, batch_img_metas)
         losses: dict[str, Tensor] = {}
         for (prefix, layer), layer_matches in zip(layers.items(), matches):
             terms = self.loss_by_feat_single(
-                layer,
-                layer_matches,
-                batch_gt_instances,
-                batch_img_metas,
-                avg_factor,
+                layer, layer_matches, objects, max(avg_factor, 1.0)
             )
-            if prefix:
-                terms = {k: v for k, v in terms.items() if 'loss' in k}
             losses.update({prefix + k: v for k, v in terms.items()})
+        losses.update(
+            match_errors(
+                layers[''].cls_scores.detach(),
+                matches[0].queries,
+                objects.labels[matches[0].objects],
+                [len(gt) for gt in batch_gt_instances],
+            )
+        )
         return losses
 
     def _supervised_layers(self, outs: HeadOutputs) -> dict[str, LayerOutputs]:
@@ -300,83 +322,63 @@ class RFDETRHead(BaseDenseHead):
         self,
         layer: LayerOutputs,
         matches: Matches,
-        batch_gt_instances: InstanceList,
-        batch_img_metas: list[dict],
+        objects: BatchObjects,
         avg_factor: float,
     ) -> dict[str, Tensor]:
         """Compute the losses of one layer.
 
         Args:
             layer: Its predictions.
-            matches: Of each image, (query indices, object indices).
-            batch_gt_instances: Boxes in pixels, and labels.
-            batch_img_metas: With ``img_shape``.
+            matches: Of this layer.
+            objects: Of the batch.
             avg_factor: Divisor of all sums.
 
         Returns:
-            The losses and the two logged values.
+            The losses.
         """
-        cls_scores, bbox_preds = layer.cls_scores, layer.bbox_preds
-        labels = cls_scores.new_full(
-            cls_scores.shape[:2], self.num_classes, dtype=torch.long
+        cls_scores = layer.cls_scores.flatten(0, 1)
+        bbox_preds = layer.bbox_preds.flatten(0, 1)
+        labels = objects.labels.new_full(
+            cls_scores.shape[:1], self.num_classes
         )
-        rows, gt_bboxes_cxcywh_norm = [], []
-        for i, (query_inds, gt_inds) in enumerate(matches):
-            gt_instances = batch_gt_instances[i]
-            size_px = image_size_px(bbox_preds, batch_img_metas[i])
-            labels[i, query_inds] = gt_instances.labels[gt_inds]
-            rows.append(query_inds + i * cls_scores.shape[1])
-            gt_bboxes_cxcywh_norm.append(
-                bbox_xyxy_to_cxcywh(gt_instances.bboxes[gt_inds] / size_px)
-            )
-        matched = torch.cat(rows)
-        targets = torch.cat(gt_bboxes_cxcywh_norm)
-        preds = bbox_preds.flatten(0, 1)[matched]
+        labels[matches.queries] = objects.labels[matches.objects]
+        preds = bbox_preds[matches.queries]
+        targets = objects.bboxes_cxcywh_norm[matches.objects]
         preds_xyxy = bbox_cxcywh_to_xyxy(preds)
         targets_xyxy = bbox_cxcywh_to_xyxy(targets)
-        ious = bbox_preds.new_zeros(labels.numel())
-        ious[matched] = bbox_overlaps(
+        ious = bbox_preds.new_zeros(len(bbox_preds))
+        ious[matches.queries] = bbox_overlaps(
             preds_xyxy.detach(), targets_xyxy, is_aligned=True, eps=BOX_EPS
         )
-        flat_scores, flat_labels = cls_scores.flatten(0, 1), labels.flatten()
         return dict(
             loss_cls=self.loss_cls(
-                flat_scores, (flat_labels, ious), avg_factor=avg_factor
+                cls_scores, (labels, ious), avg_factor=avg_factor
             ),
             loss_bbox=self.loss_bbox(preds, targets, avg_factor=avg_factor),
             loss_iou=self.loss_iou(
                 preds_xyxy, targets_xyxy, avg_factor=avg_factor
-            ),
-            **match_errors(
-                cls_scores.detach(), matched, flat_labels, batch_gt_instances
             ),
         )
 
     @torch.no_grad()
     def _match(
         self,
-        layer: LayerOutputs,
+        layers: Iterable[LayerOutputs],
         batch_gt_instances: InstanceList,
         batch_img_metas: list[dict],
         num_groups: int,
-    ) -> Matches:
-        """Match (query indices, object indices) in every image."""
+    ) -> list[Matches]:
+        """Match the predictions of every layer."""
         if self.assigner is None:
             raise ValueError(
                 'the losses need train_cfg=dict(assigner=...); the model was '
                 'built without it'
             )
-        matches = []
-        instances = self._match_instances(
-            layer, batch_gt_instances, batch_img_metas
+        pairs = (
+            self._match_instances(layer, batch_gt_instances, batch_img_metas)
+            for layer in layers
         )
-        for (preds, gts), img_meta in zip(instances, batch_img_metas):
-            result = self.assigner.assign(
-                preds, gts, img_meta, num_groups=num_groups
-            )
-            query_inds = result.gt_inds.nonzero().squeeze(-1)
-            matches.append((query_inds, result.gt_inds[query_inds] - 1))
-        return matches
+        return self.assigner.match_layers(pairs, batch_img_metas, num_groups)
 
     def _match_instances(
         self,
@@ -385,15 +387,14 @@ class RFDETRHead(BaseDenseHead):
         batch_img_metas: list[dict],
     ) -> list[tuple[InstanceData, InstanceData]]:
         """Predictions and objects of every image, for the assigner."""
-        pairs = []
-        for i, img_meta in enumerate(batch_img_metas):
-            size_px = image_size_px(layer.bbox_preds, img_meta)
-            preds = InstanceData(
-                scores=layer.cls_scores[i],
-                bboxes=bbox_cxcywh_to_xyxy(layer.bbox_preds[i]) * size_px,
+        sizes_px = image_sizes_px(layer.bbox_preds, batch_img_metas)
+        bboxes = bbox_cxcywh_to_xyxy(layer.bbox_preds) * sizes_px.unsqueeze(1)
+        return [
+            (InstanceData(scores=scores, bboxes=image_bboxes), gt_instances)
+            for scores, image_bboxes, gt_instances in zip(
+                layer.cls_scores, bboxes, batch_gt_instances
             )
-            pairs.append((preds, batch_gt_instances[i]))
-        return pairs
+        ]
 
     def predict(
         self,

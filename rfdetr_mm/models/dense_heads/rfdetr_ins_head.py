@@ -9,6 +9,7 @@ from mmdet.utils import InstanceList, OptConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..layers.batch_objects import BatchObjects
 from ..layers.full_size_masks import gt_mask_tensor, resize_masks
 from ..layers.head_outputs import HeadOutputs, LayerOutputs
 from ..layers.mask_branch import MaskBranch, MaskFactors
@@ -18,7 +19,8 @@ from ..layers.mask_points import (
     sample_nearest,
     uncertain_points,
 )
-from .rfdetr_head import Matches, RFDETRHead
+from ..task_modules.group_matching import Matches
+from .rfdetr_head import RFDETRHead
 
 
 @MODELS.register_module()
@@ -185,31 +187,30 @@ class RFDETRInsHead(RFDETRHead):
         self,
         layer: LayerOutputs,
         matches: Matches,
-        batch_gt_instances: InstanceList,
-        batch_img_metas: list[dict],
+        objects: BatchObjects,
         avg_factor: float,
     ) -> dict[str, Tensor]:
         """Compute the losses of one layer.
 
         Args:
             layer: Its predictions, with masks.
-            matches: Of each image, (query indices, object indices).
-            batch_gt_instances: Boxes in pixels, labels, and masks as
-                tensors of the padded input's size.
-            batch_img_metas: With ``img_shape``.
+            matches: Of this layer.
+            objects: Of the batch, with masks as tensors of the padded
+                input's size.
             avg_factor: Divisor of all sums.
 
         Returns:
-            The losses and the two logged values.
+            The losses.
         """
         losses = super().loss_by_feat_single(
-            layer, matches, batch_gt_instances, batch_img_metas, avg_factor
+            layer, matches, objects, avg_factor
         )
+        pairs = matches.per_image()
         # Of matched queries alone: (num_matched, mask_h, mask_w)
         logits = torch.cat(
             [
                 layer.masks.select(i, query_inds)
-                for i, (query_inds, _) in enumerate(matches)
+                for i, (query_inds, _) in enumerate(pairs)
             ]
         )
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -222,12 +223,11 @@ class RFDETRInsHead(RFDETRHead):
             self.importance_sample_ratio,
         )
         point_logits = sample_bilinear(logits.unsqueeze(1), points)[:, 0]
-        counts = [len(gt_inds) for _, gt_inds in matches]
         point_labels = torch.cat(
             [
                 sample_nearest(gt_instances.masks, image_points, gt_inds)
                 for gt_instances, image_points, (_, gt_inds) in zip(
-                    batch_gt_instances, points.split(counts), matches
+                    objects.instances, points.split(matches.counts), pairs
                 )
             ]
         )

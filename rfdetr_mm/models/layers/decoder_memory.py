@@ -21,19 +21,14 @@ class DecoderMemory:
             num_tokens); None when nothing is padded.
         valid_sizes: Unpadded (w, h) of each level in cells, shape (bs,
             num_levels, 2), float32.
+        valid_ratios: Unpadded part of each level (w, h), same shape.
     """
 
     tokens: Tensor
     spatial_shapes: list[tuple[int, int]]
     padding_mask: Tensor | None
     valid_sizes: Tensor
-
-    @property
-    def valid_ratios(self) -> Tensor:
-        """Unpadded part of each level (w, h), shape (bs, num_levels, 2)."""
-        return self.valid_sizes / _level_sizes(
-            self.spatial_shapes, self.valid_sizes.device
-        )
+    valid_ratios: Tensor
 
 
 def build_memory(
@@ -53,11 +48,12 @@ def build_memory(
     """
     tokens = torch.cat([x.flatten(2).transpose(1, 2) for x in feats], dim=1)
     spatial_shapes = [(x.shape[2], x.shape[3]) for x in feats]
+    level_sizes = _level_sizes(spatial_shapes, tokens.device)
     pixel_mask = _pixel_padding_mask(samples, tokens.device)
     if pixel_mask is None:
-        sizes = _level_sizes(spatial_shapes, tokens.device)
-        valid_sizes = sizes.expand(len(tokens), -1, -1)
-        return DecoderMemory(tokens, spatial_shapes, None, valid_sizes)
+        valid_sizes = level_sizes.expand(len(tokens), -1, -1)
+        ratios = torch.ones_like(valid_sizes)
+        return DecoderMemory(tokens, spatial_shapes, None, valid_sizes, ratios)
     masks = [
         F.interpolate(pixel_mask, size=shape)[:, 0].bool()
         for shape in spatial_shapes
@@ -73,8 +69,13 @@ def build_memory(
         dim=1,
     )
     padding_mask = torch.cat([mask.flatten(1) for mask in masks], dim=1)
+    valid_sizes = valid_sizes.float()
     return DecoderMemory(
-        tokens, spatial_shapes, padding_mask, valid_sizes.float()
+        tokens,
+        spatial_shapes,
+        padding_mask,
+        valid_sizes,
+        valid_sizes / level_sizes,
     )
 
 
@@ -83,7 +84,10 @@ def _level_sizes(
 ) -> Tensor:
     """(w, h) of each level, shape (num_levels, 2), float32."""
     sizes = [(w, h) for h, w in spatial_shapes]
-    return torch.tensor(sizes, dtype=torch.float32, device=device)
+    # Without waiting for what the device still has to do.
+    return torch.tensor(sizes, dtype=torch.float32).to(
+        device, non_blocking=True
+    )
 
 
 def _pixel_padding_mask(

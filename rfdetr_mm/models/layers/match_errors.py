@@ -1,14 +1,16 @@
 """How far the matched queries are from the objects, for the log."""
 
-from mmdet.utils import InstanceList
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 
 def match_errors(
     cls_scores: Tensor,
     matched: Tensor,
-    flat_labels: Tensor,
-    batch_gt_instances: InstanceList,
+    labels: Tensor,
+    num_objects: Sequence[int],
 ) -> dict[str, Tensor]:
     """Two values that are logged, never minimised.
 
@@ -16,8 +18,8 @@ def match_errors(
         cls_scores: Logits, shape (bs, num_queries, num_classes).
         matched: Matched rows among the bs * num_queries, shape
             (num_matched,).
-        flat_labels: Class of every row, shape (bs * num_queries,).
-        batch_gt_instances: Objects of each image.
+        labels: Class of each matched row, same shape.
+        num_objects: Of each image.
 
     Returns:
         ``class_error``: percent of matched queries whose best class is
@@ -27,8 +29,9 @@ def match_errors(
     Source: rfdetr 1.11.2, SetCriterion.loss_labels, loss_cardinality.
     """
     best = cls_scores.flatten(0, 1)[matched].argmax(dim=-1)
-    correct = (best == flat_labels[matched]).float()
-    counts = cls_scores.new_tensor([len(gt) for gt in batch_gt_instances])
+    correct = (best == labels).float()
+    counts = torch.tensor(num_objects, dtype=cls_scores.dtype)
+    counts = counts.to(cls_scores.device, non_blocking=True)
     confident = (cls_scores.sigmoid().amax(dim=-1) > 0.5).sum(dim=1)
     return dict(
         class_error=100 * (1 - correct.sum() / max(len(correct), 1)),

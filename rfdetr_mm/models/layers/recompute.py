@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from rfdetr_mm.stack import is_compiling
+
 
 def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     """Call a function; keep only its inputs for the backward pass.
@@ -14,7 +16,8 @@ def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     What the function computes in between is computed again when its gradient
     is due, up to the last thing that is needed: a matrix product at the end
     is not repeated. Values and gradients are those of a plain call. Without
-    gradients it is a plain call.
+    gradients it is a plain call, and in ``torch.compile``, which decides on
+    its own what to compute again.
 
     Args:
         function: Deterministic but for torch's random numbers. A method or a
@@ -55,6 +58,6 @@ def recompute_by_parts(
 
 
 def _need_gradient(inputs: Sequence[Any]) -> bool:
-    return torch.is_grad_enabled() and any(
-        isinstance(x, Tensor) and x.requires_grad for x in inputs
-    )
+    if is_compiling() or not torch.is_grad_enabled():
+        return False
+    return any(isinstance(x, Tensor) and x.requires_grad for x in inputs)

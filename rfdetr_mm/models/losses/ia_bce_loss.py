@@ -45,17 +45,19 @@ def iou_aware_bce(
         Align-DETR, https://arxiv.org/abs/2304.07527 (the soft target).
     """
     loss = recompute(_loss_of_negatives, logits)
-    rows = ((labels >= 0) & (labels < logits.size(1))).nonzero().squeeze(1)
-    classes = labels[rows].long()
-    matched_logits = logits[rows, classes]  # (num_matched,)
+    is_matched = (labels >= 0) & (labels < logits.size(1))
+    # Background takes part with class 0 and leaves it as it is: to look for
+    # the matched rows alone, a GPU would have to be waited for.
+    classes = labels.long().where(is_matched, 0).unsqueeze(1)
+    own_logits = logits.gather(1, classes).squeeze(1)
     with torch.no_grad():
-        quality = ious[rows].to(logits.dtype)
-        target = matched_logits.sigmoid().pow(alpha) * quality.pow(1 - alpha)
+        quality = ious.to(logits.dtype).where(is_matched, 1.0)
+        target = own_logits.sigmoid().pow(alpha) * quality.pow(1 - alpha)
         target = target.clamp(min=min_target)
-    loss[rows, classes] = F.binary_cross_entropy_with_logits(
-        matched_logits, target, reduction='none'
-    )
-    return loss.sum(dim=1)
+    own_loss = F.binary_cross_entropy_with_logits(
+        own_logits, target, reduction='none'
+    ).where(is_matched, _loss_of_negatives(own_logits))
+    return loss.scatter_(1, classes, own_loss.unsqueeze(1)).sum(dim=1)
 
 
 def _loss_of_negatives(logits: Tensor) -> Tensor:

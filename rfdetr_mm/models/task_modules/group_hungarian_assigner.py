@@ -1,11 +1,19 @@
 """One-to-one matching inside each of several groups of queries."""
 
+from collections.abc import Iterable, Sequence
+
 import torch
+import torch.nn.functional as F
 from mmdet.models.task_modules.assigners import AssignResult, HungarianAssigner
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from .batch_costs import batch_cost, can_batch
+from .group_matching import Matches, solve_groups
+
+# Predictions and objects of one image
+Pair = tuple[InstanceData, InstanceData]
 
 
 @TASK_UTILS.register_module()
@@ -17,12 +25,14 @@ class GroupHungarianAssigner(HungarianAssigner):
     ground truth is matched once per group. With one group this is mmdet's
     ``HungarianAssigner``.
 
-    The costs of all groups are computed together, in float32, and go to the
-    CPU in one copy. Memory: the cost matrix takes ``4 * num_preds *
-    num_gts`` bytes; while mmdet's ``IoUCost`` runs, the peak is about 20
-    matrices of that size. RF-DETR's 3900 training queries with 300 ground
-    truths: 4.7 MB and 90 MB. One image is matched at a time, so the batch
-    size does not matter.
+    The costs of all groups are computed together, in float32, and all
+    problems of a batch are solved together (:func:`solve_groups`). Memory:
+    the cost matrix of an image takes ``4 * num_preds * num_gts`` bytes; while
+    mmdet's ``IoUCost`` runs, the peak is about 20 matrices of that size.
+    RF-DETR's 3900 training queries with 300 ground truths: 4.7 MB and 90 MB.
+    On a CPU, or with other costs than RF-DETR's three, one image is matched
+    at a time, and of the others the matrices alone are there; on a GPU the
+    whole batch is (:func:`batch_cost`).
 
     Differs from upstream: non-finite costs are replaced per image, where
     upstream takes the largest finite cost of the whole batch.
@@ -90,31 +100,69 @@ class GroupHungarianAssigner(HungarianAssigner):
         """
         if num_groups is None:
             num_groups = self.num_groups
-        num_groups = _check_num_groups(num_groups)
-        num_preds, num_gts = len(pred_instances), len(gt_instances)
-        if num_preds % num_groups:
-            raise ValueError(
-                'All groups need the same number of predictions: '
-                f'{num_preds} predictions / {num_groups} groups leaves '
-                f'{num_preds % num_groups}. Pass assign(num_groups=...) the '
-                'number of groups that the head ran.'
-            )
-        gt_labels = gt_instances.labels
-        gt_inds = torch.zeros(num_preds, dtype=torch.long)
-        if num_preds and num_gts:
-            cost = self._cost_matrix(pred_instances, gt_instances, img_meta)
-            group_size = num_preds // num_groups
-            for group, group_cost in enumerate(cost.split(group_size)):
-                rows, cols = linear_sum_assignment(group_cost.numpy())
-                rows = torch.from_numpy(rows) + group * group_size
-                gt_inds[rows] = torch.from_numpy(cols) + 1
-        gt_inds = gt_inds.to(gt_labels.device)
-        labels = torch.full_like(gt_inds, -1)
-        matched = gt_inds > 0
-        labels[matched] = gt_labels[gt_inds[matched] - 1]
-        return AssignResult(
-            num_gts=num_gts, gt_inds=gt_inds, max_overlaps=None, labels=labels
+        (matches,) = self.match_layers(
+            [[(pred_instances, gt_instances)]], [img_meta], num_groups
         )
+        labels = gt_instances.labels
+        gt_inds = labels.new_zeros(len(pred_instances), dtype=torch.long)
+        gt_inds[matches.queries] = matches.objects + 1
+        assigned = torch.full_like(gt_inds, -1)
+        assigned[matches.queries] = labels[matches.objects].long()
+        return AssignResult(
+            num_gts=len(gt_instances),
+            gt_inds=gt_inds,
+            max_overlaps=None,
+            labels=assigned,
+        )
+
+    def match_layers(
+        self,
+        layers: Iterable[Sequence[Pair]],
+        img_metas: Sequence[dict | None],
+        num_groups: int,
+    ) -> list[Matches]:
+        """Match the predictions of several layers for a batch of images.
+
+        Args:
+            layers: Of each layer, the predictions and the objects of every
+                image as :meth:`assign` takes them; layers have the same
+                objects and equally many predictions.
+            img_metas: Of every image.
+            num_groups: Groups in the predictions.
+
+        Returns:
+            The matches of each layer.
+
+        Raises:
+            ValueError: If the predictions do not divide into the groups.
+        """
+        num_groups = _check_num_groups(num_groups)
+        costs = []
+        for pairs in layers:
+            costs.append(self._costs_of_batch(pairs, img_metas))
+            num_objects = [len(objects) for _, objects in pairs]
+        return solve_groups(torch.stack(costs), num_objects, num_groups)
+
+    def _costs_of_batch(
+        self, pairs: Sequence[Pair], img_metas: Sequence[dict | None]
+    ) -> Tensor:
+        """Costs (bs, num_preds, max_gts), filled up with zeros."""
+        max_gts = max(len(objects) for _, objects in pairs)
+        is_cuda = pairs[0][1].labels.is_cuda
+        if is_cuda and max_gts and can_batch(self.match_costs):
+            return replace_non_finite(
+                batch_cost(self.match_costs, pairs, img_metas)
+            )
+        costs = []
+        for (preds, objects), img_meta in zip(pairs, img_metas):
+            if len(preds) and len(objects):
+                cost = self._cost_matrix(preds, objects, img_meta)
+            else:
+                cost = torch.empty(
+                    (len(preds), len(objects)), device=objects.labels.device
+                )
+            costs.append(F.pad(cost, (0, max_gts - len(objects))))
+        return torch.stack(costs)
 
     @torch.no_grad()
     def _cost_matrix(
@@ -123,7 +171,7 @@ class GroupHungarianAssigner(HungarianAssigner):
         gt_instances: InstanceData,
         img_meta: dict | None,
     ) -> Tensor:
-        """Weighted sum of all costs, finite, on the CPU.
+        """Weighted sum of all costs, finite.
 
         Returns:
             Shape (num_preds, num_gts).
@@ -140,36 +188,32 @@ class GroupHungarianAssigner(HungarianAssigner):
                 )
                 for match_cost in self.match_costs
             )
-        return replace_non_finite(cost.cpu())
+        return replace_non_finite(cost[None])[0]
 
 
-def replace_non_finite(cost: Tensor) -> Tensor:
+def replace_non_finite(costs: Tensor) -> Tensor:
     """Costs with every NaN and infinity made worse than any finite entry.
 
-    The replacement is ``max + max(abs) + 1`` over the finite entries, at
-    most the largest number of the dtype, and that number if no entry is
-    finite.
+    The replacement is ``max + max(abs) + 1`` over the finite entries of an
+    image, at most the largest number of the dtype, and that number if no
+    entry is finite.
 
     Args:
-        cost: Costs of any shape.
+        costs: Of each image, shape (bs, num_preds, num_gts), not empty.
 
     Returns:
-        Finite costs of the same shape; ``cost`` itself if nothing is wrong.
+        Finite costs of the same shape.
 
     Source: rfdetr 1.11.2, models/matcher.py,
         HungarianMatcher._sanitize_cost_matrix.
     """
-    is_finite = cost.isfinite()
-    if is_finite.all():
-        return cost
-    largest = torch.finfo(cost.dtype).max
-    finite = cost[is_finite]
-    replacement = largest
-    if len(finite):
-        replacement = min(
-            (finite.max() + finite.abs().max() + 1).item(), largest
-        )
-    return cost.masked_fill(~is_finite, replacement)
+    is_finite = costs.isfinite()
+    limit = torch.finfo(costs.dtype).max
+    highest = costs.where(is_finite, -torch.inf).amax(dim=(1, 2), keepdim=True)
+    largest = costs.where(is_finite, 0.0).abs().amax(dim=(1, 2), keepdim=True)
+    worst = (highest + largest + 1).clamp(max=limit)
+    worst = worst.where(highest.isfinite(), limit)
+    return costs.where(is_finite, worst)
 
 
 def _lift_half_precision(instances: InstanceData) -> InstanceData:

@@ -52,7 +52,10 @@ class FocalLogitCost(BaseMatchCost):
         Returns:
             Shape (num_preds, num_gts).
         """
-        logits = pred_instances.scores[:, gt_instances.labels]
+        return self.of_logits(pred_instances.scores[:, gt_instances.labels])
+
+    def of_logits(self, logits: Tensor) -> Tensor:
+        """Cost of every logit of a ground truth's class, of any shape."""
         prob = logits.sigmoid()
         positive = (
             self.alpha * (1 - prob) ** self.gamma * -F.logsigmoid(logits)

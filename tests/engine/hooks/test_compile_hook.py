@@ -12,11 +12,12 @@ from mmengine.logging import MessageHub, MMLogger
 
 from rfdetr_mm.engine.hooks import compile_hook
 from rfdetr_mm.models.data_preprocessors import multi_scale_sizes
+from rfdetr_mm.models.layers import recompute
 from tests import small_detector
 
 SIZE = dict(img_size=(64, 96), patch_size=16, num_windows=2, expanded=False)
 LARGEST = multi_scale_sizes(**SIZE)[-1]
-PARTS = ('backbone', 'neck', 'bbox_head.decoder')
+PARTS = ('backbone', 'neck', 'bbox_head.stage')
 # objects in the images of each step; the sizes of steps 0, 1, 2, 3 differ
 STEPS = [(2, 3), (0, 0), (1, 0), (5, 4)]
 
@@ -82,8 +83,11 @@ def test_the_sizes_of_the_steps_differ():
     assert len(sizes) > 1 and all(h != w for h, w in sizes)
 
 
-def test_traced_parts_train_as_the_plain_ones():
-    expected = train(*build())
+def test_traced_parts_train_as_the_plain_ones(monkeypatch):
+    """To the last bit; traced parts leave it to torch what to recompute."""
+    with monkeypatch.context() as plain:
+        plain.setattr(recompute, 'is_compiling', lambda: True)
+        expected = train(*build())
     found = train(*compiled(backend='eager'))
     assert_equal_training(found, expected, rtol=0, atol=0)
     assert torch._dynamo.utils.counters['stats']['unique_graphs'] > 0
@@ -123,6 +127,39 @@ def test_a_torch_that_makes_nan_is_named(
     runner = SimpleNamespace(model=build()[0], logger=Mock())
     hook.before_train(runner)
     assert runner.logger.warning.called == warns
+
+
+@pytest.mark.parametrize('cuda_graphs', [False, True])
+def test_cuda_graphs_are_asked_for_and_every_step_is_marked(
+    monkeypatch, cuda_graphs
+):
+    seen, steps = [], []
+    monkeypatch.setattr(
+        torch.nn.Module, 'compile', lambda self, **kwargs: seen.append(kwargs)
+    )
+    monkeypatch.setattr(
+        torch.compiler,
+        'cudagraph_mark_step_begin',
+        lambda: steps.append(True),
+        raising=False,
+    )
+    hook = HOOKS.build(
+        dict(
+            type='CompileHook',
+            cuda_graphs=cuda_graphs,
+            parts=['neck'],
+            options={'max_autotune': True},
+        )
+    )
+    runner = SimpleNamespace(model=build()[0], logger=Mock())
+    hook.before_train(runner)
+    for i in range(3):
+        hook.before_train_iter(runner, i, data_batch=None)
+    options = {'max_autotune': True}
+    if cuda_graphs:
+        options['triton.cudagraphs'] = True
+    assert seen == [dict(options=options)]
+    assert len(steps) == (3 if cuda_graphs else 0)
 
 
 @pytest.mark.slow

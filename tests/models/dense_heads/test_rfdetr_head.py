@@ -4,6 +4,8 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
+from rfdetr_mm.models.layers.batch_objects import BatchObjects
+
 DIMS, QUERIES, GROUPS, CLASSES = 32, 6, 3, 4
 COSTS = [
     dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
@@ -134,9 +136,9 @@ def test_divisor_counts_objects_and_groups_not_matches():
     metas = [s.metainfo for s in targets]
     losses = head.loss_by_feat(outs, gts, metas)
     last = outs.layers()['']
-    matches = head._match(last, gts, metas, GROUPS)
-    assert [len(queries) for queries, _ in matches] == [6 * GROUPS, 0]
-    args = (last, matches, gts, metas)
+    (matches,) = head._match([last], gts, metas, GROUPS)
+    assert matches.counts == [6 * GROUPS, 0]
+    args = (last, matches, BatchObjects.of(gts, metas))
     expected = head.loss_by_feat_single(*args, avg_factor=9 * GROUPS)
     assert losses['loss_bbox'] == expected['loss_bbox']
     other = head.loss_by_feat_single(*args, avg_factor=6 * GROUPS)
@@ -161,20 +163,19 @@ def test_logged_errors_by_hand():
 
     scores = torch.full((2, 3, 2), -5.0)
     scores[0, 0, 0] = scores[0, 1, 1] = 5.0  # two confident queries
-    labels = torch.tensor([0, 0, 2, 2, 2, 2])
     errors = match_errors(
         scores,
         torch.tensor([0, 1]),
-        labels,
-        [InstanceData(labels=torch.zeros(2)), InstanceData()],
+        torch.tensor([0, 0]),
+        [2, 0],
     )
     assert errors['class_error'] == 50.0  # the second one is of class 1
     assert errors['cardinality_error'] == 0.0
     none = match_errors(
         scores,
         torch.empty(0).long(),
-        labels,
-        [InstanceData(), InstanceData(labels=torch.zeros(5))],
+        torch.empty(0).long(),
+        [0, 5],
     )
     assert none['class_error'] == 100.0
     assert none['cardinality_error'] == (2 + 5) / 2

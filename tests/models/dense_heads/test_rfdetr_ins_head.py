@@ -7,6 +7,8 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 from stacks import FLOAT16_ON_CPU
 
+from rfdetr_mm.models.layers.batch_objects import BatchObjects
+
 DIMS, QUERIES, GROUPS, CLASSES = 32, 6, 3, 4
 COSTS = [
     dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
@@ -137,17 +139,20 @@ def test_loss_of_perfect_and_of_inverted_masks(monkeypatch):
         gt_instances.masks = torch.from_numpy(masks).bool()
     metas = [s.metainfo for s in targets]
     layer = head._supervised_layers(outs)['']
-    matches = head._match(layer, objects, metas, GROUPS)
+    (matches,) = head._match([layer], objects, metas, GROUPS)
 
     def losses(factor):
         def select(image, queries):
-            (_, gt_inds) = matches[image]
+            (_, gt_inds) = matches.per_image()[image]
             masks = objects[image].masks[gt_inds].float()
             return factor * (2 * masks - 1)  # masks of the input's size
 
         monkeypatch.setattr(layer.masks, 'select', select)
         terms = head.loss_by_feat_single(
-            layer, matches, objects, metas, avg_factor=5.0 * GROUPS
+            layer,
+            matches,
+            BatchObjects.of(objects, metas),
+            avg_factor=5.0 * GROUPS,
         )
         return terms['loss_mask'], terms['loss_dice']
 
@@ -195,7 +200,8 @@ def test_a_match_cost_of_masks_decides():
     largest = objects[0].masks.flatten(1).sum(dim=1).argmax()
     costs = head.assigner.match_costs
     head.assigner.match_costs = costs[:3]
-    queries, gt_inds = head._match(layer, objects, metas, GROUPS)[0]
+    (matches,) = head._match([layer], objects, metas, GROUPS)
+    queries, gt_inds = matches.per_image()[0]
     others = set(range(QUERIES)) - set(queries[gt_inds == largest].tolist())
     # Another query of the first group draws the largest object.
     artist = others.pop()
@@ -213,7 +219,8 @@ def test_a_match_cost_of_masks_decides():
             for maps in dense
         ]
     )
-    queries, gt_inds = head._match(layer, objects, metas, GROUPS)[0]
+    (matches,) = head._match([layer], objects, metas, GROUPS)
+    queries, gt_inds = matches.per_image()[0]
     assert gt_inds[queries == artist].tolist() == [largest]
 
 

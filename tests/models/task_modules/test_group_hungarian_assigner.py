@@ -223,8 +223,9 @@ NAN, INF = float('nan'), float('inf')
     ],
 )
 def test_non_finite_costs_become_the_worst(costs, expected):
-    result = replace_non_finite(torch.tensor(costs))
-    torch.testing.assert_close(result, torch.tensor(expected))
+    others = [[7.0] * len(row) for row in costs]
+    result = replace_non_finite(torch.tensor([costs, others]))
+    torch.testing.assert_close(result, torch.tensor([expected, others]))
 
 
 @pytest.mark.parametrize('bad', [NAN, INF, -INF])

@@ -1,0 +1,65 @@
+"""The annotated objects of a whole batch, one after another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
+from mmdet.utils import InstanceList, reduce_mean
+from mmengine.dist import get_world_size
+from torch import Tensor
+
+
+@dataclass
+class BatchObjects:
+    """Objects of all images of a batch.
+
+    Attributes:
+        labels: Classes, shape (num_objects,).
+        bboxes_cxcywh_norm: Normalised boxes, shape (num_objects, 4).
+        instances: Of each image, as the data set gave them.
+    """
+
+    labels: Tensor
+    bboxes_cxcywh_norm: Tensor
+    instances: InstanceList
+
+    @classmethod
+    def of(
+        cls, instances: InstanceList, img_metas: Sequence[dict]
+    ) -> 'BatchObjects':
+        """Put the objects of a batch one after another.
+
+        Args:
+            instances: Boxes (x1, y1, x2, y2) in pixels of the network's
+                input, and labels, of each image.
+            img_metas: With ``img_shape``.
+        """
+        bboxes = torch.cat([x.bboxes for x in instances])
+        sizes = [
+            (width_px, height_px, width_px, height_px)
+            for x, img_meta in zip(instances, img_metas)
+            for height_px, width_px in [img_meta['img_shape'][:2]] * len(x)
+        ]
+        sizes_px = torch.tensor(sizes, dtype=bboxes.dtype).view(-1, 4)
+        sizes_px = sizes_px.to(bboxes.device, non_blocking=True)
+        return cls(
+            labels=torch.cat([x.labels for x in instances]),
+            bboxes_cxcywh_norm=bbox_xyxy_to_cxcywh(bboxes / sizes_px),
+            instances=instances,
+        )
+
+
+def mean_over_processes(value: float, device: torch.device) -> float:
+    """Mean of a number of every process of a distributed training.
+
+    Args:
+        value: Of this process.
+        device: On which the processes talk to each other.
+
+    Returns:
+        The mean; alone, the value itself, without asking the device.
+    """
+    if get_world_size() == 1:
+        return value
+    return reduce_mean(torch.tensor(value, device=device)).item()
