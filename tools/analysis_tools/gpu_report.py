@@ -16,7 +16,7 @@ PAIRS = {
     'train_step': (
         ('eager', 'eager'),
         ('compile', 'compile'),
-        ('reduce-overhead', 'compile+cuda_graphs'),
+        ('compile+cuda_graphs', 'compile+cuda_graphs'),
     ),
     'forward': (
         ('eager', 'eager'),

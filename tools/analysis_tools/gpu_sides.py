@@ -28,7 +28,7 @@ TRAINING: dict[str, dict[str, dict | None]] = {
     'rfdetr_mm': {
         'eager': None,
         'compile': {},
-        'reduce-overhead': dict(mode='reduce-overhead'),
+        'compile+cuda_graphs': dict(cuda_graphs=True),
     },
     'rfdetr': {
         'eager': {},
@@ -116,9 +116,10 @@ def our_train_step(
     name = 'adamw_bf16_100e.py' if mixed else 'adamw_100e.py'
     cfg = Config.fromfile(schedules / name)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    if options is not None:
-        runner = SimpleNamespace(model=model, logger=logging.getLogger())
-        CompileHook(**options, **hook).before_train(runner)
+    runner = SimpleNamespace(model=model, logger=logging.getLogger())
+    hooks = [] if options is None else [CompileHook(**options, **hook)]
+    for one in hooks:
+        one.before_train(runner)
     model.train()
     batches = itertools.cycle(
         [
@@ -131,8 +132,8 @@ def our_train_step(
 
     def work() -> Tensor:
         images, samples = next(batches)
-        if options is not None:
-            torch.compiler.cudagraph_mark_step_begin()
+        for one in hooks:
+            one.before_train_iter(runner)
         with wrapper.optim_context(model):
             losses = model(images, samples, mode='loss')
             loss, _ = model.parse_losses(losses)
@@ -294,7 +295,7 @@ def our_forwards(
         from rfdetr_mm.engine import CompileHook
 
         runner = SimpleNamespace(model=ours.model, logger=logging.getLogger())
-        options = hook or dict(mode='reduce-overhead')
+        options = hook or dict(cuda_graphs=True)
         CompileHook(**options).before_train(runner)
         eager = _eager(ours, args.batch_size, args.device)['bf16']
 
