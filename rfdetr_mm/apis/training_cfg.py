@@ -13,7 +13,12 @@ from .saved_model import MODEL_NAME
 from .train_config import TrainConfig
 from .variants import Variant, read_shipped
 
-_AMP = {'bf16': ('bfloat16', 1.0), 'fp16': ('float16', 'dynamic')}
+_AMP = {
+    'bf16': dict(type='AutocastOptimWrapper', dtype='bfloat16'),
+    'fp16': dict(
+        type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'
+    ),
+}
 
 
 def fill_in_training(
@@ -116,10 +121,7 @@ def _set_precision(cfg: Config, train: TrainConfig, device: str) -> None:
         is_new = torch.cuda.get_device_capability(device) >= (8, 0)
         chosen = 'bf16' if is_new else 'fp16'
     if chosen is not None:
-        dtype, loss_scale = _AMP[chosen]
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.dtype = dtype
-        cfg.optim_wrapper.loss_scale = loss_scale
+        cfg.optim_wrapper.update(_AMP[chosen])
 
 
 def _set_scales(cfg: Config, model: ModelConfig, train: TrainConfig) -> None:

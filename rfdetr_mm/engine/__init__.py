@@ -3,6 +3,7 @@
 Importing this package registers the checkpoint loaders with mmengine.
 """
 
+from .autocast_optim_wrapper import AutocastOptimWrapper
 from .checkpoint_loaders import register_checkpoint_loaders
 from .cpu_processes import join_cpu_processes
 from .ema import WarmupEMA
@@ -23,6 +24,7 @@ from .warmup_lr import WarmupCosineLR, WarmupStepLR
 register_checkpoint_loaders()
 
 __all__ = [
+    'AutocastOptimWrapper',
     'ClassRowsHook',
     'CompileHook',
     'DropPathHook',

@@ -265,16 +265,22 @@ def test_recipe_is_upstreams(name):
 
 
 @pytest.mark.parametrize(
-    ('name', 'dtype', 'loss_scale'),
-    [('bf16', 'bfloat16', 1.0), ('fp16', 'float16', 'dynamic')],
+    ('name', 'changes'),
+    [
+        ('bf16', dict(type='AutocastOptimWrapper', dtype='bfloat16')),
+        (
+            'fp16',
+            dict(
+                type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'
+            ),
+        ),
+    ],
 )
-def test_mixed_precision_is_the_same_recipe(name, dtype, loss_scale):
+def test_mixed_precision_is_the_same_recipe(name, changes):
     folder = ROOT / '_base_/schedules'
     plain = Config.fromfile(folder / 'adamw_100e.py').optim_wrapper
     mixed = Config.fromfile(folder / f'adamw_{name}_100e.py').optim_wrapper
-    assert mixed == dict(
-        plain, type='AmpOptimWrapper', dtype=dtype, loss_scale=loss_scale
-    )
+    assert mixed == dict(plain, **changes)
 
 
 def test_the_cosine_replaces_the_steps():

@@ -22,6 +22,8 @@ from train_step import (
     upstream_losses,
 )
 
+from rfdetr_mm.models.layers.batch_objects import BatchObjects
+
 pytestmark = pytest.mark.parity
 
 COUNTS = (3, 0, NUM_QUERIES + 4)
@@ -129,7 +131,10 @@ def test_assignment(step):
         torch.manual_seed(SEED)
         expected = matcher(theirs, step['targets'], group_detr=13)
         torch.manual_seed(SEED)
-        found = head._match([ours], objects, metas, 13)[0].per_image()
+        matches = head._match(
+            [ours], BatchObjects.of(objects, metas), metas, 13
+        )
+        found = matches.per_image(0)
         for count, mine, upstream in zip(COUNTS, found, expected):
             assert len(mine[0]) == 13 * min(count, NUM_QUERIES)
             assert torch.equal(torch.stack(mine), torch.stack(upstream))

@@ -1,5 +1,4 @@
 # As adamw_100e.py in mixed precision, for GPUs with native bfloat16 (compute
 # capability 8 or newer). Weights, losses and optimizer stay in float32.
 _base_ = ['./adamw_100e.py']
-optim_wrapper = dict(
-    type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0)
+optim_wrapper = dict(type='AutocastOptimWrapper', dtype='bfloat16')

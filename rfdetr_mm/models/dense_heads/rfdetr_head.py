@@ -1,7 +1,7 @@
 """RF-DETR's head: select queries, decode, classify and place boxes."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -26,7 +26,12 @@ from ..layers.box_deltas import apply_box_deltas
 from ..layers.decoder import RFDETRDecoder
 from ..layers.decoder_memory import DecoderMemory, build_memory
 from ..layers.detections import best_detections
-from ..layers.head_outputs import HeadOutputs, LayerOutputs
+from ..layers.head_outputs import (
+    HeadOutputs,
+    LayerOutputs,
+    sums_of_layers,
+)
+from ..layers.head_stage import HeadStage
 from ..layers.image_size import image_sizes_px
 from ..layers.match_errors import match_errors
 from ..layers.query_rows import (
@@ -42,24 +47,6 @@ from ..task_modules.group_matching import Matches
 
 PRIOR_PROBABILITY = 0.01  # of every class at the start, as in focal loss
 BOX_EPS = 1e-7  # keeps IoU finite for empty boxes
-
-
-class HeadStage(nn.Module):
-    """All that a head computes with tensors, a part that can be compiled.
-
-    It has no weights and is given the head; a copy of the head is compiled
-    anew, as modules are.
-    """
-
-    def forward(
-        self,
-        head: 'RFDETRHead',
-        x: Sequence[Tensor],
-        memory: DecoderMemory,
-        num_groups: int,
-    ) -> HeadOutputs:
-        """Run selection, decoder and branches on the maps."""
-        return head._outputs(x, memory, num_groups)
 
 
 @MODELS.register_module()
@@ -285,97 +272,100 @@ class RFDETRHead(BaseDenseHead):
             See :meth:`loss`.
         """
         layers = self._supervised_layers(outs)
-        # All of them before the first loss: both may draw random points.
+        objects = BatchObjects.of(batch_gt_instances, batch_img_metas)
+        # All layers before the first loss: both may draw random points.
         matches = self._match(
-            layers.values(),
-            batch_gt_instances,
-            batch_img_metas,
-            outs.num_groups,
+            list(layers.values()), objects, batch_img_metas, outs.num_groups
         )
         # Every object is matched once per group; the mean over processes
         # keeps the magnitude the same for any number of them.
-        num_boxes = sum(len(gt) for gt in batch_gt_instances)
+        num_objects = objects.counts()
         avg_factor = mean_over_processes(
-            float(num_boxes * outs.num_groups), outs.cls_scores.device
+            float(sum(num_objects) * outs.num_groups), outs.cls_scores.device
         )
-        objects = BatchObjects.of(batch_gt_instances, batch_img_metas)
-        losses: dict[str, Tensor] = {}
-        for (prefix, layer), layer_matches in zip(layers.items(), matches):
-            terms = self.loss_by_feat_single(
-                layer, layer_matches, objects, max(avg_factor, 1.0)
-            )
-            losses.update({prefix + k: v for k, v in terms.items()})
-        losses.update(
-            match_errors(
-                layers[''].cls_scores.detach(),
-                matches[0].queries,
-                objects.labels[matches[0].objects],
-                [len(gt) for gt in batch_gt_instances],
-            )
+        terms = self._losses_of_layers(
+            list(layers.values()), matches, objects, max(avg_factor, 1.0)
         )
-        return losses
+        losses = {
+            prefix + name: values[i]
+            for i, prefix in enumerate(layers)
+            for name, values in terms.items()
+        }
+        errors = match_errors(
+            layers[''].cls_scores.detach(),
+            matches.queries[0],
+            objects.labels[matches.objects[0]],
+            num_objects,
+        )
+        return {**losses, **errors}
 
     def _supervised_layers(self, outs: HeadOutputs) -> dict[str, LayerOutputs]:
         return outs.layers()
 
-    def loss_by_feat_single(
+    def _losses_of_layers(
         self,
-        layer: LayerOutputs,
+        layers: list[LayerOutputs],
         matches: Matches,
         objects: BatchObjects,
         avg_factor: float,
     ) -> dict[str, Tensor]:
-        """Compute the losses of one layer.
-
-        Args:
-            layer: Its predictions.
-            matches: Of this layer.
-            objects: Of the batch.
-            avg_factor: Divisor of all sums.
-
-        Returns:
-            The losses.
-        """
-        cls_scores = layer.cls_scores.flatten(0, 1)
-        bbox_preds = layer.bbox_preds.flatten(0, 1)
-        labels = objects.labels.new_full(
-            cls_scores.shape[:1], self.num_classes
-        )
-        labels[matches.queries] = objects.labels[matches.objects]
-        preds = bbox_preds[matches.queries]
-        targets = objects.bboxes_cxcywh_norm[matches.objects]
+        """Losses of all layers in one pass, each of shape (num_layers,)."""
+        cls_scores = torch.cat([x.cls_scores.flatten(0, 1) for x in layers])
+        bbox_preds = torch.cat([x.bbox_preds.flatten(0, 1) for x in layers])
+        labels = objects.labels.new_full((len(cls_scores),), self.num_classes)
+        starts = torch.arange(0, len(labels), len(labels) // len(layers))
+        starts = starts.to(labels.device, non_blocking=True)
+        queries = (matches.queries + starts.unsqueeze(1)).flatten()
+        matched = matches.objects.flatten()
+        labels[queries] = objects.labels[matched]
+        preds = bbox_preds[queries]
+        targets = objects.bboxes_cxcywh_norm[matched]
         preds_xyxy = bbox_cxcywh_to_xyxy(preds)
         targets_xyxy = bbox_cxcywh_to_xyxy(targets)
         ious = bbox_preds.new_zeros(len(bbox_preds))
-        ious[matches.queries] = bbox_overlaps(
+        ious[queries] = bbox_overlaps(
             preds_xyxy.detach(), targets_xyxy, is_aligned=True, eps=BOX_EPS
         )
-        return dict(
+        losses = dict(
             loss_cls=self.loss_cls(
-                cls_scores, (labels, ious), avg_factor=avg_factor
+                cls_scores, (labels, ious), reduction_override='none'
             ),
-            loss_bbox=self.loss_bbox(preds, targets, avg_factor=avg_factor),
+            loss_bbox=self.loss_bbox(
+                preds, targets, reduction_override='none'
+            ),
             loss_iou=self.loss_iou(
-                preds_xyxy, targets_xyxy, avg_factor=avg_factor
+                preds_xyxy, targets_xyxy, reduction_override='none'
             ),
         )
+        return {
+            name: sums_of_layers(values, len(layers)) / avg_factor
+            for name, values in losses.items()
+        }
 
     @torch.no_grad()
     def _match(
         self,
-        layers: Iterable[LayerOutputs],
-        batch_gt_instances: InstanceList,
+        layers: list[LayerOutputs],
+        objects: BatchObjects,
         batch_img_metas: list[dict],
         num_groups: int,
-    ) -> list[Matches]:
+    ) -> Matches:
         """Match the predictions of every layer."""
         if self.assigner is None:
             raise ValueError(
                 'the losses need train_cfg=dict(assigner=...); the model was '
                 'built without it'
             )
+        if objects.labels.is_cuda and self.assigner.matches_at_once():
+            return self.assigner.match_at_once(
+                torch.stack([layer.cls_scores for layer in layers]),
+                torch.stack([layer.bbox_preds for layer in layers]),
+                objects,
+                batch_img_metas,
+                num_groups,
+            )
         pairs = (
-            self._match_instances(layer, batch_gt_instances, batch_img_metas)
+            self._match_instances(layer, objects.instances, batch_img_metas)
             for layer in layers
         )
         return self.assigner.match_layers(pairs, batch_img_metas, num_groups)

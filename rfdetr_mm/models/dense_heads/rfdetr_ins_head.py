@@ -183,29 +183,46 @@ class RFDETRInsHead(RFDETRHead):
             with_masks.append((preds, gts))
         return with_masks
 
-    def loss_by_feat_single(
+    def _losses_of_layers(
         self,
-        layer: LayerOutputs,
+        layers: list[LayerOutputs],
         matches: Matches,
         objects: BatchObjects,
         avg_factor: float,
     ) -> dict[str, Tensor]:
-        """Compute the losses of one layer.
+        """Those of the boxes, and of the masks."""
+        losses = super()._losses_of_layers(
+            layers, matches, objects, avg_factor
+        )
+        of_masks = [
+            self._mask_losses(
+                layer,
+                matches.per_image(i),
+                objects.instances,
+                avg_factor,
+            )
+            for i, layer in enumerate(layers)
+        ]
+        for i, name in enumerate(('loss_mask', 'loss_dice')):
+            losses[name] = torch.stack([pair[i] for pair in of_masks])
+        return losses
+
+    def _mask_losses(
+        self,
+        layer: LayerOutputs,
+        pairs: list[tuple[Tensor, Tensor]],
+        batch_gt_instances: InstanceList,
+        avg_factor: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and dice of one layer's matched queries.
 
         Args:
             layer: Its predictions, with masks.
-            matches: Of this layer.
-            objects: Of the batch, with masks as tensors of the padded
-                input's size.
+            pairs: Of each image, (query indices, object indices).
+            batch_gt_instances: With masks as tensors of the padded input's
+                size.
             avg_factor: Divisor of all sums.
-
-        Returns:
-            The losses.
         """
-        losses = super().loss_by_feat_single(
-            layer, matches, objects, avg_factor
-        )
-        pairs = matches.per_image()
         # Of matched queries alone: (num_matched, mask_h, mask_w)
         logits = torch.cat(
             [
@@ -223,21 +240,22 @@ class RFDETRInsHead(RFDETRHead):
             self.importance_sample_ratio,
         )
         point_logits = sample_bilinear(logits.unsqueeze(1), points)[:, 0]
+        counts = [len(gt_inds) for _, gt_inds in pairs]
         point_labels = torch.cat(
             [
                 sample_nearest(gt_instances.masks, image_points, gt_inds)
                 for gt_instances, image_points, (_, gt_inds) in zip(
-                    objects.instances, points.split(matches.counts), pairs
+                    batch_gt_instances, points.split(counts), pairs
                 )
             ]
         )
-        losses['loss_mask'] = self.loss_mask(
+        loss_mask = self.loss_mask(
             point_logits, point_labels, avg_factor=avg_factor * num_points
         )
-        losses['loss_dice'] = self.loss_dice(
+        loss_dice = self.loss_dice(
             point_logits, point_labels, avg_factor=avg_factor
         )
-        return losses
+        return loss_mask, loss_dice
 
     def _detect(
         self, outs: HeadOutputs, batch_img_metas: list[dict], rescale: bool

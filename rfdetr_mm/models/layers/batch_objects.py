@@ -49,6 +49,23 @@ class BatchObjects:
             instances=instances,
         )
 
+    def counts(self) -> list[int]:
+        """Objects of each image."""
+        return [len(x) for x in self.instances]
+
+    def filled_up(self) -> tuple[Tensor, Tensor]:
+        """Labels (bs, max_objects) and boxes (bs, max_objects, 4).
+
+        Images with fewer objects than others are filled up with copies of
+        any object; there must be one.
+        """
+        counts = torch.tensor(self.counts())
+        columns = torch.arange(int(counts.max()))
+        starts = counts.cumsum(0) - counts
+        rows = (starts.unsqueeze(1) + columns).clamp(max=len(self.labels) - 1)
+        rows = rows.to(self.labels.device, non_blocking=True)
+        return self.labels[rows], self.bboxes_cxcywh_norm[rows]
+
 
 def mean_over_processes(value: float, device: torch.device) -> float:
     """Mean of a number of every process of a distributed training.

@@ -115,3 +115,19 @@ class HeadOutputs:
             proposals=proposals,
             num_groups=1,
         )
+
+
+def sums_of_layers(values: Tensor, num_layers: int) -> Tensor:
+    """Sum up what losses without a reduction gave for all layers together.
+
+    Args:
+        values: Of equally many rows of each layer, layer after layer; or a
+            single zero, as mmdet's losses give for no boxes.
+        num_layers: How many layers.
+
+    Returns:
+        Shape (num_layers,).
+    """
+    if values.dim() == 0:
+        return values.expand(num_layers)
+    return values.reshape(num_layers, -1).sum(dim=1)

@@ -16,8 +16,9 @@ def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     What the function computes in between is computed again when its gradient
     is due, up to the last thing that is needed: a matrix product at the end
     is not repeated. Values and gradients are those of a plain call. Without
-    gradients it is a plain call, and in ``torch.compile``, which decides on
-    its own what to compute again.
+    gradients it is a plain call. So it is in ``torch.compile``, which decides
+    on its own what to compute again, and on a GPU, where launching the
+    kernels once more costs a quarter of a step.
 
     Args:
         function: Deterministic but for torch's random numbers. A method or a
@@ -60,4 +61,6 @@ def recompute_by_parts(
 def _need_gradient(inputs: Sequence[Any]) -> bool:
     if is_compiling() or not torch.is_grad_enabled():
         return False
-    return any(isinstance(x, Tensor) and x.requires_grad for x in inputs)
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    on_gpu = any(x.is_cuda for x in tensors)
+    return not on_gpu and any(x.requires_grad for x in tensors)

@@ -9,6 +9,8 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..layers.batch_objects import BatchObjects
+from ..layers.image_size import image_sizes_px
 from .batch_costs import batch_cost, can_batch
 from .group_matching import Matches, solve_groups
 
@@ -30,9 +32,9 @@ class GroupHungarianAssigner(HungarianAssigner):
     the cost matrix of an image takes ``4 * num_preds * num_gts`` bytes; while
     mmdet's ``IoUCost`` runs, the peak is about 20 matrices of that size.
     RF-DETR's 3900 training queries with 300 ground truths: 4.7 MB and 90 MB.
-    On a CPU, or with other costs than RF-DETR's three, one image is matched
-    at a time, and of the others the matrices alone are there; on a GPU the
-    whole batch is (:func:`batch_cost`).
+    One image is matched at a time, and of the others the matrices alone are
+    there. :meth:`match_at_once`, for GPUs, has the costs of all layers and
+    images together.
 
     Differs from upstream: non-finite costs are replaced per image, where
     upstream takes the largest finite cost of the whole batch.
@@ -100,14 +102,15 @@ class GroupHungarianAssigner(HungarianAssigner):
         """
         if num_groups is None:
             num_groups = self.num_groups
-        (matches,) = self.match_layers(
+        matches = self.match_layers(
             [[(pred_instances, gt_instances)]], [img_meta], num_groups
         )
+        queries, objects = matches.queries[0], matches.objects[0]
         labels = gt_instances.labels
         gt_inds = labels.new_zeros(len(pred_instances), dtype=torch.long)
-        gt_inds[matches.queries] = matches.objects + 1
+        gt_inds[queries] = objects + 1
         assigned = torch.full_like(gt_inds, -1)
-        assigned[matches.queries] = labels[matches.objects].long()
+        assigned[queries] = labels[objects].long()
         return AssignResult(
             num_gts=len(gt_instances),
             gt_inds=gt_inds,
@@ -120,7 +123,7 @@ class GroupHungarianAssigner(HungarianAssigner):
         layers: Iterable[Sequence[Pair]],
         img_metas: Sequence[dict | None],
         num_groups: int,
-    ) -> list[Matches]:
+    ) -> Matches:
         """Match the predictions of several layers for a batch of images.
 
         Args:
@@ -131,7 +134,7 @@ class GroupHungarianAssigner(HungarianAssigner):
             num_groups: Groups in the predictions.
 
         Returns:
-            The matches of each layer.
+            The matches of all layers.
 
         Raises:
             ValueError: If the predictions do not divide into the groups.
@@ -139,20 +142,65 @@ class GroupHungarianAssigner(HungarianAssigner):
         num_groups = _check_num_groups(num_groups)
         costs = []
         for pairs in layers:
-            costs.append(self._costs_of_batch(pairs, img_metas))
+            costs.append(self._costs_of_images(pairs, img_metas))
             num_objects = [len(objects) for _, objects in pairs]
         return solve_groups(torch.stack(costs), num_objects, num_groups)
 
-    def _costs_of_batch(
+    def matches_at_once(self) -> bool:
+        """Whether :meth:`match_at_once` can be called."""
+        return can_batch(self.match_costs)
+
+    def match_at_once(
+        self,
+        cls_scores: Tensor,
+        bbox_preds: Tensor,
+        objects: BatchObjects,
+        img_metas: Sequence[dict],
+        num_groups: int,
+    ) -> Matches:
+        """What :meth:`match_layers` gives, in few operations for a GPU.
+
+        Args:
+            cls_scores: Logits, shape (num_layers, bs, num_preds,
+                num_classes).
+            bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
+                num_preds, 4).
+            objects: Of the batch, on the same device.
+            img_metas: Of every image.
+            num_groups: Groups in the predictions.
+
+        Returns:
+            The matches of all layers.
+
+        Raises:
+            ValueError: If the predictions do not divide into the groups.
+        """
+        num_objects = objects.counts()
+        costs = cls_scores.new_zeros(
+            *cls_scores.shape[:3], 0, dtype=torch.float
+        )
+        if any(num_objects):
+            labels, gt_bboxes = objects.filled_up()
+            sizes_px = image_sizes_px(gt_bboxes, img_metas)
+            device_type = labels.device.type
+            with torch.no_grad(), torch.autocast(device_type, enabled=False):
+                costs = replace_non_finite(
+                    batch_cost(
+                        self.match_costs,
+                        cls_scores,
+                        bbox_preds,
+                        labels,
+                        gt_bboxes,
+                        sizes_px,
+                    )
+                )
+        return solve_groups(costs, num_objects, num_groups)
+
+    def _costs_of_images(
         self, pairs: Sequence[Pair], img_metas: Sequence[dict | None]
     ) -> Tensor:
         """Costs (bs, num_preds, max_gts), filled up with zeros."""
         max_gts = max(len(objects) for _, objects in pairs)
-        is_cuda = pairs[0][1].labels.is_cuda
-        if is_cuda and max_gts and can_batch(self.match_costs):
-            return replace_non_finite(
-                batch_cost(self.match_costs, pairs, img_metas)
-            )
         costs = []
         for (preds, objects), img_meta in zip(pairs, img_metas):
             if len(preds) and len(objects):
@@ -188,7 +236,7 @@ class GroupHungarianAssigner(HungarianAssigner):
                 )
                 for match_cost in self.match_costs
             )
-        return replace_non_finite(cost[None])[0]
+        return replace_non_finite(cost)
 
 
 def replace_non_finite(costs: Tensor) -> Tensor:
@@ -199,7 +247,7 @@ def replace_non_finite(costs: Tensor) -> Tensor:
     entry is finite.
 
     Args:
-        costs: Of each image, shape (bs, num_preds, num_gts), not empty.
+        costs: Of each image, shape (..., num_preds, num_gts), not empty.
 
     Returns:
         Finite costs of the same shape.
@@ -209,8 +257,12 @@ def replace_non_finite(costs: Tensor) -> Tensor:
     """
     is_finite = costs.isfinite()
     limit = torch.finfo(costs.dtype).max
-    highest = costs.where(is_finite, -torch.inf).amax(dim=(1, 2), keepdim=True)
-    largest = costs.where(is_finite, 0.0).abs().amax(dim=(1, 2), keepdim=True)
+    highest = costs.where(is_finite, -torch.inf).amax(
+        dim=(-2, -1), keepdim=True
+    )
+    largest = (
+        costs.where(is_finite, 0.0).abs().amax(dim=(-2, -1), keepdim=True)
+    )
     worst = (highest + largest + 1).clamp(max=limit)
     worst = worst.where(highest.isfinite(), limit)
     return costs.where(is_finite, worst)

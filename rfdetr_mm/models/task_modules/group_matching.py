@@ -12,13 +12,13 @@ from torch import Tensor
 
 @dataclass
 class Matches:
-    """Matched queries and objects of one layer, image after image.
+    """Matched queries and objects of every layer, image after image.
 
     Attributes:
         queries: Rows among the batch's bs * num_queries, ascending, shape
-            (num_matched,).
+            (num_layers, num_matched).
         objects: Rows among all objects of the batch, same shape.
-        counts: Matches of each image.
+        counts: Matches of each image, in every layer.
         num_queries: Queries of an image.
         num_objects: Objects of each image.
     """
@@ -29,12 +29,13 @@ class Matches:
     num_queries: int
     num_objects: list[int]
 
-    def per_image(self) -> list[tuple[Tensor, Tensor]]:
+    def per_image(self, layer: int) -> list[tuple[Tensor, Tensor]]:
         """Queries and objects of each image, counted within the image."""
         pairs = zip(
-            self.queries.split(self.counts), self.objects.split(self.counts)
+            self.queries[layer].split(self.counts),
+            self.objects[layer].split(self.counts),
         )
-        starts = _starts(self.num_objects)
+        starts = starts_of(self.num_objects)
         return [
             (queries - i * self.num_queries, objects - starts[i])
             for i, (queries, objects) in enumerate(pairs)
@@ -43,7 +44,7 @@ class Matches:
 
 def solve_groups(
     costs: Tensor, num_objects: Sequence[int], num_groups: int
-) -> list[Matches]:
+) -> Matches:
     """Match every group of queries one-to-one with the objects of its image.
 
     On a GPU all problems are solved there in one call if
@@ -57,7 +58,7 @@ def solve_groups(
         num_groups: Equal parts of the queries.
 
     Returns:
-        Matches of each layer, on the device of the costs.
+        Matches of all layers, on the device of the costs.
 
     Raises:
         ValueError: If the queries do not divide into the groups.
@@ -73,18 +74,13 @@ def solve_groups(
     group_size = num_queries // num_groups
     counts = [num_groups * min(group_size, n) for n in num_objects]
     if sum(counts) == 0:
-        nothing = torch.empty(0, dtype=torch.long, device=costs.device)
-        solved = [(nothing, nothing)] * len(costs)
+        queries = objects = costs.new_empty(len(costs), 0, dtype=torch.long)
     else:
         solve = _solve_by_scipy
-        batch_solver = gpu_solver()
-        if costs.is_cuda and batch_solver and costs.shape[3] <= group_size:
+        if costs.is_cuda and gpu_solver() and costs.shape[3] <= group_size:
             solve = _solve_in_one_batch
-        solved = solve(costs, num_objects, num_groups)
-    return [
-        Matches(queries, objects, counts, num_queries, list(num_objects))
-        for queries, objects in solved
-    ]
+        queries, objects = solve(costs, num_objects, num_groups)
+    return Matches(queries, objects, counts, num_queries, list(num_objects))
 
 
 def gpu_solver() -> Callable[[Tensor], Tensor] | None:
@@ -98,28 +94,27 @@ def gpu_solver() -> Callable[[Tensor], Tensor] | None:
 
 def _solve_by_scipy(
     costs: Tensor, num_objects: Sequence[int], num_groups: int
-) -> list[tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, Tensor]:
     """Rows of queries and objects of each layer, one problem at a time."""
-    num_queries = costs.shape[2]
+    num_layers, _, num_queries, _ = costs.shape
     group_size = num_queries // num_groups
-    starts = _starts(num_objects)
-    solved = []
+    starts = starts_of(num_objects)
+    rows, cols = [], []
     for layer in costs.cpu().unflatten(2, (num_groups, group_size)).numpy():
-        rows, cols = [], []
         for image, (groups, count) in enumerate(zip(layer, num_objects)):
             for group, problem in enumerate(groups[:, :, :count]):
                 queries, objects = linear_sum_assignment(problem)
                 first = image * num_queries + group * group_size
                 rows.append(queries + first)
                 cols.append(objects + starts[image])
-        pair = torch.from_numpy(np.stack([*map(np.concatenate, (rows, cols))]))
-        solved.append(tuple(pair.to(costs.device, non_blocking=True)))
-    return solved
+    pair = torch.from_numpy(np.stack([*map(np.concatenate, (rows, cols))]))
+    pair = pair.to(costs.device, non_blocking=True)
+    return tuple(pair.view(2, num_layers, -1))
 
 
 def _solve_in_one_batch(
     costs: Tensor, num_objects: Sequence[int], num_groups: int
-) -> list[tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, Tensor]:
     """What :func:`_solve_by_scipy` gives, by one call of the library.
 
     Every image is filled up to the same number of objects. An object that
@@ -143,15 +138,15 @@ def _solve_in_one_batch(
     query_starts, object_starts, kept = _to_device(
         costs.device,
         firsts * group_size,
-        torch.tensor(_starts(num_objects)).view(bs, 1, 1),
+        torch.tensor(starts_of(num_objects)).view(bs, 1, 1),
         exists.flatten().nonzero().squeeze(1),
     )
     rows = (queries + query_starts).flatten(1).index_select(1, kept)
     cols = (objects + object_starts).flatten(1).index_select(1, kept)
-    return list(zip(rows, cols))
+    return rows, cols
 
 
-def _starts(counts: Sequence[int]) -> list[int]:
+def starts_of(counts: Sequence[int]) -> list[int]:
     """Where each part begins in the concatenation of all."""
     return [0, *accumulate(counts)][:-1]
 

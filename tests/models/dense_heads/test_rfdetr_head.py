@@ -136,12 +136,13 @@ def test_divisor_counts_objects_and_groups_not_matches():
     metas = [s.metainfo for s in targets]
     losses = head.loss_by_feat(outs, gts, metas)
     last = outs.layers()['']
-    (matches,) = head._match([last], gts, metas, GROUPS)
+    objects = BatchObjects.of(gts, metas)
+    matches = head._match([last], objects, metas, GROUPS)
     assert matches.counts == [6 * GROUPS, 0]
-    args = (last, matches, BatchObjects.of(gts, metas))
-    expected = head.loss_by_feat_single(*args, avg_factor=9 * GROUPS)
+    args = ([last], matches, objects)
+    expected = head._losses_of_layers(*args, avg_factor=9 * GROUPS)
     assert losses['loss_bbox'] == expected['loss_bbox']
-    other = head.loss_by_feat_single(*args, avg_factor=6 * GROUPS)
+    other = head._losses_of_layers(*args, avg_factor=6 * GROUPS)
     assert losses['loss_bbox'] < other['loss_bbox']
 
 

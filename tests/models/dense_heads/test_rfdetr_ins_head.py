@@ -139,20 +139,18 @@ def test_loss_of_perfect_and_of_inverted_masks(monkeypatch):
         gt_instances.masks = torch.from_numpy(masks).bool()
     metas = [s.metainfo for s in targets]
     layer = head._supervised_layers(outs)['']
-    (matches,) = head._match([layer], objects, metas, GROUPS)
+    batch = BatchObjects.of(objects, metas)
+    matches = head._match([layer], batch, metas, GROUPS)
 
     def losses(factor):
         def select(image, queries):
-            (_, gt_inds) = matches.per_image()[image]
+            (_, gt_inds) = matches.per_image(0)[image]
             masks = objects[image].masks[gt_inds].float()
             return factor * (2 * masks - 1)  # masks of the input's size
 
         monkeypatch.setattr(layer.masks, 'select', select)
-        terms = head.loss_by_feat_single(
-            layer,
-            matches,
-            BatchObjects.of(objects, metas),
-            avg_factor=5.0 * GROUPS,
+        terms = head._losses_of_layers(
+            [layer], matches, batch, avg_factor=5.0 * GROUPS
         )
         return terms['loss_mask'], terms['loss_dice']
 
@@ -200,8 +198,10 @@ def test_a_match_cost_of_masks_decides():
     largest = objects[0].masks.flatten(1).sum(dim=1).argmax()
     costs = head.assigner.match_costs
     head.assigner.match_costs = costs[:3]
-    (matches,) = head._match([layer], objects, metas, GROUPS)
-    queries, gt_inds = matches.per_image()[0]
+    batch = BatchObjects.of(objects, metas)
+    queries, gt_inds = head._match([layer], batch, metas, GROUPS).per_image(0)[
+        0
+    ]
     others = set(range(QUERIES)) - set(queries[gt_inds == largest].tolist())
     # Another query of the first group draws the largest object.
     artist = others.pop()
@@ -219,8 +219,10 @@ def test_a_match_cost_of_masks_decides():
             for maps in dense
         ]
     )
-    (matches,) = head._match([layer], objects, metas, GROUPS)
-    queries, gt_inds = matches.per_image()[0]
+    batch = BatchObjects.of(objects, metas)
+    queries, gt_inds = head._match([layer], batch, metas, GROUPS).per_image(0)[
+        0
+    ]
     assert gt_inds[queries == artist].tolist() == [largest]
 
 

@@ -24,18 +24,22 @@ def in_one_batch(costs, num_objects):
     return group_matching._solve_in_one_batch(costs, num_objects, GROUPS)
 
 
+def assert_same(found, expected):
+    """Queries and objects of all layers."""
+    for mine, other in zip(found, expected, strict=True):
+        assert torch.equal(mine, other)
+
+
 @pytest.mark.parametrize(
-    'num_objects', [[4, 2], [6, 1, 3], [0, 5], [1], [0, 1, 0]]
+    'num_objects', [[4, 2], [6, 1, 3], [0, 5], [1], [3, 0, 3]]
 )
 @pytest.mark.parametrize('seed', range(3))
 def test_one_batch_equals_one_by_one(num_objects, seed):
     costs = random_costs(num_objects, seed=seed)
     expected = solve_groups(costs, num_objects, GROUPS)
-    for (queries, objects), matches in zip(
-        in_one_batch(costs, num_objects), expected
-    ):
-        assert torch.equal(queries, matches.queries)
-        assert torch.equal(objects, matches.objects)
+    assert_same(
+        in_one_batch(costs, num_objects), (expected.queries, expected.objects)
+    )
 
 
 def test_columns_beyond_the_objects_do_not_matter():
@@ -43,19 +47,11 @@ def test_columns_beyond_the_objects_do_not_matter():
     costs = random_costs(num_objects)
     cheap = costs.clone()
     cheap[:, 0, :, 1:] = -1e6
-    expected = solve_groups(costs, num_objects, GROUPS)
-    assert same(solve_groups(cheap, num_objects, GROUPS), expected)
-    for (queries, _), matches in zip(
-        in_one_batch(cheap, num_objects), expected
-    ):
-        assert torch.equal(queries, matches.queries)
-
-
-def same(found, expected):
-    return all(
-        torch.equal(a.queries, b.queries) and torch.equal(a.objects, b.objects)
-        for a, b in zip(found, expected, strict=True)
-    )
+    plain = solve_groups(costs, num_objects, GROUPS)
+    expected = (plain.queries, plain.objects)
+    found = solve_groups(cheap, num_objects, GROUPS)
+    assert_same((found.queries, found.objects), expected)
+    assert_same(in_one_batch(cheap, num_objects), expected)
 
 
 @pytest.mark.parametrize(
@@ -64,31 +60,31 @@ def same(found, expected):
 def test_images_and_layers_are_solved_on_their_own(num_objects):
     """More objects (9) than a group has queries (6) are no exception."""
     costs = random_costs(num_objects)
-    for layer, matches in enumerate(solve_groups(costs, num_objects, GROUPS)):
-        assert matches.counts == [
-            GROUPS * min(GROUP_SIZE, n) for n in num_objects
-        ]
-        pairs = matches.per_image()
+    matches = solve_groups(costs, num_objects, GROUPS)
+    assert matches.counts == [GROUPS * min(GROUP_SIZE, n) for n in num_objects]
+    for layer in range(len(costs)):
+        pairs = matches.per_image(layer)
         for image, (queries, objects) in enumerate(pairs):
             alone = solve_groups(
                 costs[layer, image][None, None], [num_objects[image]], GROUPS
             )
-            assert torch.equal(queries, alone[0].queries)
-            assert torch.equal(objects, alone[0].objects)
+            assert torch.equal(queries, alone.queries[0])
+            assert torch.equal(objects, alone.objects[0])
             assert (queries.diff() > 0).all()
 
 
 def test_rows_count_through_the_batch():
     matches = Matches(
-        queries=torch.tensor([1, 4, 11]),
-        objects=torch.tensor([0, 1, 3]),
+        queries=torch.tensor([[1, 8, 11], [0, 9, 10]]),
+        objects=torch.tensor([[0, 1, 3], [0, 3, 2]]),
         counts=[1, 0, 2],
         num_queries=4,
         num_objects=[1, 0, 3],
     )
-    matches.queries[1:] += 4  # in the third image, 8 to 11
-    found = [(q.tolist(), o.tolist()) for q, o in matches.per_image()]
-    assert found == [([1], [0]), ([], []), ([0, 7], [0, 2])]
+    found = [(q.tolist(), o.tolist()) for q, o in matches.per_image(0)]
+    assert found == [([1], [0]), ([], []), ([0, 3], [0, 2])]
+    found = [(q.tolist(), o.tolist()) for q, o in matches.per_image(1)]
+    assert found == [([0], [0]), ([], []), ([1, 2], [2, 1])]
 
 
 def test_which_solver_is_taken(monkeypatch):
