@@ -11,7 +11,14 @@ from mmengine.runner import Runner
 
 from rfdetr_mm.stack import COMPILES_TRAINING
 
-PARTS = ('backbone', 'neck', 'bbox_head.stage')
+PARTS = (
+    'backbone',
+    'neck',
+    'bbox_head.stage',
+    'bbox_head.loss_stage',
+)
+# Their sizes change with the number of objects.
+DYNAMIC_PARTS = ('bbox_head.loss_stage',)
 
 
 @HOOKS.register_module()
@@ -19,9 +26,9 @@ class CompileHook(Hook):
     """Compile parts of the model when a training begins.
 
     ``cfg.compile`` of mmengine compiles the whole training step: what
-    prepares the data, the matching, the losses and the optimizer as well,
-    whose graphs are broken or change with every number of objects. It works,
-    but takes many times longer to start. This hook leaves all of that alone.
+    prepares the data, the matching and the optimizer as well, whose graphs
+    are broken or change with every number of objects. It works, but takes
+    many times longer to start. This hook leaves all of that alone.
 
     Weights, keys of checkpoints and averages are those of the model without
     it. Image sizes of multi-scale training are compiled once, as dynamic
@@ -33,7 +40,7 @@ class CompileHook(Hook):
         parts: Names of the submodules to compile.
         cuda_graphs: Record the compiled kernels on a GPU once for each image
             size and replay them, which spares the time to launch them one by
-            one. Gradients cannot be accumulated then.
+            one; but for the losses. Gradients cannot be accumulated then.
         **kwargs: Of ``torch.compile``, e.g. ``dynamic=False``.
 
     Source: rfdetr 1.11.2, ModelConfig.compile, ModelConfig.cuda_graphs.
@@ -72,7 +79,14 @@ class CompileHook(Hook):
         if is_model_wrapper(model):
             model = model.module
         for name in self.parts:
-            model.get_submodule(name).compile(**self.kwargs)
+            kwargs = self.kwargs
+            if name in DYNAMIC_PARTS:
+                kwargs = {**kwargs, 'dynamic': True}
+                kwargs.pop('mode', None)  # might record
+                if self.cuda_graphs:
+                    options = {**kwargs['options'], 'triton.cudagraphs': False}
+                    kwargs['options'] = options
+            model.get_submodule(name).compile(**kwargs)
         runner.logger.info(
             f'{", ".join(self.parts)} will be compiled; the first iterations '
             'take longer'

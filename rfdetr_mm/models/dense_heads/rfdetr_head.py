@@ -31,7 +31,7 @@ from ..layers.head_outputs import (
     LayerOutputs,
     sums_of_layers,
 )
-from ..layers.head_stage import HeadStage
+from ..layers.head_stage import HeadStage, LossStage
 from ..layers.image_size import image_sizes_px
 from ..layers.match_errors import match_errors
 from ..layers.query_rows import (
@@ -124,6 +124,7 @@ class RFDETRHead(BaseDenseHead):
         )
         self.num_layers = len(self.decoder.layers)  # that are run
         self.stage = HeadStage()
+        self.loss_stage = LossStage()
         self.cls_branch = nn.Linear(embed_dims, num_classes)
         self.reg_branch = MLP(embed_dims, embed_dims, 4, num_layers=3)
         self._reset_branches()
@@ -312,35 +313,46 @@ class RFDETRHead(BaseDenseHead):
         """Losses of all layers in one pass, each of shape (num_layers,)."""
         cls_scores = torch.cat([x.cls_scores.flatten(0, 1) for x in layers])
         bbox_preds = torch.cat([x.bbox_preds.flatten(0, 1) for x in layers])
-        labels = objects.labels.new_full((len(cls_scores),), self.num_classes)
-        starts = torch.arange(0, len(labels), len(labels) // len(layers))
-        starts = starts.to(labels.device, non_blocking=True)
-        queries = (matches.queries + starts.unsqueeze(1)).flatten()
+        rows_of_layer = len(cls_scores) // len(layers)
+        starts = torch.arange(0, len(cls_scores), rows_of_layer)
+        starts = starts.to(cls_scores.device, non_blocking=True)
         matched = matches.objects.flatten()
-        labels[queries] = objects.labels[matched]
+        losses = self.loss_stage(
+            self,
+            cls_scores,
+            bbox_preds,
+            (matches.queries + starts.unsqueeze(1)).flatten(),
+            objects.labels[matched],
+            objects.bboxes_cxcywh_norm[matched],
+            len(layers),
+        )
+        return {k: v / avg_factor for k, v in losses.items()}
+
+    def _box_losses(
+        self,
+        cls_scores: Tensor,
+        bbox_preds: Tensor,
+        queries: Tensor,
+        matched_labels: Tensor,
+        targets: Tensor,
+        num_layers: int,
+    ) -> dict[str, Tensor]:
+        labels = matched_labels.new_full((len(cls_scores),), self.num_classes)
+        labels[queries] = matched_labels
         preds = bbox_preds[queries]
-        targets = objects.bboxes_cxcywh_norm[matched]
         preds_xyxy = bbox_cxcywh_to_xyxy(preds)
         targets_xyxy = bbox_cxcywh_to_xyxy(targets)
         ious = bbox_preds.new_zeros(len(bbox_preds))
         ious[queries] = bbox_overlaps(
             preds_xyxy.detach(), targets_xyxy, is_aligned=True, eps=BOX_EPS
         )
+        each = dict(reduction_override='none')
         losses = dict(
-            loss_cls=self.loss_cls(
-                cls_scores, (labels, ious), reduction_override='none'
-            ),
-            loss_bbox=self.loss_bbox(
-                preds, targets, reduction_override='none'
-            ),
-            loss_iou=self.loss_iou(
-                preds_xyxy, targets_xyxy, reduction_override='none'
-            ),
+            loss_cls=self.loss_cls(cls_scores, (labels, ious), **each),
+            loss_bbox=self.loss_bbox(preds, targets, **each),
+            loss_iou=self.loss_iou(preds_xyxy, targets_xyxy, **each),
         )
-        return {
-            name: sums_of_layers(values, len(layers)) / avg_factor
-            for name, values in losses.items()
-        }
+        return {k: sums_of_layers(v, num_layers) for k, v in losses.items()}
 
     @torch.no_grad()
     def _match(

@@ -17,7 +17,7 @@ from tests import small_detector
 
 SIZE = dict(img_size=(64, 96), patch_size=16, num_windows=2, expanded=False)
 LARGEST = multi_scale_sizes(**SIZE)[-1]
-PARTS = ('backbone', 'neck', 'bbox_head.stage')
+PARTS = ('backbone', 'neck', 'bbox_head.stage', 'bbox_head.loss_stage')
 # objects in the images of each step; the sizes of steps 0, 1, 2, 3 differ
 STEPS = [(2, 3), (0, 0), (1, 0), (5, 4)]
 
@@ -147,7 +147,7 @@ def test_cuda_graphs_are_asked_for_and_every_step_is_marked(
         dict(
             type='CompileHook',
             cuda_graphs=cuda_graphs,
-            parts=['neck'],
+            parts=['neck', 'bbox_head.loss_stage'],
             options={'max_autotune': True},
         )
     )
@@ -155,10 +155,14 @@ def test_cuda_graphs_are_asked_for_and_every_step_is_marked(
     hook.before_train(runner)
     for i in range(3):
         hook.before_train_iter(runner, i, data_batch=None)
-    options = {'max_autotune': True}
+    network, losses = {'max_autotune': True}, {'max_autotune': True}
     if cuda_graphs:
-        options['triton.cudagraphs'] = True
-    assert seen == [dict(options=options)]
+        network['triton.cudagraphs'] = True
+        losses['triton.cudagraphs'] = False  # of any number of objects
+    assert seen == [
+        dict(options=network),
+        dict(options=losses, dynamic=True),
+    ]
     assert len(steps) == (3 if cuda_graphs else 0)
 
 
