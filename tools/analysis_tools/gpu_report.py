@@ -17,6 +17,7 @@ PAIRS = {
         ('eager', 'eager'),
         ('compile', 'compile'),
         ('compile+cuda_graphs', 'compile+cuda_graphs'),
+        ('cuda_graphs', 'cuda_graphs'),
     ),
     'forward': (
         ('eager', 'eager'),

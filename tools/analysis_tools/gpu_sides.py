@@ -29,6 +29,7 @@ TRAINING: dict[str, dict[str, dict | None]] = {
         'eager': None,
         'compile': {},
         'compile+cuda_graphs': dict(cuda_graphs=True),
+        'cuda_graphs': dict(backend='cudagraphs'),
     },
     'rfdetr': {
         'eager': {},

@@ -41,7 +41,9 @@ class CompileHook(Hook):
         cuda_graphs: Record the compiled kernels on a GPU once for each image
             size and replay them, which spares the time to launch them one by
             one; but for the losses. Gradients cannot be accumulated then.
-        **kwargs: Of ``torch.compile``, e.g. ``dynamic=False``.
+        **kwargs: Of ``torch.compile``, e.g. ``dynamic=False``. With
+            ``backend='cudagraphs'`` the kernels are recorded as they are,
+            which starts sooner than compiling them.
 
     Source: rfdetr 1.11.2, ModelConfig.compile, ModelConfig.cuda_graphs.
     """
@@ -53,7 +55,8 @@ class CompileHook(Hook):
         **kwargs: Any,
     ) -> None:
         self.parts = tuple(parts)
-        self.cuda_graphs = cuda_graphs
+        self.backend = kwargs.get('backend', 'inductor')
+        self.cuda_graphs = cuda_graphs or self.backend == 'cudagraphs'
         self.kwargs = kwargs
         if cuda_graphs:
             options = kwargs.get('options') or {}
@@ -68,8 +71,7 @@ class CompileHook(Hook):
         Raises:
             AttributeError: If the model has no such part.
         """
-        backend = self.kwargs.get('backend', 'inductor')
-        if backend == 'inductor' and not COMPILES_TRAINING:
+        if self.backend == 'inductor' and not COMPILES_TRAINING:
             runner.logger.warning(
                 'compiled by torch 2.1.2, the losses of a training were NaN. '
                 "Take a later torch, or CompileHook's backend='eager', or "
@@ -79,18 +81,26 @@ class CompileHook(Hook):
         if is_model_wrapper(model):
             model = model.module
         for name in self.parts:
-            kwargs = self.kwargs
-            if name in DYNAMIC_PARTS:
-                kwargs = {**kwargs, 'dynamic': True}
-                kwargs.pop('mode', None)  # might record
-                if self.cuda_graphs:
-                    options = {**kwargs['options'], 'triton.cudagraphs': False}
-                    kwargs['options'] = options
-            model.get_submodule(name).compile(**kwargs)
+            part = model.get_submodule(name)
+            if name not in DYNAMIC_PARTS:
+                part.compile(**self.kwargs)
+            elif self.backend != 'cudagraphs':
+                part.compile(**self._dynamic_kwargs())
         runner.logger.info(
             f'{", ".join(self.parts)} will be compiled; the first iterations '
             'take longer'
         )
+
+    def _dynamic_kwargs(self) -> dict[str, Any]:
+        """For a part of any size, which nothing can be recorded of."""
+        kwargs = {**self.kwargs, 'dynamic': True}
+        kwargs.pop('mode', None)  # might record
+        if self.cuda_graphs:
+            kwargs['options'] = {
+                **kwargs['options'],
+                'triton.cudagraphs': False,
+            }
+        return kwargs
 
     def before_train_iter(
         self, runner: Runner, *args: Any, **kwargs: Any

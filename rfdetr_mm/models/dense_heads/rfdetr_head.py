@@ -41,7 +41,6 @@ from ..layers.query_rows import (
     refuse_other_task,
 )
 from ..layers.query_selector import QuerySelector
-from ..layers.recompute import recompute_by_parts
 from ..layers.state_dict_check import refuse_mis_shaped
 from ..task_modules.group_matching import Matches
 
@@ -196,9 +195,7 @@ class RFDETRHead(BaseDenseHead):
         hidden_states = self.decoder(
             query, reference_boxes, memory, num_groups, num_layers
         )
-        new_deltas = recompute_by_parts(
-            self._box_deltas, hidden_states.flatten(0, 2)
-        ).unflatten(0, hidden_states.shape[:3])
+        new_deltas = self.reg_branch(hidden_states)
         return HeadOutputs(
             cls_scores=self.cls_branch(hidden_states),
             bbox_preds=apply_box_deltas(reference_boxes, new_deltas),
@@ -207,9 +204,6 @@ class RFDETRHead(BaseDenseHead):
             feats=x,
             num_groups=num_groups,
         )
-
-    def _box_deltas(self, hidden_states: Tensor) -> Tensor:
-        return self.reg_branch(hidden_states)
 
     def loss(
         self, x: Sequence[Tensor], batch_data_samples: SampleList

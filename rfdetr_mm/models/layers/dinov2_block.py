@@ -63,27 +63,20 @@ class DINOv2MLP(nn.Module):
         self.fc1 = nn.Linear(embed_dims, hidden_dims)
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
-    def forward(
-        self, tokens: Tensor, norm: nn.Module, scale: Tensor
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, scale: Tensor) -> Tensor:
         """Map (..., embed_dims) to (..., embed_dims).
 
-        For the backward pass, what the norm and the GELU give is computed
-        again, and no matrix product is.
+        For the backward pass, what the GELU gives is computed again, and no
+        matrix product is.
 
         Args:
             tokens: Shape (..., embed_dims).
-            norm: Applied to the tokens before.
             scale: Of every channel of the result, shape (embed_dims,).
 
         Returns:
             Shape (..., embed_dims).
         """
-        hidden = recompute(self._expand, tokens, norm)
-        return recompute(self._contract, hidden, scale)
-
-    def _expand(self, tokens: Tensor, norm: nn.Module) -> Tensor:
-        return self.fc1(norm(tokens))
+        return recompute(self._contract, self.fc1(tokens), scale)
 
     def _contract(self, hidden: Tensor, scale: Tensor) -> Tensor:
         return scaled_linear(self.fc2, F.gelu(hidden), scale)
@@ -156,5 +149,6 @@ class DINOv2Block(nn.Module):
         )
         attended = self.attn(merged, self.layer_scale1.weight)
         windows = windows + self.drop_path(attended.view_as(windows))
-        fed_forward = self.mlp(windows, self.norm2, self.layer_scale2.weight)
+        normed = self.norm2(windows)
+        fed_forward = self.mlp(normed, self.layer_scale2.weight)
         return windows + self.drop_path(fed_forward)

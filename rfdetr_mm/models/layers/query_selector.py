@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from .box_deltas import apply_box_deltas
 from .decoder_memory import DecoderMemory
 from .grouped_layers import GroupedLayerNorm, GroupedLinear, GroupedMLP
-from .recompute import recompute
 
 # Side of the square proposal at every cell of the first level, over the
 # image's side; doubled at each further level.
@@ -87,14 +86,11 @@ class QuerySelector(nn.Module):
         else:
             tokens, scores = (_gather_rows(x, best) for x in (tokens, scores))
         boxes = _select_rows(proposals, best)
-        deltas = recompute(self._box_deltas, tokens.flatten(1, 2), num_groups)
+        deltas = self.reg_branch(tokens.flatten(1, 2), num_groups)
         boxes = apply_box_deltas(boxes, deltas.view_as(boxes))
         return SelectedProposals(
             *(_groups_to_queries(x) for x in (scores, boxes, tokens))
         )
-
-    def _box_deltas(self, tokens: Tensor, num_groups: int) -> Tensor:
-        return self.reg_branch(tokens, num_groups)
 
     def _score(self, tokens: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
         """Project and classify (num_groups or 1, bs, rows, C).

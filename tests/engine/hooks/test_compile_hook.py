@@ -129,6 +129,17 @@ def test_a_torch_that_makes_nan_is_named(
     assert runner.logger.warning.called == warns
 
 
+def test_recording_alone_leaves_the_losses_out(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        torch.nn.Module, 'compile', lambda self, **kwargs: seen.append(kwargs)
+    )
+    hook = HOOKS.build(dict(type='CompileHook', backend='cudagraphs'))
+    hook.before_train(SimpleNamespace(model=build()[0], logger=Mock()))
+    assert seen == [dict(backend='cudagraphs')] * 3
+    assert hook.cuda_graphs
+
+
 @pytest.mark.parametrize('cuda_graphs', [False, True])
 def test_cuda_graphs_are_asked_for_and_every_step_is_marked(
     monkeypatch, cuda_graphs
