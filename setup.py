@@ -146,6 +146,9 @@ setup(
         'lora': ['peft>=0.15'],
         # The budgeted search of tools/nas/search.py.
         'nas': ['optuna>=4'],
+        # Matching on a GPU; pure Python over Triton, Apache-2.0, and what
+        # rfdetr's trainings use. Without it SciPy matches on the CPU.
+        'gpu-matching': ['torch-hungarian==0.1.0rc0'],
         # VernierCocoMetric
         'fast-eval': ['vernier>=0.5.3'],
         # mmdet's ByteTrack and OC-SORT (configs/mixing)

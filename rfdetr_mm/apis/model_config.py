@@ -70,6 +70,8 @@ class ModelConfig:
         gradient_checkpointing: Recompute the encoder's blocks in training.
         freeze_encoder: Train neck and head alone.
         compile: Compile the parts of the model in training.
+        cuda_graphs: Record the GPU's kernels in training and replay them;
+            nothing on other devices. Not with accumulated gradients.
         backbone_lora: Train adapters of the encoder (DoRA, needs peft).
         accept_platform_model_license: Whether you accept the licence PML-1.0
             of the published XL and 2XL weights.
@@ -99,6 +101,7 @@ class ModelConfig:
     gradient_checkpointing: bool = False
     freeze_encoder: bool = False
     compile: bool = False
+    cuda_graphs: bool = False
     backbone_lora: bool = False
     accept_platform_model_license: bool = False
 

@@ -6,6 +6,7 @@ import uuid
 import torch
 from mmengine.config import Config, ConfigDict
 
+from rfdetr_mm.errors import InputError
 from rfdetr_mm.models.data_preprocessors import multi_scale_sizes
 
 from .model_config import ModelConfig, set_image_side
@@ -64,8 +65,7 @@ def fill_in_training(
         cfg.optim_wrapper.clip_grad = None
     if train.seed is not None:
         cfg.randomness = dict(seed=train.seed)
-    if model.compile:
-        cfg.default_hooks.compile = dict(type='CompileHook')
+    _set_compilation(cfg, model, train)
     fill_in_data(cfg, train)
     _set_precision(cfg, train, model.device)
     _set_scales(cfg, model, train)
@@ -110,6 +110,27 @@ def fill_in_data(cfg: Config, train: TrainConfig) -> None:
         batch_size=train.batch_size,
         accumulative_counts=train.grad_accum_steps,
     )
+
+
+def _set_compilation(
+    cfg: Config, model: ModelConfig, train: TrainConfig
+) -> None:
+    graphs = model.cuda_graphs and model.device.startswith('cuda')
+    if graphs and train.grad_accum_steps > 1:
+        raise InputError(
+            'cuda_graphs=True and gradients of several batches exclude each '
+            f'other, got grad_accum_steps={train.grad_accum_steps}: recorded '
+            'kernels write to the same gradients again. Take a larger '
+            'batch_size with grad_accum_steps=1, or cuda_graphs=False.'
+        )
+    if model.compile:
+        cfg.default_hooks.compile = dict(
+            type='CompileHook', cuda_graphs=graphs
+        )
+    elif graphs:
+        cfg.default_hooks.compile = dict(
+            type='CompileHook', backend='cudagraphs'
+        )
 
 
 def _set_precision(cfg: Config, train: TrainConfig, device: str) -> None:

@@ -7,6 +7,7 @@ from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
 from rfdetr_mm.apis.train_config import make_train_config
 from rfdetr_mm.apis.training_cfg import fill_in_training
 from rfdetr_mm.apis.variants import VARIANTS
+from rfdetr_mm.errors import InputError
 
 
 def fill(name='RFDETRNano', model=(), **given):
@@ -181,6 +182,29 @@ def test_average_and_device(monkeypatch):
         type_name = 'Amp' if dtype == 'float16' else 'Autocast'
         assert wrapper.type == f'{type_name}OptimWrapper'
         assert wrapper.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ('model', 'hook'),
+    [
+        (dict(), None),
+        (dict(compile=True), dict(cuda_graphs=False)),
+        (dict(cuda_graphs=True), dict(backend='cudagraphs')),
+        (dict(compile=True, cuda_graphs=True), dict(cuda_graphs=True)),
+        (dict(cuda_graphs=True, device='cpu'), None),
+    ],
+)
+def test_compilation_and_cuda_graphs(model, hook):
+    cfg = fill(model={'device': 'cuda', **model}, amp_dtype=None)
+    found = cfg.default_hooks.get('compile')
+    assert found == (hook and dict(type='CompileHook', **hook))
+
+
+def test_cuda_graphs_accumulate_nothing():
+    model = dict(device='cuda:0', cuda_graphs=True)
+    with pytest.raises(InputError, match='grad_accum_steps=2'):
+        fill(model=model, grad_accum_steps=2)
+    fill(model=dict(model, device='cpu'), grad_accum_steps=2)
 
 
 def test_segmentation_keeps_the_best_masks():

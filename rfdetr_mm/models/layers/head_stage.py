@@ -5,15 +5,11 @@ them, and a copy of the head is compiled anew, as copies of modules are.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from .decoder_memory import DecoderMemory
 from .head_outputs import HeadOutputs
-
-if TYPE_CHECKING:
-    from ..dense_heads import RFDETRHead
 
 
 class HeadStage(nn.Module):
@@ -21,7 +17,7 @@ class HeadStage(nn.Module):
 
     def forward(
         self,
-        head: 'RFDETRHead',
+        head: nn.Module,
         x: Sequence[Tensor],
         memory: DecoderMemory,
         num_groups: int,
@@ -29,7 +25,7 @@ class HeadStage(nn.Module):
         """Run the head on the maps.
 
         Args:
-            head: Whose weights are used.
+            head: An ``RFDETRHead``, whose weights are used.
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
             memory: The same as tokens.
             num_groups: How many groups to run, from the first on.
@@ -45,7 +41,7 @@ class LossStage(nn.Module):
 
     def forward(
         self,
-        head: 'RFDETRHead',
+        head: nn.Module,
         cls_scores: Tensor,
         bbox_preds: Tensor,
         queries: Tensor,
@@ -56,7 +52,7 @@ class LossStage(nn.Module):
         """Compute the losses of all layers in one pass.
 
         Args:
-            head: Whose losses are used.
+            head: An ``RFDETRHead``, whose losses are used.
             cls_scores: Logits of all layers, one after another, shape
                 (num_layers * bs * num_queries, num_classes).
             bbox_preds: Normalised (cx, cy, w, h), shape (num_layers * bs *
