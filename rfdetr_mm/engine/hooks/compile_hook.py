@@ -45,6 +45,9 @@ class CompileHook(Hook):
             ``backend='cudagraphs'`` the kernels are recorded as they are,
             which starts sooner than compiling them.
 
+    Raises:
+        RuntimeError: If CUDA graphs are wanted of a torch before 2.2.
+
     Source: rfdetr 1.11.2, ModelConfig.compile, ModelConfig.cuda_graphs.
     """
 
@@ -58,6 +61,14 @@ class CompileHook(Hook):
         self.backend = kwargs.get('backend', 'inductor')
         self.cuda_graphs = cuda_graphs or self.backend == 'cudagraphs'
         self.kwargs = kwargs
+        if self.cuda_graphs and not hasattr(
+            torch.compiler, 'cudagraph_mark_step_begin'
+        ):
+            raise RuntimeError(
+                'CompileHook records CUDA graphs with torch 2.2 and later, '
+                f'this is {torch.__version__}; leave cuda_graphs and '
+                "backend='cudagraphs' out"
+            )
         if cuda_graphs:
             options = kwargs.get('options') or {}
             kwargs['options'] = {**options, 'triton.cudagraphs': True}

@@ -362,7 +362,10 @@ class RFDETRHead(BaseDenseHead):
                 'the losses need train_cfg=dict(assigner=...); the model was '
                 'built without it'
             )
-        if objects.labels.is_cuda and self.assigner.matches_at_once():
+        num_preds = sum(layer.cls_scores[..., 0].numel() for layer in layers)
+        if objects.labels.is_cuda and self.assigner.matches_at_once(
+            num_preds, max(objects.counts())
+        ):
             return self.assigner.match_at_once(
                 torch.stack([layer.cls_scores for layer in layers]),
                 torch.stack([layer.bbox_preds for layer in layers]),

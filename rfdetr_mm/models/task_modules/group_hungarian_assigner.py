@@ -14,6 +14,10 @@ from ..layers.image_size import image_sizes_px
 from .batch_costs import batch_cost, can_batch
 from .group_matching import Matches, solve_groups
 
+# Numbers in a cost matrix of all layers and images: 128 MiB. There are up to
+# a dozen of that size at the same time.
+MAX_COSTS_AT_ONCE = 2**25
+
 # Predictions and objects of one image
 Pair = tuple[InstanceData, InstanceData]
 
@@ -146,9 +150,16 @@ class GroupHungarianAssigner(HungarianAssigner):
             num_objects = [len(objects) for _, objects in pairs]
         return solve_groups(torch.stack(costs), num_objects, num_groups)
 
-    def matches_at_once(self) -> bool:
-        """Whether :meth:`match_at_once` can be called."""
-        return can_batch(self.match_costs)
+    def matches_at_once(self, num_preds: int, max_gts: int) -> bool:
+        """Whether :meth:`match_at_once` can be called, and has the memory.
+
+        Args:
+            num_preds: Predictions of all layers and images together.
+            max_gts: Objects of the image that has most.
+        """
+        return can_batch(self.match_costs) and (
+            num_preds * max_gts <= MAX_COSTS_AT_ONCE
+        )
 
     def match_at_once(
         self,

@@ -146,6 +146,40 @@ def test_divisor_counts_objects_and_groups_not_matches():
     assert losses['loss_bbox'] < other['loss_bbox']
 
 
+class OnGpu(torch.Tensor):
+    """Takes the way of a GPU."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize('counts', [(0, 0), (3, 0), (2, 5), (2, 9)])
+def test_matching_as_on_a_gpu_gives_the_same_losses(monkeypatch, counts):
+    """With more objects (9) than queries (6), too."""
+    head, targets = build().train(), samples(counts)
+    expected = head.loss(feats(), targets)
+    ways = []
+    match_at_once = head.assigner.match_at_once
+    monkeypatch.setattr(
+        head.assigner,
+        'match_at_once',
+        lambda *args: ways.append(True) or match_at_once(*args),
+    )
+    of = BatchObjects.of
+
+    def on_gpu(*args):
+        objects = of(*args)
+        objects.labels = objects.labels.as_subclass(OnGpu)
+        return objects
+
+    monkeypatch.setattr(BatchObjects, 'of', on_gpu)
+    losses = head.loss(feats(), targets)
+    assert ways
+    assert losses.keys() == expected.keys()
+    for name, value in losses.items():
+        value = value.as_subclass(torch.Tensor)
+        torch.testing.assert_close(value, expected[name])
+
+
 def test_loss_in_evaluation_mode_uses_one_group():
     head = build().eval()
     losses = head.loss(feats(), samples())

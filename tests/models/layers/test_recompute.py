@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rfdetr_mm.models.layers import recompute as recompute_module
 from rfdetr_mm.models.layers.recompute import recompute, recompute_by_parts
 
 ROWS, CHANNELS = 10, 6  # ten rows do not divide into four parts
@@ -85,3 +86,25 @@ def test_without_gradients_it_is_called_once(call) -> None:
     with torch.no_grad():
         call(function, torch.ones(8, CHANNELS, requires_grad=True))
     assert calls == [(8, CHANNELS)] * 2
+
+
+@pytest.mark.parametrize('call', [recompute, recompute_by_parts])
+@pytest.mark.parametrize('where', ['compiled', 'on a GPU', 'here'])
+def test_where_nothing_is_computed_again(monkeypatch, call, where) -> None:
+    class OnGpu(Tensor):
+        is_cuda = True
+
+    rows = torch.ones(8, CHANNELS, requires_grad=True)
+    if where == 'compiled':
+        monkeypatch.setattr(recompute_module, 'is_compiling', lambda: True)
+    elif where == 'on a GPU':
+        rows = rows.as_subclass(OnGpu)
+    calls = []
+
+    def function(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        return x.square()
+
+    call(function, rows).sum().backward()
+    once = [8] if call is recompute else [2] * 4
+    assert calls == (once * 2 if where == 'here' else [8])

@@ -96,7 +96,6 @@ def test_equals_one_by_one(names, num_objects):
 def test_matches_are_those_of_single_images(num_objects, broken):
     """Some images have more objects (7) than a group has queries (5)."""
     assigner = GroupHungarianAssigner([COSTS[name] for name in ALL])
-    assert assigner.matches_at_once()
     scores, boxes = outputs()
     if broken:
         scores[0, 0, 3], boxes[1, 2, 4, 0] = float('nan'), float('inf')
@@ -116,6 +115,15 @@ def test_matches_are_those_of_single_images(num_objects, broken):
     assert torch.equal(found.queries, expected.queries)
     assert torch.equal(found.objects, expected.objects)
     assert found.counts == expected.counts
+
+
+def test_crowded_batches_are_matched_one_by_one():
+    assigner = GroupHungarianAssigner([COSTS[name] for name in ALL])
+    rows = 3 * 16 * 3900  # Nano's layers, a batch of 16
+    assert assigner.matches_at_once(rows, 100)
+    assert not assigner.matches_at_once(rows, 300)
+    assigner.match_costs.append(TASK_UTILS.build(dict(type='DiceCost')))
+    assert not assigner.matches_at_once(rows, 1)
 
 
 def test_half_precision_is_lifted_and_autocast_kept_out():
