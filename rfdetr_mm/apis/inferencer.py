@@ -9,12 +9,14 @@ from mmdet.apis import DetInferencer
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
-from mmengine.infer.infer import ModelType
+from mmengine.infer.infer import ConfigType, ModelType
 from torch import nn
 
 from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS
 from rfdetr_mm.datasets import LoadCheckedImage
 from rfdetr_mm.registry import SCOPE
+
+from .no_random_weights import no_random_weights
 
 _ROWS_KEY = CLASS_ROW_WEIGHTS[0][0]
 
@@ -77,6 +79,20 @@ class RFDETRInferencer(DetInferencer):
                 f'{self.scope}, which are: {", ".join(sorted(names))}.'
             )
         return super()._load_model_from_metafile(model)
+
+    def _init_model(
+        self, cfg: ConfigType, weights: str | None, device: str = 'cpu'
+    ) -> nn.Module:
+        """Build the model; one that a checkpoint fills draws no weights."""
+        model = (cfg or {}).get('model', {})
+        # A checkpoint fits RFDETR in full or is refused; adapters may be new.
+        if weights is None or (model.get('type'), model.get('adapters')) != (
+            'RFDETR',
+            None,
+        ):
+            return super()._init_model(cfg, weights, device)
+        with no_random_weights():
+            return super()._init_model(cfg, weights, device)
 
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: ConfigDict

@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,26 @@ def test_bare_weights_take_the_names_of_the_config(tiny, shelf):
     shelf[ADDRESS] = weights
     inferencer = RFDETRInferencer(cfg, ADDRESS, 'cpu')
     assert inferencer.model.dataset_meta['classes'] == CLASSES
+
+
+@pytest.mark.parametrize('given', [True, False])
+def test_weights_are_drawn_only_if_no_file_fills_them(
+    tiny, shelf, monkeypatch, given
+):
+    cfg, weights = tiny
+    shelf[ADDRESS] = checkpoint(weights)
+    draw, drawn = torch.nn.init.trunc_normal_, []
+    monkeypatch.setattr(
+        torch.nn.init,
+        'trunc_normal_',
+        lambda *args, **kwargs: drawn.append(1) or draw(*args, **kwargs),
+    )
+    with nullcontext() if given else pytest.warns(UserWarning, match='random'):
+        found = RFDETRInferencer(cfg, ADDRESS if given else None, 'cpu')
+    assert bool(drawn) is not given
+    if given:
+        for name, value in found.model.state_dict().items():
+            assert torch.equal(value, weights[name]), name
 
 
 def test_no_weights_is_a_warning(tiny):
