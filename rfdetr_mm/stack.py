@@ -26,6 +26,10 @@ DISTRIBUTIONS = {
     'mmdet': ('onedl-mmdetection', 'mmdet'),
 }
 
+TELLS_AUTOCAST_OF_DEVICES = digit_version(torch.__version__) >= digit_version(
+    '2.4.0'
+)
+
 # Before torch 2.3 nothing in here can tell.
 is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
 
@@ -52,6 +56,22 @@ def autocast(
     if dtype == torch.float32:
         return torch.autocast(device_type, enabled=False, **options)
     return torch.autocast(device_type, dtype, **options)
+
+
+def is_autocast(device_type: str) -> bool:
+    """Whether an autocast context is on.
+
+    Args:
+        device_type: Of the context, 'cpu' or 'cuda'.
+
+    Returns:
+        Of this thread.
+    """
+    if device_type == 'cpu' and not TELLS_AUTOCAST_OF_DEVICES:
+        return torch.is_autocast_cpu_enabled()
+    if device_type == 'cuda' and not TELLS_AUTOCAST_OF_DEVICES:
+        return torch.is_autocast_enabled()
+    return torch.is_autocast_enabled(device_type)
 
 
 def has_fused_adamw(device_type: str) -> bool:

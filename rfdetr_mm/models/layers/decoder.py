@@ -6,10 +6,13 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.layers import MLP, coordinate_to_encoding
 from torch import Tensor, nn
 
+from rfdetr_mm.stack import is_autocast
+
 from .attend import attend
 from .decoder_memory import DecoderMemory
 from .deformable_attention import DeformableAttention
-from .recompute import recompute, recompute_by_parts
+from .recompute import recompute, recomputes
+from .relu_mlp import relu_mlp
 
 
 class QuerySelfAttention(nn.MultiheadAttention):
@@ -105,15 +108,18 @@ class RFDETRDecoderLayer(nn.Module):
         attended = self.self_attn(value, key)
         query = self.norms[0](query + attended.reshape(query.shape))
         attended = self.cross_attn(query + query_pos, reference_boxes, memory)
-        query = query + attended
-        # Its hidden rows would be the largest thing in the backward pass.
-        fed_forward = recompute_by_parts(
-            self._feed_forward, query.flatten(0, 1)
-        )
-        return self.norms[2](fed_forward.view_as(query))
+        query = self.norms[1](query + attended)
+        return self.norms[2](self._feed_forward(query))
 
     def _feed_forward(self, query: Tensor) -> Tensor:
-        return self.ffn(self.norms[1](query))
+        """The FFN; its hidden rows would be the largest thing in a step."""
+        fc1, fc2 = self.ffn.layers[0][0], self.ffn.layers[1]
+        if not recomputes([query]) or is_autocast(query.device.type):
+            return self.ffn(query)
+        added = relu_mlp(
+            query.flatten(0, 1), fc1.weight, fc1.bias, fc2.weight, fc2.bias
+        )
+        return query + added.view_as(query)
 
 
 class RFDETRDecoder(nn.Module):

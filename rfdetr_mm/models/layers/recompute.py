@@ -31,34 +31,20 @@ def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
     Source: "Training Deep Nets with Sublinear Memory Cost"
         (arXiv 1604.06174).
     """
-    if not _need_gradient(inputs):
+    if not recomputes(inputs):
         return function(*inputs)
     return checkpoint(function, *inputs, use_reentrant=False)
 
 
-def recompute_by_parts(
-    function: Callable[[Tensor], Tensor], rows: Tensor, num_parts: int = 4
-) -> Tensor:
-    """Call a function of single rows, and :func:`recompute` it part by part.
-
-    Neither pass holds what the function computes in between for more than
-    one part of the rows. Without gradients it is a plain call.
+def recomputes(inputs: Sequence[Any]) -> bool:
+    """Whether :func:`recompute` would compute anything again.
 
     Args:
-        function: Maps (n, channels) to (n, out_channels), each row on its own.
-        rows: Shape (n, channels).
-        num_parts: Into how many parts the rows are cut, as evenly as may be.
+        inputs: Tensors and others.
 
     Returns:
-        Shape (n, out_channels).
+        For gradients on a CPU, not while compiling.
     """
-    if not _need_gradient([rows]):
-        return function(rows)
-    parts = rows.chunk(num_parts)
-    return torch.cat([recompute(function, part) for part in parts])
-
-
-def _need_gradient(inputs: Sequence[Any]) -> bool:
     if is_compiling() or not torch.is_grad_enabled():
         return False
     tensors = [x for x in inputs if isinstance(x, Tensor)]

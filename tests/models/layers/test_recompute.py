@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from rfdetr_mm.models.layers import recompute as recompute_module
-from rfdetr_mm.models.layers.recompute import recompute, recompute_by_parts
+from rfdetr_mm.models.layers.recompute import recompute, recomputes
 
-ROWS, CHANNELS = 10, 6  # ten rows do not divide into four parts
+ROWS, CHANNELS = 10, 6
 
 
 @pytest.fixture
@@ -35,16 +35,6 @@ def test_a_recomputed_function_is_the_plain_one(layer: nn.Module) -> None:
     torch.testing.assert_close(again, plain, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('num_rows', [ROWS, 8, 2, 1])
-def test_a_function_by_parts_is_the_plain_one(
-    layer: nn.Module, num_rows: int
-) -> None:
-    rows = torch.randn(num_rows, CHANNELS)
-    plain = gradients(layer, layer, rows)
-    parts = gradients(layer, lambda x: recompute_by_parts(layer, x), rows)
-    torch.testing.assert_close(parts, plain)
-
-
 def test_random_numbers_are_the_same_in_both_passes() -> None:
     rows = torch.ones(ROWS, CHANNELS, requires_grad=True)
     torch.manual_seed(0)
@@ -54,8 +44,7 @@ def test_random_numbers_are_the_same_in_both_passes() -> None:
     torch.testing.assert_close(rows.grad, 2 * out.detach())
 
 
-@pytest.mark.parametrize('call', [recompute, recompute_by_parts])
-def test_only_the_inputs_are_kept(layer: nn.Module, call) -> None:
+def test_only_the_inputs_are_kept(layer: nn.Module) -> None:
     own = {p.data_ptr() for p in layer.parameters()}
     kept = []
 
@@ -70,27 +59,25 @@ def test_only_the_inputs_are_kept(layer: nn.Module, call) -> None:
         hidden = [shape for shape in kept if shape[-1:] == (32,)]
         assert hidden  # the control: a plain call keeps them
         kept.clear()
-        call(layer, rows)
+        recompute(layer, rows)
     assert not [shape for shape in kept if shape[-1:] == (32,)]
 
 
-@pytest.mark.parametrize('call', [recompute, recompute_by_parts])
-def test_without_gradients_it_is_called_once(call) -> None:
+def test_without_gradients_it_is_called_once() -> None:
     calls = []
 
     def function(x: Tensor) -> Tensor:
         calls.append(x.shape)
         return x
 
-    call(function, torch.ones(8, CHANNELS))
+    recompute(function, torch.ones(8, CHANNELS))
     with torch.no_grad():
-        call(function, torch.ones(8, CHANNELS, requires_grad=True))
+        recompute(function, torch.ones(8, CHANNELS, requires_grad=True))
     assert calls == [(8, CHANNELS)] * 2
 
 
-@pytest.mark.parametrize('call', [recompute, recompute_by_parts])
 @pytest.mark.parametrize('where', ['compiled', 'on a GPU', 'here'])
-def test_where_nothing_is_computed_again(monkeypatch, call, where) -> None:
+def test_where_nothing_is_computed_again(monkeypatch, where) -> None:
     class OnGpu(Tensor):
         is_cuda = True
 
@@ -105,6 +92,6 @@ def test_where_nothing_is_computed_again(monkeypatch, call, where) -> None:
         calls.append(len(x))
         return x.square()
 
-    call(function, rows).sum().backward()
-    once = [8] if call is recompute else [2] * 4
-    assert calls == (once * 2 if where == 'here' else [8])
+    assert recomputes([rows, None]) is (where == 'here')
+    recompute(function, rows).sum().backward()
+    assert calls == [8] * (2 if where == 'here' else 1)
