@@ -9,8 +9,10 @@ both have. Apart from the distributions' names below there is only this:
   (ShardedRunner says so), no float16 on a CPU (:func:`autocast`), no fused
   AdamW there (:func:`has_fused_adamw`), and an ONNX export without ``dynamo``;
   litert-torch does not exist for it. Its inductor makes the losses of a
-  compiled training NaN (CompileHook says so), and mmengine's ``compile``
-  option fails in its compiler.
+  compiled training NaN (CompileHook says so, and leaves the losses out, whose
+  guards fail without objects), and mmengine's ``compile`` option fails in
+  its compiler. It cannot tell code that it is compiled either, so that the
+  decoder's MLPs are recomputed there as a whole.
 * mmdet 3.3.0's DINO works with 256 channels only.
 
 What the tests skip for that is in ``tests/stacks.py``.
@@ -30,7 +32,8 @@ TELLS_AUTOCAST_OF_DEVICES = digit_version(torch.__version__) >= digit_version(
     '2.4.0'
 )
 
-# Before torch 2.3 nothing in here can tell.
+# Before torch 2.3 nothing that is compiled can tell.
+TELLS_COMPILING = hasattr(torch.compiler, 'is_compiling')
 is_compiling = getattr(torch.compiler, 'is_compiling', lambda: False)
 
 # 2.1.2 does not; of 2.2 and later, 2.9.1 was tried.

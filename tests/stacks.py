@@ -34,6 +34,7 @@ OPTIONAL = (
     'selenium',
     'supervision',
     'tensorboard',
+    'torch_linear_assignment',
     'vernier',
     'wandb',
 )
@@ -46,6 +47,7 @@ ABSENT = {
         'ai_edge_quantizer': 'works on what litert_torch makes',
         'litert_torch': NEWER_TORCH,
         'rfdetr': f'{NEWER_TORCH}; its numbers are in tests/parity/golden',
+        'torch_linear_assignment': 'comes with rfdetr',
     },
 }
 # stack: the distribution that only it has.

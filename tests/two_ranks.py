@@ -33,7 +33,7 @@ from torch import nn
 
 from rfdetr_mm.datasets.samplers import SmallDataSampler
 from rfdetr_mm.engine import SeededBatchSampler, join_cpu_processes
-from rfdetr_mm.models.dense_heads import rfdetr_head
+from rfdetr_mm.models.layers import batch_objects
 
 ROOT = Path(__file__).parents[1]
 SIZE = (32, 48)
@@ -214,7 +214,7 @@ def gradients(ranks, rank, config, objects, reduce=True):
     cfg = Config(dict(launcher='pytorch' if ranks > 1 else 'none'))
     join_cpu_processes(cfg)
     if not reduce:
-        rfdetr_head.reduce_mean = lambda value: value
+        batch_objects.reduce_mean = lambda value: value
     torch.manual_seed(3)
     model = MODELS.build(Config.fromfile(config).model)
     with torch.no_grad():

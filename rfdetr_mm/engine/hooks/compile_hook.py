@@ -95,7 +95,7 @@ class CompileHook(Hook):
             part = model.get_submodule(name)
             if name not in DYNAMIC_PARTS:
                 part.compile(**self.kwargs)
-            elif self.backend != 'cudagraphs':
+            elif self.backend != 'cudagraphs' and COMPILES_TRAINING:
                 part.compile(**self._dynamic_kwargs())
         runner.logger.info(
             f'{", ".join(self.parts)} will be compiled; the first iterations '

@@ -6,7 +6,7 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.layers import MLP, coordinate_to_encoding
 from torch import Tensor, nn
 
-from rfdetr_mm.stack import is_autocast
+from rfdetr_mm.stack import TELLS_COMPILING, is_autocast
 
 from .attend import attend
 from .decoder_memory import DecoderMemory
@@ -114,12 +114,16 @@ class RFDETRDecoderLayer(nn.Module):
     def _feed_forward(self, query: Tensor) -> Tensor:
         """The FFN; its hidden rows would be the largest thing in a step."""
         fc1, fc2 = self.ffn.layers[0][0], self.ffn.layers[1]
-        if not recomputes([query]) or is_autocast(query.device.type):
-            return self.ffn(query)
+        in_parts = recomputes([query]) and TELLS_COMPILING
+        if not in_parts or is_autocast(query.device.type):
+            return recompute(self._whole_ffn, query)
         added = relu_mlp(
             query.flatten(0, 1), fc1.weight, fc1.bias, fc2.weight, fc2.bias
         )
         return query + added.view_as(query)
+
+    def _whole_ffn(self, query: Tensor) -> Tensor:
+        return self.ffn(query)
 
 
 class RFDETRDecoder(nn.Module):

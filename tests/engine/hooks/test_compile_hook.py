@@ -17,6 +17,7 @@ from tests import small_detector
 
 SIZE = dict(img_size=(64, 96), patch_size=16, num_windows=2, expanded=False)
 LARGEST = multi_scale_sizes(**SIZE)[-1]
+DYNAMIC_PARTS = ('bbox_head.loss_stage',)
 PARTS = ('backbone', 'neck', 'bbox_head.stage', 'bbox_head.loss_stage')
 # objects in the images of each step; the sizes of steps 0, 1, 2, 3 differ
 STEPS = [(2, 3), (0, 0), (1, 0), (5, 4)]
@@ -86,7 +87,8 @@ def test_the_sizes_of_the_steps_differ():
 def test_traced_parts_train_as_the_plain_ones(monkeypatch):
     """To the last bit; traced parts leave it to torch what to recompute."""
     with monkeypatch.context() as plain:
-        plain.setattr(recompute, 'is_compiling', lambda: True)
+        if hasattr(torch.compiler, 'is_compiling'):  # from torch 2.3 on
+            plain.setattr(recompute, 'is_compiling', lambda: True)
         expected = train(*build())
     found = train(*compiled(backend='eager'))
     assert_equal_training(found, expected, rtol=0, atol=0)
@@ -99,7 +101,9 @@ def test_keys_and_copies_are_those_of_the_plain_model():
     average = copy.deepcopy(model)  # as EMAHook does
     assert list(average.state_dict()) == list(plain.state_dict())
     for name in PARTS:
-        assert model.get_submodule(name)._compiled_call_impl is not None
+        compiles = compile_hook.COMPILES_TRAINING or name not in DYNAMIC_PARTS
+        impl = model.get_submodule(name)._compiled_call_impl
+        assert (impl is not None) == compiles
         assert average.get_submodule(name)._compiled_call_impl is None
 
 

@@ -69,6 +69,7 @@ def test_hidden_channels_are_not_kept():
     assert (10, CHANNELS) in kept and (10, HIDDEN) not in kept
 
 
+@pytest.mark.needs_torch('2.3', 'MLPs in parts')
 @pytest.mark.parametrize('autocast', [False, True])
 def test_a_decoder_layer_takes_it_in_training(monkeypatch, autocast):
     """Not without gradients, and not in mixed precision."""
