@@ -315,8 +315,10 @@ def evaluate(ranks, rank, config, checkpoint, work_dir):
     if rank:
         return {}
     (metrics,) = Path(runner.log_dir).glob('*.json')
+    # Of two writers at once, the longer line's end may be left over.
+    found, _ = json.JSONDecoder().raw_decode(metrics.read_text())
     return dict(
-        metrics=json.loads(metrics.read_text()),
+        metrics=found,
         predictions=[
             (p['img_id'], p['pred_instances'])
             for p in pickle.loads(out.read_bytes())
