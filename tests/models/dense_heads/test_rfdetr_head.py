@@ -146,6 +146,25 @@ def test_divisor_counts_objects_and_groups_not_matches():
     assert losses['loss_bbox'] < other['loss_bbox']
 
 
+@pytest.mark.parametrize('counts', [(3, 0), (2, 5)])
+def test_layers_together_have_the_losses_of_each_alone(counts):
+    head, targets = build().train(), samples(counts)
+    outs = head._decode(feats(), targets, GROUPS)
+    metas = [s.metainfo for s in targets]
+    objects = BatchObjects.of([s.gt_instances for s in targets], metas)
+    layers = list(outs.layers().values())
+
+    def losses(layers):
+        matches = head._match(layers, objects, metas, GROUPS)
+        return head._losses_of_layers(layers, matches, objects, 5.0)
+
+    together = losses(layers)
+    assert len(layers) == 3
+    for i, layer in enumerate(layers):
+        for name, (alone,) in losses([layer]).items():
+            torch.testing.assert_close(together[name][i], alone)
+
+
 class OnGpu(torch.Tensor):
     """Takes the way of a GPU."""
 
