@@ -70,11 +70,11 @@ def is_autocast(device_type: str) -> bool:
     Returns:
         Of this thread.
     """
-    if device_type == 'cpu' and not TELLS_AUTOCAST_OF_DEVICES:
+    if TELLS_AUTOCAST_OF_DEVICES:
+        return torch.is_autocast_enabled(device_type)
+    if device_type == 'cpu':
         return torch.is_autocast_cpu_enabled()
-    if device_type == 'cuda' and not TELLS_AUTOCAST_OF_DEVICES:
-        return torch.is_autocast_enabled()
-    return torch.is_autocast_enabled(device_type)
+    return torch.is_autocast_enabled()
 
 
 def has_fused_adamw(device_type: str) -> bool:

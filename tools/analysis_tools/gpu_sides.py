@@ -296,12 +296,12 @@ def our_forwards(
         from rfdetr_mm.engine import CompileHook
 
         runner = SimpleNamespace(model=ours.model, logger=logging.getLogger())
-        options = hook or dict(cuda_graphs=True)
-        CompileHook(**options).before_train(runner)
+        compile_hook = CompileHook(**(hook or dict(cuda_graphs=True)))
+        compile_hook.before_train(runner)
         eager = _eager(ours, args.batch_size, args.device)['bf16']
 
         def work() -> Any:
-            torch.compiler.cudagraph_mark_step_begin()
+            compile_hook.before_train_iter(runner)
             return eager()
 
         return {'bf16': work}

@@ -9,6 +9,8 @@ from mmdet.utils import InstanceList, reduce_mean
 from mmengine.dist import get_world_size
 from torch import Tensor
 
+from .image_size import image_sizes_px
+
 
 @dataclass
 class BatchObjects:
@@ -36,13 +38,12 @@ class BatchObjects:
             img_metas: With ``img_shape``.
         """
         bboxes = torch.cat([x.bboxes for x in instances])
-        sizes = [
-            (width_px, height_px, width_px, height_px)
+        metas_of_objects = [
+            img_meta
             for x, img_meta in zip(instances, img_metas)
-            for height_px, width_px in [img_meta['img_shape'][:2]] * len(x)
+            for _ in range(len(x))
         ]
-        sizes_px = torch.tensor(sizes, dtype=bboxes.dtype).view(-1, 4)
-        sizes_px = sizes_px.to(bboxes.device, non_blocking=True)
+        sizes_px = image_sizes_px(bboxes, metas_of_objects)
         return cls(
             labels=torch.cat([x.labels for x in instances]),
             bboxes_cxcywh_norm=bbox_xyxy_to_cxcywh(bboxes / sizes_px),

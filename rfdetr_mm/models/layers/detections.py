@@ -5,7 +5,7 @@ from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .image_size import image_size_px
+from .image_size import image_sizes_px
 
 
 def best_detections(
@@ -38,7 +38,7 @@ def best_detections(
     )
     order = order[:max_per_img]
     queries = order // num_classes
-    size_px = image_size_px(bboxes_cxcywh_norm, img_meta)
+    (size_px,) = image_sizes_px(bboxes_cxcywh_norm, [img_meta])
     bboxes = bbox_cxcywh_to_xyxy(bboxes_cxcywh_norm[queries])
     bboxes = torch.min((bboxes * size_px).clamp(min=0), size_px)
     if rescale:

@@ -50,10 +50,9 @@ def batch_cost(
     Returns:
         Shape (..., bs, num_queries, max_objects), at least float32.
     """
-    cls_scores, bbox_preds = map(
-        _lift_half_precision, (cls_scores, bbox_preds)
+    cls_scores, bbox_preds, gt_bboxes = map(
+        lift_half_precision, (cls_scores, bbox_preds, gt_bboxes)
     )
-    gt_bboxes = _lift_half_precision(gt_bboxes)
     total = 0
     for cost in match_costs:
         if isinstance(cost, FocalLogitCost):
@@ -76,5 +75,6 @@ def batch_cost(
     return total
 
 
-def _lift_half_precision(x: Tensor) -> Tensor:
+def lift_half_precision(x: Tensor) -> Tensor:
+    """A tensor of floats in at least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..layers.batch_objects import BatchObjects
 from ..layers.image_size import image_sizes_px
-from .batch_costs import batch_cost, can_batch
+from .batch_costs import batch_cost, can_batch, lift_half_precision
 from .group_matching import Matches, solve_groups
 
 # Numbers in a cost matrix of all layers and images: 128 MiB. There are up to
@@ -194,7 +194,7 @@ class GroupHungarianAssigner(HungarianAssigner):
             labels, gt_bboxes = objects.filled_up()
             sizes_px = image_sizes_px(gt_bboxes, img_metas)
             device_type = labels.device.type
-            with torch.no_grad(), torch.autocast(device_type, enabled=False):
+            with torch.autocast(device_type, enabled=False):
                 costs = replace_non_finite(
                     batch_cost(
                         self.match_costs,
@@ -235,8 +235,8 @@ class GroupHungarianAssigner(HungarianAssigner):
         Returns:
             Shape (num_preds, num_gts).
         """
-        pred_instances = _lift_half_precision(pred_instances)
-        gt_instances = _lift_half_precision(gt_instances)
+        pred_instances = _lift_instances(pred_instances)
+        gt_instances = _lift_instances(gt_instances)
         device_type = gt_instances.labels.device.type
         with torch.autocast(device_type, enabled=False):
             cost = sum(
@@ -279,11 +279,11 @@ def replace_non_finite(costs: Tensor) -> Tensor:
     return costs.where(is_finite, worst)
 
 
-def _lift_half_precision(instances: InstanceData) -> InstanceData:
+def _lift_instances(instances: InstanceData) -> InstanceData:
     lifted = instances.new()
     for name, value in instances.items():
         if isinstance(value, Tensor) and value.is_floating_point():
-            value = value.to(torch.promote_types(value.dtype, torch.float32))
+            value = lift_half_precision(value)
         lifted[name] = value
     return lifted
 
