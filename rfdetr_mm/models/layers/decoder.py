@@ -6,12 +6,10 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.layers import MLP, coordinate_to_encoding
 from torch import Tensor, nn
 
-from rfdetr_mm.stack import TELLS_COMPILING, is_autocast
-
 from .attend import attend
 from .decoder_memory import DecoderMemory
 from .deformable_attention import DeformableAttention
-from .recompute import recompute, recomputes
+from .recompute import has_own_backward, recompute
 from .relu_mlp import relu_mlp
 
 
@@ -114,8 +112,7 @@ class RFDETRDecoderLayer(nn.Module):
     def _feed_forward(self, query: Tensor) -> Tensor:
         """The FFN; its hidden rows would be the largest thing in a step."""
         fc1, fc2 = self.ffn.layers[0][0], self.ffn.layers[1]
-        in_parts = recomputes([query]) and TELLS_COMPILING
-        if not in_parts or is_autocast(query.device.type):
+        if not has_own_backward([query]):
             return recompute(self._whole_ffn, query)
         added = relu_mlp(
             query.flatten(0, 1), fc1.weight, fc1.bias, fc2.weight, fc2.bias

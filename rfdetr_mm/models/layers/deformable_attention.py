@@ -3,11 +3,10 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .decoder_memory import DecoderMemory
-from .recompute import recompute
+from .weighted_samples import weighted_samples
 
 
 class DeformableAttention(nn.Module):
@@ -75,8 +74,8 @@ class DeformableAttention(nn.Module):
         if memory.padding_mask is not None:
             value = value.masked_fill(memory.padding_mask.unsqueeze(-1), 0.0)
         value = value.unflatten(2, (self.num_heads, -1))
-        out = recompute(
-            self._sample, value, query, reference_boxes, memory.spatial_shapes
+        out = self._sample(
+            value, query, reference_boxes, memory.spatial_shapes
         )
         return self.output_proj(out)
 
@@ -121,15 +120,17 @@ def sample_maps(
         Shape (bs, num_queries, num_heads * head_dims).
     """
     bs, _, num_heads, head_dims = value.shape
-    # Heads become images: (bs * num_heads, num_queries, ...)
-    grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)
-    weights = weights.transpose(1, 2).flatten(0, 1)
+    # Heads become images, points go before queries: (bs * num_heads,
+    # num_levels, num_points, num_queries, ...)
+    grids = (2 * locations - 1).permute(0, 2, 3, 4, 1, 5).flatten(0, 1)
+    weights = weights.permute(0, 2, 3, 4, 1).flatten(0, 1)
     sums = []
     tokens_of_levels = value.split([h * w for h, w in spatial_shapes], dim=1)
     for level, (h, w) in enumerate(spatial_shapes):
         maps = tokens_of_levels[level].permute(0, 2, 3, 1)
         maps = maps.reshape(bs * num_heads, head_dims, h, w)
-        samples = F.grid_sample(maps, grids[:, :, level], align_corners=False)
-        sums.append((samples * weights[:, None, :, level]).sum(dim=-1))
+        sums.append(
+            weighted_samples(maps, grids[:, level], weights[:, level])
+        )
     total = sum(sums[1:], sums[0]).unflatten(0, (bs, num_heads))
     return total.flatten(1, 2).transpose(1, 2)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from rfdetr_mm.stack import is_compiling
+from rfdetr_mm.stack import TELLS_COMPILING, is_autocast, is_compiling
 
 
 def recompute(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
@@ -50,3 +50,18 @@ def recomputes(inputs: Sequence[Any]) -> bool:
     tensors = [x for x in inputs if isinstance(x, Tensor)]
     on_gpu = any(x.is_cuda for x in tensors)
     return not on_gpu and any(x.requires_grad for x in tensors)
+
+
+def has_own_backward(inputs: Sequence[Any]) -> bool:
+    """Whether hand-written backward passes are taken.
+
+    Args:
+        inputs: Tensors and others.
+
+    Returns:
+        Where :func:`recompute` computes again and torch can tell that it
+        compiles, but not in mixed precision.
+    """
+    return (
+        TELLS_COMPILING and recomputes(inputs) and not is_autocast('cpu')
+    )
