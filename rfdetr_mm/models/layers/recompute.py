@@ -62,6 +62,4 @@ def has_own_backward(inputs: Sequence[Any]) -> bool:
         Where :func:`recompute` computes again and torch can tell that it
         compiles, but not in mixed precision.
     """
-    return (
-        TELLS_COMPILING and recomputes(inputs) and not is_autocast('cpu')
-    )
+    return TELLS_COMPILING and recomputes(inputs) and not is_autocast('cpu')

@@ -5,7 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from rfdetr_mm.models.layers import recompute as recompute_module
-from rfdetr_mm.models.layers.recompute import recompute, recomputes
+from rfdetr_mm.models.layers.recompute import (
+    has_own_backward,
+    recompute,
+    recomputes,
+)
+from rfdetr_mm.stack import TELLS_COMPILING
 
 ROWS, CHANNELS = 10, 6
 
@@ -93,5 +98,14 @@ def test_where_nothing_is_computed_again(monkeypatch, where) -> None:
         return x.square()
 
     assert recomputes([rows, None]) is (where == 'here')
+    assert has_own_backward([rows, None]) is (
+        where == 'here' and TELLS_COMPILING
+    )
     recompute(function, rows).sum().backward()
     assert calls == [8] * (2 if where == 'here' else 1)
+
+
+def test_no_own_backward_in_mixed_precision() -> None:
+    rows = torch.ones(8, CHANNELS, requires_grad=True)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not has_own_backward([rows]) and recomputes([rows])

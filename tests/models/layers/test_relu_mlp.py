@@ -8,6 +8,7 @@ from mmcv.cnn.bricks.transformer import FFN
 from rfdetr_mm.models.layers import relu_mlp as module
 from rfdetr_mm.models.layers.decoder import RFDETRDecoderLayer
 from rfdetr_mm.models.layers.relu_mlp import relu_mlp
+from tests.gradients import random_inputs, with_gradients
 from tests.kept_shapes import kept_shapes
 
 CHANNELS, HIDDEN, OUT = 6, 20, 5
@@ -18,24 +19,13 @@ def few_rows_at_once(monkeypatch):
     monkeypatch.setattr(module, 'ROWS_AT_ONCE', 4)
 
 
-def inputs(num_rows, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(num_rows)
-    shapes = [(num_rows, CHANNELS), (HIDDEN, CHANNELS), (HIDDEN,)]
-    shapes += [(OUT, HIDDEN), (OUT,)]
-    return [
-        torch.randn(s, generator=generator, dtype=dtype).requires_grad_()
-        for s in shapes
-    ]
+def inputs(num_rows):
+    weights = [(HIDDEN, CHANNELS), (HIDDEN,), (OUT, HIDDEN), (OUT,)]
+    return random_inputs(num_rows, (num_rows, CHANNELS), *weights)
 
 
 def plain(rows, weight1, bias1, weight2, bias2):
     return F.linear(F.relu(F.linear(rows, weight1, bias1)), weight2, bias2)
-
-
-def with_gradients(function, arguments):
-    out = function(*arguments)
-    weights = torch.arange(out.numel(), dtype=out.dtype).view_as(out)
-    return out, torch.autograd.grad((out * weights.sin()).sum(), arguments)
 
 
 @pytest.mark.parametrize('num_rows', [0, 1, 4, 10])

@@ -1,0 +1,92 @@
+"""GELU and layer in one function: values and gradients of the plain ones."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rfdetr_mm.models.layers import gelu_linear as module
+from rfdetr_mm.models.layers.dinov2_block import DINOv2MLP
+from rfdetr_mm.models.layers.gelu_linear import gelu_linear
+from tests.gradients import random_inputs, with_gradients
+from tests.kept_shapes import kept_shapes
+
+HIDDEN, OUT = 6, 4
+
+
+def inputs(*rows):
+    return random_inputs(len(rows), (*rows, HIDDEN), (OUT, HIDDEN), (OUT,))
+
+
+def plain(hidden, weight, bias):
+    return F.linear(F.gelu(hidden), weight, bias)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often the function with its own backward pass was taken."""
+    taken = []
+    apply = module._GeluLinear.apply
+    monkeypatch.setattr(
+        module._GeluLinear, 'apply', lambda *x: taken.append(1) or apply(*x)
+    )
+    return taken
+
+
+@pytest.mark.parametrize('rows', [(0,), (5,), (2, 3), (2, 3, 2)])
+def test_values_and_gradients(rows):
+    arguments = inputs(*rows)
+    torch.testing.assert_close(
+        with_gradients(gelu_linear, arguments),
+        with_gradients(plain, arguments),
+    )
+
+
+def test_gradients_by_differences():
+    assert torch.autograd.gradcheck(gelu_linear, inputs(2, 3))
+
+
+@pytest.mark.parametrize('trained', [(0,), (1,), (2,), (0, 2), (1, 2)])
+def test_some_of_the_inputs_are_frozen(trained):
+    arguments, others = inputs(5), inputs(5)
+    for one in (arguments, others):
+        for i, tensor in enumerate(one):
+            tensor.requires_grad_(i in trained)
+    gelu_linear(*arguments).sum().backward()
+    plain(*others).sum().backward()
+    for i, (found, expected) in enumerate(zip(arguments, others)):
+        assert (found.grad is not None) is (i in trained)
+        torch.testing.assert_close(found.grad, expected.grad)
+
+
+def test_only_the_inputs_are_kept():
+    hidden, weight, bias = inputs(5)
+    with kept_shapes() as kept:
+        plain(hidden, weight, bias)
+        assert kept.count((5, HIDDEN)) == 2  # the control
+        kept.clear()
+        gelu_linear(hidden, weight, bias)
+    assert kept.count((5, HIDDEN)) == 1
+
+
+@pytest.mark.needs_torch('2.3', 'own backward passes')
+@pytest.mark.parametrize('autocast', [False, True])
+def test_an_mlp_takes_it_in_training(calls, autocast):
+    """Not without gradients, and not in mixed precision."""
+    torch.manual_seed(0)
+    mlp, scale = DINOv2MLP(OUT, HIDDEN), torch.randn(OUT, requires_grad=True)
+    tokens = torch.randn(2, 3, OUT, requires_grad=True)
+    expected = mlp.fc2(F.gelu(mlp.fc1(tokens))) * scale
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        found = mlp(tokens, scale)
+    assert bool(calls) is not autocast
+    if not autocast:
+        torch.testing.assert_close(found, expected)
+        leaves = [tokens, scale, *mlp.parameters()]
+        torch.testing.assert_close(
+            torch.autograd.grad(found.square().sum(), leaves),
+            torch.autograd.grad(expected.square().sum(), leaves),
+        )
+    calls.clear()
+    with torch.no_grad():
+        torch.testing.assert_close(mlp(tokens, scale), expected)
+    assert not calls
