@@ -87,13 +87,16 @@ class DeformableAttention(nn.Module):
         spatial_shapes: list[tuple[int, int]],
     ) -> Tensor:
         """Weighted sum of values, shape (bs, num_queries, embed_dims)."""
+        # Queries go last, as far as they may: arithmetic along them is fast.
         samples = (self.num_heads, self.num_levels, self.num_points)
         offsets = self.sampling_offsets(query).unflatten(2, (*samples, 2))
-        weights = self.attention_weights(query)
-        weights = weights.unflatten(2, (self.num_heads, -1))
-        weights = weights.softmax(dim=-1).unflatten(3, samples[1:])
-        # (bs, num_queries, 1, num_levels, 1, 2) each
-        centers, sizes = reference_boxes[:, :, None, :, None].split(2, dim=-1)
+        offsets = offsets.permute(0, 2, 3, 4, 1, 5).contiguous()
+        weights = self.attention_weights(query).transpose(1, 2)
+        weights = weights.unflatten(1, (self.num_heads, -1))
+        weights = weights.softmax(dim=2).unflatten(2, samples[1:])
+        # (bs, 1, num_levels, 1, num_queries, 2) each
+        boxes = reference_boxes.transpose(1, 2)[:, None, :, None]
+        centers, sizes = boxes.split(2, dim=-1)
         locations = centers + offsets / self.num_points * sizes * 0.5
         return sample_maps(value, spatial_shapes, locations, weights)
 
@@ -106,29 +109,31 @@ def sample_maps(
 ) -> Tensor:
     """Sum up the values at weighted locations of all maps.
 
-    Equals mmcv's ``multi_scale_deformable_attn_pytorch``, which copies the
-    samples of all levels into one tensor; here every level adds to the sum.
+    Differs from mmcv's ``multi_scale_deformable_attn_pytorch``, which copies
+    the samples of all levels into one tensor: here every level adds to the
+    sum.
 
     Args:
         value: Maps as tokens, shape (bs, num_tokens, num_heads, head_dims).
         spatial_shapes: (h, w) of each map.
-        locations: (x, y) in [0, 1] of each map, shape (bs, num_queries,
-            num_heads, num_levels, num_points, 2).
-        weights: Shape (bs, num_queries, num_heads, num_levels, num_points).
+        locations: (x, y) in [0, 1] of each map, shape (bs, num_heads,
+            num_levels, num_points, num_queries, 2).
+        weights: Shape (bs, num_heads, num_levels, num_points, num_queries).
 
     Returns:
         Shape (bs, num_queries, num_heads * head_dims).
     """
     bs, _, num_heads, head_dims = value.shape
-    # Heads become images, points go before queries: (bs * num_heads,
-    # num_levels, num_points, num_queries, ...)
-    grids = (2 * locations - 1).permute(0, 2, 3, 4, 1, 5).flatten(0, 1)
-    weights = weights.permute(0, 2, 3, 4, 1).flatten(0, 1)
+    # Heads become images.
+    grids = (2 * locations - 1).flatten(0, 1)
+    weights = weights.flatten(0, 1)
     sums = []
     tokens_of_levels = value.split([h * w for h, w in spatial_shapes], dim=1)
     for level, (h, w) in enumerate(spatial_shapes):
         maps = tokens_of_levels[level].permute(0, 2, 3, 1)
         maps = maps.reshape(bs * num_heads, head_dims, h, w)
-        sums.append(weighted_samples(maps, grids[:, level], weights[:, level]))
+        sums.append(
+            weighted_samples(maps, grids[:, level], weights[:, level])
+        )
     total = sum(sums[1:], sums[0]).unflatten(0, (bs, num_heads))
     return total.flatten(1, 2).transpose(1, 2)
