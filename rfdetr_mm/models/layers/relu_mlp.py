@@ -1,4 +1,4 @@
-"""A two-layer MLP whose hidden channels are never held for all rows."""
+"""A two-layer MLP that takes some rows at a time through both products."""
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +15,11 @@ def relu_mlp(
     weight2: Tensor,
     bias2: Tensor,
 ) -> Tensor:
-    """``linear(relu(linear(rows)))``, in little memory on a CPU.
+    """``linear(relu(linear(rows)))``, in a CPU's cache.
 
     The hidden channels are the largest thing that a decoder layer computes.
-    Some rows at a time go through both products, and again in the backward
-    pass, always in the same two pieces of memory.
+    They are kept for the backward pass once, after the ReLU; their gradients
+    are computed for some rows at a time, always in the same memory.
 
     Args:
         rows: Shape (n, channels).
@@ -44,29 +44,27 @@ class _ReluMLP(torch.autograd.Function):
         weight2: Tensor,
         bias2: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(rows, weight1, bias1, weight2)
         out = rows.new_empty(len(rows), len(weight2))
-        memory = _memory(rows, weight1)
+        pieces = []
         for x, y in zip(rows.split(ROWS_AT_ONCE), out.split(ROWS_AT_ONCE)):
-            hidden = _hidden(x, weight1, bias1, memory)
+            hidden = F.relu_(torch.mm(x, weight1.t()).add_(bias1))
             torch.mm(hidden, weight2.t(), out=y).add_(bias2)
+            pieces.append(hidden)
+        ctx.save_for_backward(rows, weight1, weight2, *pieces)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
-        rows, weight1, bias1, weight2 = ctx.saved_tensors
+        rows, weight1, weight2, *pieces = ctx.saved_tensors
         grad_rows = torch.empty_like(rows)
-        grad_weight1, grad_bias1, grad_weight2 = map(
-            torch.zeros_like, (weight1, bias1, weight2)
-        )
-        memory, grad_memory = (_memory(rows, weight1) for _ in range(2))
+        grad_weight1, grad_weight2 = map(torch.zeros_like, (weight1, weight2))
+        grad_bias1 = weight1.new_zeros(len(weight1))
+        memory = torch.empty_like(pieces[0])
         parts = (x.split(ROWS_AT_ONCE) for x in (rows, grad, grad_rows))
-        for x, grad_y, grad_x in zip(*parts):
-            hidden = _hidden(x, weight1, bias1, memory)
+        for x, grad_y, grad_x, hidden in zip(*parts, pieces):
             grad_weight2.addmm_(grad_y.t(), hidden)
-            grad_hidden = grad_memory[: len(x)]
-            torch.mm(grad_y, weight2, out=grad_hidden)
+            grad_hidden = torch.mm(grad_y, weight2, out=memory[: len(x)])
             torch.ops.aten.threshold_backward(
                 grad_hidden, hidden, 0, grad_input=grad_hidden
             )
@@ -74,14 +72,3 @@ class _ReluMLP(torch.autograd.Function):
             grad_bias1.add_(grad_hidden.sum(dim=0))
             torch.mm(grad_hidden, weight1, out=grad_x)
         return grad_rows, grad_weight1, grad_bias1, grad_weight2, grad.sum(0)
-
-
-def _memory(rows: Tensor, weight1: Tensor) -> Tensor:
-    return rows.new_empty(min(len(rows), ROWS_AT_ONCE), len(weight1))
-
-
-def _hidden(
-    x: Tensor, weight1: Tensor, bias1: Tensor, memory: Tensor
-) -> Tensor:
-    hidden = torch.mm(x, weight1.t(), out=memory[: len(x)])
-    return F.relu_(hidden.add_(bias1))
