@@ -6,8 +6,7 @@ from mmdet.models.losses import QualityFocalLoss
 from mmdet.models.losses.utils import weight_reduce_loss
 from mmdet.registry import MODELS
 from torch import Tensor
-
-from ..layers.recompute import recompute
+from torch.autograd.function import FunctionCtx
 
 REDUCTIONS = ('none', 'mean', 'sum')
 
@@ -44,7 +43,7 @@ def iou_aware_bce(
     Source: rfdetr 1.11.2, models/criterion.py, SetCriterion.loss_labels;
         Align-DETR, https://arxiv.org/abs/2304.07527 (the soft target).
     """
-    loss = recompute(_loss_of_negatives, logits)
+    loss = _LossOfNegatives.apply(logits)
     is_matched = (labels >= 0) & (labels < logits.size(1))
     # Background takes part with class 0 and leaves it as it is: to look for
     # the matched rows alone, a GPU would have to be waited for.
@@ -56,13 +55,29 @@ def iou_aware_bce(
         target = target.clamp(min=min_target)
     own_loss = F.binary_cross_entropy_with_logits(
         own_logits, target, reduction='none'
-    ).where(is_matched, _loss_of_negatives(own_logits))
+    ).where(is_matched, _LossOfNegatives.apply(own_logits))
     return loss.scatter_(1, classes, own_loss.unsqueeze(1)).sum(dim=1)
 
 
-def _loss_of_negatives(logits: Tensor) -> Tensor:
-    """-p**2 * log(1 - p) of every entry, for p = sigmoid(logit)."""
-    return logits.sigmoid().square() * F.softplus(logits)
+class _LossOfNegatives(torch.autograd.Function):
+    """-p**2 * log(1 - p) of every entry, for p = sigmoid(logit).
+
+    Its gradient is ``p**3 - 2 * p**2 * (1 - p) * log(1 - p)``; only the
+    logits are kept for it, and two tensors of their size are computed.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, logits: Tensor) -> Tensor:
+        ctx.save_for_backward(logits)
+        return F.softplus(logits).mul_(logits.sigmoid().square_())
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+        (logits,) = ctx.saved_tensors
+        probs = logits.sigmoid()
+        out = F.softplus(logits).mul_(2)
+        out.addcmul_(out, probs, value=-1).add_(probs)
+        return out.mul_(probs.square_()).mul_(grad)
 
 
 @MODELS.register_module()
