@@ -41,6 +41,7 @@ from ..layers.query_rows import (
     refuse_other_task,
 )
 from ..layers.query_selector import QuerySelector
+from ..layers.relu_mlp import relu_mlp
 from ..layers.state_dict_check import refuse_mis_shaped
 from ..task_modules.group_matching import Matches
 
@@ -195,7 +196,7 @@ class RFDETRHead(BaseDenseHead):
         hidden_states = self.decoder(
             query, reference_boxes, memory, num_groups, num_layers
         )
-        new_deltas = self.reg_branch(hidden_states)
+        new_deltas = relu_mlp(hidden_states, self.reg_branch.layers)
         return HeadOutputs(
             cls_scores=self.cls_branch(hidden_states),
             bbox_preds=apply_box_deltas(reference_boxes, new_deltas),

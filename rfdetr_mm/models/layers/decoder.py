@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .attend import attend
 from .decoder_memory import DecoderMemory
 from .deformable_attention import DeformableAttention
-from .recompute import has_own_backward, recompute
+from .recompute import recompute
 from .relu_mlp import relu_mlp
 
 
@@ -27,21 +27,30 @@ class QuerySelfAttention(nn.MultiheadAttention):
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__(embed_dims, num_heads, batch_first=True)
 
-    def forward(self, value: Tensor, key: Tensor) -> Tensor:
+    def forward(self, content: Tensor, pos: Tensor) -> Tensor:
         """Attend within each row of the batch.
 
         Args:
-            value: Content, shape (bs, num_queries, embed_dims).
-            key: Content plus position, same shape.
+            content: The values; queries and keys with ``pos`` added. Shape
+                (bs, num_queries, embed_dims).
+            pos: Same shape.
 
         Returns:
             Same shape.
         """
-        inputs = (key, key, value)
-        weights = self.in_proj_weight.chunk(3)
-        biases = self.in_proj_bias.chunk(3)
-        query, key, value = map(F.linear, inputs, weights, biases)
+        weights = self.in_proj_weight.tensor_split([2 * self.embed_dim])
+        biases = self.in_proj_bias.tensor_split([2 * self.embed_dim])
+        # The sum is not kept for the backward pass.
+        both = recompute(_linear_of_sum, content, pos, weights[0], biases[0])
+        query, key = both.chunk(2, dim=-1)
+        value = F.linear(content, weights[1], biases[1])
         return self.out_proj(attend(query, key, value, self.num_heads))
+
+
+def _linear_of_sum(
+    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    return F.linear(x + y, weight, bias)
 
 
 class RFDETRDecoderLayer(nn.Module):
@@ -101,26 +110,16 @@ class RFDETRDecoderLayer(nn.Module):
         """
         # Groups become rows of the batch: (bs * num_groups, q, C)
         bs, _, embed_dims = query.shape
-        value = query.reshape(bs * num_groups, -1, embed_dims)
-        key = value + query_pos.reshape(value.shape)
-        attended = self.self_attn(value, key)
+        content, pos = (
+            x.reshape(bs * num_groups, -1, embed_dims)
+            for x in (query, query_pos)
+        )
+        attended = self.self_attn(content, pos)
         query = self.norms[0](query + attended.reshape(query.shape))
         attended = self.cross_attn(query + query_pos, reference_boxes, memory)
         query = self.norms[1](query + attended)
-        return self.norms[2](self._feed_forward(query))
-
-    def _feed_forward(self, query: Tensor) -> Tensor:
-        """The FFN; its hidden rows would be the largest thing in a step."""
         fc1, fc2 = self.ffn.layers[0][0], self.ffn.layers[1]
-        if not has_own_backward([query]):
-            return recompute(self._whole_ffn, query)
-        added = relu_mlp(
-            query.flatten(0, 1), fc1.weight, fc1.bias, fc2.weight, fc2.bias
-        )
-        return query + added.view_as(query)
-
-    def _whole_ffn(self, query: Tensor) -> Tensor:
-        return self.ffn(query)
+        return self.norms[2](query + relu_mlp(query, [fc1, fc2]))
 
 
 class RFDETRDecoder(nn.Module):

@@ -132,8 +132,6 @@ def sample_maps(
     for level, (h, w) in enumerate(spatial_shapes):
         maps = tokens_of_levels[level].permute(0, 2, 3, 1)
         maps = maps.reshape(bs * num_heads, head_dims, h, w)
-        sums.append(
-            weighted_samples(maps, grids[:, level], weights[:, level])
-        )
+        sums.append(weighted_samples(maps, grids[:, level], weights[:, level]))
     total = sum(sums[1:], sums[0]).unflatten(0, (bs, num_heads))
     return total.flatten(1, 2).transpose(1, 2)

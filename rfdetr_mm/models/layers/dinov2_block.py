@@ -7,8 +7,7 @@ from mmcv.cnn.bricks.scale import LayerScale
 from torch import Tensor, nn
 
 from .attend import attend
-from .gelu_linear import gelu_linear
-from .recompute import recompute
+from .scaled_gelu_linear import scaled_gelu_linear
 
 # Every norm of the ViT; the decoder's norms use PyTorch's 1e-5.
 VIT_NORM_EPS = 1e-6
@@ -77,17 +76,15 @@ class DINOv2MLP(nn.Module):
         Returns:
             Shape (..., embed_dims).
         """
-        hidden = self.fc1(tokens)
-        if not merges_scale(self.fc2):
-            return recompute(self._contract, hidden, scale)
-        return gelu_linear(hidden, *scaled_weights(self.fc2, scale))
-
-    def _contract(self, hidden: Tensor, scale: Tensor) -> Tensor:
-        return self.fc2(F.gelu(hidden)) * scale
+        hidden, fc2 = self.fc1(tokens), self.fc2
+        return scaled_gelu_linear(hidden, fc2.weight, fc2.bias, scale)
 
 
-def scaled_linear(layer: nn.Module, x: Tensor, scale: Tensor) -> Tensor:
+def scaled_linear(layer: nn.Linear, x: Tensor, scale: Tensor) -> Tensor:
     """Multiply the result of a layer with a scale of every channel.
+
+    In training the weights are multiplied instead: then nothing as large as
+    the result is kept for the scale's gradient.
 
     Args:
         layer: With or without bias.
@@ -97,38 +94,10 @@ def scaled_linear(layer: nn.Module, x: Tensor, scale: Tensor) -> Tensor:
     Returns:
         Shape (..., out_features).
     """
-    if not merges_scale(layer):
+    if not torch.is_grad_enabled() or type(layer) is not nn.Linear:
         return layer(x) * scale
-    return F.linear(x, *scaled_weights(layer, scale))
-
-
-def merges_scale(layer: nn.Module) -> bool:
-    """Whether a scale is multiplied into a layer's weights.
-
-    Args:
-        layer: Whose result has a scale.
-
-    Returns:
-        In training: then nothing as large as the result is kept for the
-        scale's gradient. Not for an adapter.
-    """
-    return torch.is_grad_enabled() and type(layer) is nn.Linear
-
-
-def scaled_weights(
-    layer: nn.Linear, scale: Tensor
-) -> tuple[Tensor, Tensor | None]:
-    """Weights of a layer whose result has a scale of every channel.
-
-    Args:
-        layer: With or without bias.
-        scale: Shape (out_features,).
-
-    Returns:
-        Weight and bias.
-    """
     bias = None if layer.bias is None else layer.bias * scale
-    return layer.weight * scale.unsqueeze(1), bias
+    return F.linear(x, layer.weight * scale.unsqueeze(1), bias)
 
 
 class DINOv2Block(nn.Module):

@@ -1,74 +1,81 @@
-"""A two-layer MLP that takes some rows at a time through both products."""
+"""An MLP that takes some rows at a time through all its layers."""
+
+from collections.abc import Sequence
+from itertools import chain, islice
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
+
+from .recompute import has_own_backward, recompute
 
 ROWS_AT_ONCE = 512  # so that the hidden rows stay in a CPU's cache
 
 
-def relu_mlp(
-    rows: Tensor,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    bias2: Tensor,
-) -> Tensor:
-    """``linear(relu(linear(rows)))``, in a CPU's cache.
+def relu_mlp(x: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
+    """Linear layers with a ReLU between each two.
 
-    The hidden channels are the largest thing that a decoder layer computes.
-    They are kept for the backward pass once, after the ReLU; their gradients
-    are computed for some rows at a time, always in the same memory.
+    In training on a CPU the hidden channels are computed for some rows at a
+    time, and so are their gradients; what the ReLUs give is kept.
 
     Args:
-        rows: Shape (n, channels).
-        weight1: Shape (hidden_channels, channels).
-        bias1: Shape (hidden_channels,).
-        weight2: Shape (out_channels, hidden_channels).
-        bias2: Shape (out_channels,).
+        x: Shape (..., in_channels).
+        layers: At least one, all with a bias.
 
     Returns:
-        Shape (n, out_channels).
+        Shape (..., out_channels).
     """
-    return _ReluMLP.apply(rows, weight1, bias1, weight2, bias2)
+    params = [param for layer in layers for param in layer.parameters()]
+    if not has_own_backward([x, *params]):
+        return recompute(_plain, x, *params)
+    out = _ReluMLP.apply(x.flatten(0, -2), *params)
+    return out.unflatten(0, x.shape[:-1])
+
+
+def _plain(x: Tensor, *params: Tensor) -> Tensor:
+    for i in range(0, len(params), 2):
+        x = F.linear(F.relu(x) if i else x, params[i], params[i + 1])
+    return x
 
 
 class _ReluMLP(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: FunctionCtx,
-        rows: Tensor,
-        weight1: Tensor,
-        bias1: Tensor,
-        weight2: Tensor,
-        bias2: Tensor,
-    ) -> Tensor:
-        out = rows.new_empty(len(rows), len(weight2))
-        pieces = []
+    def forward(ctx: FunctionCtx, rows: Tensor, *params: Tensor) -> Tensor:
+        weights, biases = params[::2], params[1::2]
+        out = rows.new_empty(len(rows), len(weights[-1]))
+        hidden = []
         for x, y in zip(rows.split(ROWS_AT_ONCE), out.split(ROWS_AT_ONCE)):
-            hidden = F.relu_(torch.mm(x, weight1.t()).add_(bias1))
-            torch.mm(hidden, weight2.t(), out=y).add_(bias2)
-            pieces.append(hidden)
-        ctx.save_for_backward(rows, weight1, weight2, *pieces)
+            for weight, bias in zip(weights[:-1], biases):
+                x = F.relu_(torch.mm(x, weight.t()).add_(bias))
+                hidden.append(x)
+            torch.mm(x, weights[-1].t(), out=y).add_(biases[-1])
+        ctx.num_layers = len(weights)
+        ctx.save_for_backward(*weights, rows, *hidden)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
-        rows, weight1, weight2, *pieces = ctx.saved_tensors
+        weights = ctx.saved_tensors[: ctx.num_layers]
+        rows, *hidden = ctx.saved_tensors[ctx.num_layers :]
         grad_rows = torch.empty_like(rows)
-        grad_weight1, grad_weight2 = map(torch.zeros_like, (weight1, weight2))
-        grad_bias1 = weight1.new_zeros(len(weight1))
-        memory = torch.empty_like(pieces[0])
+        grads = [
+            (torch.zeros_like(weight), weight.new_zeros(len(weight)))
+            for weight in weights
+        ]
         parts = (x.split(ROWS_AT_ONCE) for x in (rows, grad, grad_rows))
-        for x, grad_y, grad_x, hidden in zip(*parts, pieces):
-            grad_weight2.addmm_(grad_y.t(), hidden)
-            grad_hidden = torch.mm(grad_y, weight2, out=memory[: len(x)])
-            torch.ops.aten.threshold_backward(
-                grad_hidden, hidden, 0, grad_input=grad_hidden
-            )
-            grad_weight1.addmm_(grad_hidden.t(), x)
-            grad_bias1.add_(grad_hidden.sum(dim=0))
-            torch.mm(grad_hidden, weight1, out=grad_x)
-        return grad_rows, grad_weight1, grad_bias1, grad_weight2, grad.sum(0)
+        hidden = iter(hidden)
+        for x, grad_y, grad_x in zip(*parts):
+            inputs = [x, *islice(hidden, len(weights) - 1)]
+            for i in reversed(range(len(weights))):
+                grad_weight, grad_bias = grads[i]
+                grad_weight.addmm_(grad_y.t(), inputs[i])
+                grad_bias.add_(grad_y.sum(dim=0))
+                if i > 0:
+                    grad_y = grad_y @ weights[i]
+                    torch.ops.aten.threshold_backward(
+                        grad_y, inputs[i], 0, grad_input=grad_y
+                    )
+            torch.mm(grad_y, weights[0], out=grad_x)
+        return grad_rows, *chain.from_iterable(grads)

@@ -77,11 +77,12 @@ def test_self_attention_is_that_of_pytorch():
     torch.manual_seed(0)
     attention = QuerySelfAttention(16, 2)
     nn.init.normal_(attention.in_proj_bias)
-    value, key = torch.randn(2, 3, 5, 16)
-    found = attention(value, key)
+    content, pos = torch.randn(2, 3, 5, 16)
+    found = attention(content, pos)
+    key = content + pos
     expected = nn.MultiheadAttention.forward(
-        attention, key, key, value, need_weights=False
+        attention, key, key, content, need_weights=False
     )[0]
     torch.testing.assert_close(found, expected)
-    swapped = attention(key, value)
+    swapped = attention(pos, content)
     assert not torch.allclose(swapped, expected, atol=1e-3)

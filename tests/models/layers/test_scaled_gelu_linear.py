@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rfdetr_mm.models.layers import gelu_linear as module
+from rfdetr_mm.models.layers import scaled_gelu_linear as module
 from rfdetr_mm.models.layers.dinov2_block import DINOv2MLP
-from rfdetr_mm.models.layers.gelu_linear import gelu_linear
+from rfdetr_mm.models.layers.scaled_gelu_linear import scaled_gelu_linear
 from tests.gradients import random_inputs, with_gradients
 from tests.kept_shapes import kept_shapes
 
@@ -14,20 +14,23 @@ HIDDEN, OUT = 6, 4
 
 
 def inputs(*rows):
-    return random_inputs(len(rows), (*rows, HIDDEN), (OUT, HIDDEN), (OUT,))
+    layer = (OUT, HIDDEN), (OUT,), (OUT,)
+    return random_inputs(len(rows), (*rows, HIDDEN), *layer)
 
 
-def plain(hidden, weight, bias):
-    return F.linear(F.gelu(hidden), weight, bias)
+def plain(hidden, weight, bias, scale):
+    return F.linear(F.gelu(hidden), weight, bias) * scale
 
 
 @pytest.fixture
 def calls(monkeypatch):
     """How often the function with its own backward pass was taken."""
     taken = []
-    apply = module._GeluLinear.apply
+    apply = module._ScaledGeluLinear.apply
     monkeypatch.setattr(
-        module._GeluLinear, 'apply', lambda *x: taken.append(1) or apply(*x)
+        module._ScaledGeluLinear,
+        'apply',
+        lambda *x: taken.append(1) or apply(*x),
     )
     return taken
 
@@ -36,36 +39,37 @@ def calls(monkeypatch):
 def test_values_and_gradients(rows):
     arguments = inputs(*rows)
     torch.testing.assert_close(
-        with_gradients(gelu_linear, arguments),
+        with_gradients(scaled_gelu_linear, arguments),
         with_gradients(plain, arguments),
     )
 
 
 def test_gradients_by_differences():
-    assert torch.autograd.gradcheck(gelu_linear, inputs(2, 3))
+    assert torch.autograd.gradcheck(scaled_gelu_linear, inputs(2, 3))
 
 
-@pytest.mark.parametrize('trained', [(0,), (1,), (2,), (0, 2), (1, 2)])
+@pytest.mark.parametrize('trained', [(0,), (1,), (2,), (3,), (0, 2), (1, 3)])
 def test_some_of_the_inputs_are_frozen(trained):
     arguments, others = inputs(5), inputs(5)
     for one in (arguments, others):
         for i, tensor in enumerate(one):
             tensor.requires_grad_(i in trained)
-    gelu_linear(*arguments).sum().backward()
+    scaled_gelu_linear(*arguments).sum().backward()
     plain(*others).sum().backward()
     for i, (found, expected) in enumerate(zip(arguments, others)):
         assert (found.grad is not None) is (i in trained)
         torch.testing.assert_close(found.grad, expected.grad)
 
 
+@pytest.mark.needs_torch('2.3', 'own backward passes')
 def test_only_the_inputs_are_kept():
-    hidden, weight, bias = inputs(5)
+    arguments = inputs(5)
     with kept_shapes() as kept:
-        plain(hidden, weight, bias)
+        plain(*arguments)
         assert kept.count((5, HIDDEN)) == 2  # the control
         kept.clear()
-        gelu_linear(hidden, weight, bias)
-    assert kept.count((5, HIDDEN)) == 1
+        scaled_gelu_linear(*arguments)
+    assert sorted(kept) == sorted(tuple(x.shape) for x in arguments)
 
 
 @pytest.mark.needs_torch('2.3', 'own backward passes')
