@@ -18,7 +18,11 @@ while it runs: :class:`Subnet`, ``RFDETR.set_subnet``.
 """
 
 from .backbones import WindowedDINOv2
-from .data_preprocessors import BatchMultiScaleResize, BatchSubnetResize
+from .data_preprocessors import (
+    BatchMultiScaleResize,
+    BatchSubnetResize,
+    StackingDetDataPreprocessor,
+)
 from .dense_heads import RFDETRHead, RFDETRInsHead
 from .detectors import RFDETR
 from .losses import IABCELoss
@@ -37,6 +41,7 @@ __all__ = [
     'RFDETRHead',
     'RFDETRInsHead',
     'SearchSpace',
+    'StackingDetDataPreprocessor',
     'Subnet',
     'WindowedDINOv2',
 ]

@@ -1,9 +1,15 @@
-"""Batch augmentations for mmdet's ``DetDataPreprocessor``."""
+"""Mmdet's ``DetDataPreprocessor`` in fewer copies; batch augmentations."""
 
 from .batch_multi_scale_resize import (
     BatchMultiScaleResize,
     multi_scale_sizes,
 )
 from .batch_subnet_resize import BatchSubnetResize
+from .stacking_det_data_preprocessor import StackingDetDataPreprocessor
 
-__all__ = ['BatchMultiScaleResize', 'BatchSubnetResize', 'multi_scale_sizes']
+__all__ = [
+    'BatchMultiScaleResize',
+    'BatchSubnetResize',
+    'StackingDetDataPreprocessor',
+    'multi_scale_sizes',
+]
