@@ -9,6 +9,12 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 
 from rfdetr_mm.models.losses import IABCELoss
+from rfdetr_mm.models.losses.ia_bce_loss import (
+    _LossOfNegatives,
+    iou_aware_bce,
+)
+from tests.gradients import random_inputs
+from tests.kept_shapes import kept_shapes
 
 
 def sigmoid(x):
@@ -279,3 +285,33 @@ def test_in_denoising_of_dino():
     assert loss_cls.isfinite()
     loss_cls.backward()
     assert (logits.grad != 0).all()
+
+
+def test_gradients_by_differences():
+    (logits,) = random_inputs(0, (5, 3))
+    labels, ious = torch.tensor([0, 3, 2, 3, 1]), torch.rand(5)
+
+    def loss(logits):
+        # A soft target of 1 does not follow the logits: it has no gradient.
+        return iou_aware_bce(logits, labels, ious, min_target=1.0)
+
+    assert torch.autograd.gradcheck(loss, [logits])
+
+
+def test_gradients_far_from_zero_are_finite():
+    logits = torch.tensor([[-100.0, -20, 0, 20, 100]], requires_grad=True)
+    loss = iou_aware_bce(logits, torch.tensor([5]), torch.zeros(1))
+    (grad,) = torch.autograd.grad(loss.sum(), logits)
+    # p -> 0: nothing; p -> 1: -log(1 - p) has the slope 1
+    expected = torch.tensor([0, 0, 0.125 + 0.25 * math.log(2), 1, 1])
+    torch.testing.assert_close(grad[0], expected)
+
+
+def test_only_the_logits_are_kept():
+    logits = torch.randn(5, 3, requires_grad=True)
+    with kept_shapes() as kept:
+        logits.sigmoid().square() * torch.nn.functional.softplus(logits)
+        assert kept.count((5, 3)) > 1  # the control
+        kept.clear()
+        _LossOfNegatives.apply(logits)
+    assert kept == [(5, 3)]
