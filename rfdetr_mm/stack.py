@@ -11,8 +11,8 @@ both have. Apart from the distributions' names below there is only this:
   litert-torch does not exist for it. Its inductor makes the losses of a
   compiled training NaN (CompileHook says so, and leaves the losses out, whose
   guards fail without objects), and mmengine's ``compile`` option fails in
-  its compiler. It cannot tell code that it is compiled either, so that the
-  decoder's MLPs are recomputed there as a whole.
+  its compiler. It cannot tell code that it is compiled either, so that no
+  backward passes of our own are taken there (layers/recompute.py).
 * mmdet 3.3.0's DINO works with 256 channels only.
 
 What the tests skip for that is in ``tests/stacks.py``.
