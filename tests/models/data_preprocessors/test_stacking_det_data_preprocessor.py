@@ -101,8 +101,9 @@ def test_options(others, options):
 
 
 def test_batch_augments():
-    resize = dict(type='BatchSyncRandomResize', random_size_range=(8, 8))
-    found = both(lambda: batch(SIZES['alike']), batch_augments=[resize])
+    pad = dict(type='BatchFixedSizePad', size=(32, 40), img_pad_value=1)
+    found = both(lambda: batch(SIZES['alike']), batch_augments=[pad])
+    assert found[1]['inputs'].shape == (3, 3, 32, 40)
     assert_same(*found)
 
 
@@ -152,3 +153,11 @@ def test_other_devices_go_by_torch(monkeypatch):
     found = model._stack([image.as_subclass(Elsewhere) for image in images])
     assert isinstance(found, Elsewhere)
     assert torch.equal(found.as_subclass(torch.Tensor), expected)
+
+
+@pytest.mark.parametrize(
+    'kind', [DetDataPreprocessor, StackingDetDataPreprocessor]
+)
+def test_no_images(kind):
+    with pytest.raises(AssertionError, match='tensor_list'):
+        kind(**OPTIONS)(dict(inputs=[], data_samples=[]))
