@@ -34,10 +34,13 @@ class _StackingImgDataPreprocessor(ImgDataPreprocessor):
         return not kinds and is_image and even
 
     def _stack(self, images: Sequence[Tensor]) -> Tensor:
+        dtype = torch.float32
+        if self._enable_normalize:
+            dtype = torch.promote_types(dtype, self.mean.dtype)
         shape = (len(images), *images[0].shape)
-        batch = images[0].new_empty(shape, dtype=torch.float32)
+        batch = images[0].new_empty(shape, dtype=dtype)
         if batch.device.type == 'cpu':
-            self._fill_in_one_thread(batch.numpy(), images)
+            self._fill_in_one_thread(batch, images)
             return batch
         for place, image in zip(batch, images):
             place.copy_(image.flip(0) if self._channel_conversion else image)
@@ -46,18 +49,18 @@ class _StackingImgDataPreprocessor(ImgDataPreprocessor):
         return batch
 
     def _fill_in_one_thread(
-        self, batch: np.ndarray, images: Sequence[Tensor]
+        self, batch: Tensor, images: Sequence[Tensor]
     ) -> None:
         """By numpy: torch's threads would wait for each other.
 
         The other cores belong to the workers of the data loader.
         """
         step = -1 if self._channel_conversion else 1
-        for place, image in zip(batch, images):
+        for place, image in zip(batch.numpy(), images):
             np.copyto(place, image.numpy()[::step])
             if self._enable_normalize:
-                place -= self.mean.numpy()
-                place /= self.std.numpy()
+                place -= self.mean.to(batch.dtype).numpy()
+                place /= self.std.to(batch.dtype).numpy()
 
 
 @MODELS.register_module()

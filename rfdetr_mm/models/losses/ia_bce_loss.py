@@ -63,7 +63,7 @@ class _LossOfNegatives(torch.autograd.Function):
     """-p**2 * log(1 - p) of every entry, for p = sigmoid(logit).
 
     Its gradient is ``p**3 - 2 * p**2 * (1 - p) * log(1 - p)``; only the
-    logits are kept for it, and two tensors of their size are computed.
+    logits are kept for it.
     """
 
     @staticmethod
@@ -75,8 +75,7 @@ class _LossOfNegatives(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
         (logits,) = ctx.saved_tensors
         probs = logits.sigmoid()
-        out = F.softplus(logits).mul_(2)
-        out.addcmul_(out, probs, value=-1).add_(probs)
+        out = F.softplus(logits).mul_(2).mul_(1 - probs).add_(probs)
         return out.mul_(probs.square_()).mul_(grad)
 
 

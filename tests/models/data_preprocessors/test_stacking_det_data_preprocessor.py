@@ -100,6 +100,19 @@ def test_options(others, options):
     assert len(others) == 1
 
 
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_a_model_of_another_type(others, dtype):
+    images = [
+        MODELS.build(dict(OPTIONS, type=kind)).to(dtype)(
+            batch(SIZES['alike'])
+        )['inputs']
+        for kind in ('DetDataPreprocessor', 'StackingDetDataPreprocessor')
+    ]
+    assert len(others) == 1
+    assert images[0].dtype == images[1].dtype
+    assert torch.equal(*images)
+
+
 def test_batch_augments():
     pad = dict(type='BatchFixedSizePad', size=(32, 40), img_pad_value=1)
     found = both(lambda: batch(SIZES['alike']), batch_augments=[pad])
