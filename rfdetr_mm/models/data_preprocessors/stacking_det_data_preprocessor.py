@@ -48,6 +48,7 @@ class _StackingImgDataPreprocessor(ImgDataPreprocessor):
             batch.sub_(self.mean).div_(self.std)
         return batch
 
+    @torch.compiler.disable
     def _fill_in_one_thread(
         self, batch: Tensor, images: Sequence[Tensor]
     ) -> None:
