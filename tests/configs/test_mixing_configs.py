@@ -30,7 +30,7 @@ NEEDS = {
     'bytetrack_rfdetr_tiny-clip': 'lap',
     'ocsort_rfdetr_tiny-clip': 'lap',
 }
-STEPS = 12
+STEPS = 24
 SEMI_STEPS = 48  # of a model that is a tenth as large
 
 # Of what a config says, the smaller things that these tests build.
