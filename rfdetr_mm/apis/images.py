@@ -121,7 +121,7 @@ def _from_array(array: np.ndarray) -> Tensor:
             f'An array has the shape (H, W, 3), got {array.shape}'
         )
     # A copy, which torch needs of turned and of read-only memory.
-    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+    return torch.from_numpy(array.copy()).permute(2, 0, 1).contiguous()
 
 
 def _check_range(pixels: Tensor) -> None:
@@ -159,7 +159,7 @@ def _source(pixels: Tensor) -> np.ndarray:
     if pixels.dtype != torch.uint8:
         # Cut off, not rounded, as upstream does.
         pixels = (pixels * 255).to(torch.uint8)
-    return pixels.permute(1, 2, 0).cpu().numpy().copy()
+    return np.stack(pixels.cpu().numpy(), axis=-1)
 
 
 def make_batch(
