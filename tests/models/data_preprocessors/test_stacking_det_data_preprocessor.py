@@ -154,7 +154,7 @@ def test_without_samples():
     assert out['data_samples'] is None and out['inputs'].shape[0] == 3
 
 
-def test_other_devices_go_by_torch(monkeypatch):
+def test_other_devices_go_by_torch():
     """What a GPU does, on the CPU."""
     model = StackingDetDataPreprocessor(**OPTIONS)
     images = batch(SIZES['alike'])['inputs']

@@ -9,7 +9,7 @@ from rfdetr_mm.models.layers import relu_mlp as module
 from rfdetr_mm.models.layers.decoder import RFDETRDecoderLayer
 from rfdetr_mm.models.layers.decoder_memory import build_memory
 from rfdetr_mm.models.layers.relu_mlp import relu_mlp
-from tests.gradients import random_inputs, with_gradients
+from tests.gradients import calls_of, random_inputs, with_gradients
 from tests.kept_shapes import kept_shapes
 
 CHANNELS, HIDDEN, OUT = 6, 20, 5
@@ -87,11 +87,7 @@ def test_hidden_channels_are_kept_once():
 @pytest.mark.parametrize('where', ['training', 'autocast', 'no_grad'])
 def test_where_it_is_taken(monkeypatch, where):
     layers, rows = build(2).float(), rows_of(10).float()
-    taken = []
-    apply = module._ReluMLP.apply
-    monkeypatch.setattr(
-        module._ReluMLP, 'apply', lambda *x: taken.append(1) or apply(*x)
-    )
+    taken = calls_of(module._ReluMLP, monkeypatch)
     with (
         torch.autocast('cpu', torch.bfloat16, enabled=where == 'autocast'),
         torch.set_grad_enabled(where != 'no_grad'),

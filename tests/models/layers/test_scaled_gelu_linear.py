@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from rfdetr_mm.models.layers import scaled_gelu_linear as module
 from rfdetr_mm.models.layers.dinov2_block import DINOv2MLP
 from rfdetr_mm.models.layers.scaled_gelu_linear import scaled_gelu_linear
-from tests.gradients import random_inputs, with_gradients
+from tests.gradients import calls_of, random_inputs, with_gradients
 from tests.kept_shapes import kept_shapes
 
 HIDDEN, OUT = 6, 4
@@ -25,14 +25,7 @@ def plain(hidden, weight, bias, scale):
 @pytest.fixture
 def calls(monkeypatch):
     """How often the function with its own backward pass was taken."""
-    taken = []
-    apply = module._ScaledGeluLinear.apply
-    monkeypatch.setattr(
-        module._ScaledGeluLinear,
-        'apply',
-        lambda *x: taken.append(1) or apply(*x),
-    )
-    return taken
+    return calls_of(module._ScaledGeluLinear, monkeypatch)
 
 
 @pytest.mark.parametrize('rows', [(0,), (5,), (2, 3), (2, 3, 2)])

@@ -8,7 +8,7 @@ from rfdetr_mm.models.layers import weighted_samples as module
 from rfdetr_mm.models.layers.decoder_memory import build_memory
 from rfdetr_mm.models.layers.deformable_attention import DeformableAttention
 from rfdetr_mm.models.layers.weighted_samples import weighted_samples
-from tests.gradients import random_inputs, with_gradients
+from tests.gradients import calls_of, random_inputs, with_gradients
 from tests.kept_shapes import kept_shapes
 
 BATCH, CHANNELS, QUERIES = 3, 4, 5
@@ -34,14 +34,7 @@ def plain(maps, grids, weights):
 @pytest.fixture
 def calls(monkeypatch):
     """How often the function with its own backward pass was taken."""
-    taken = []
-    apply = module._WeightedSamples.apply
-    monkeypatch.setattr(
-        module._WeightedSamples,
-        'apply',
-        lambda *x: taken.append(1) or apply(*x),
-    )
-    return taken
+    return calls_of(module._WeightedSamples, monkeypatch)
 
 
 @pytest.mark.parametrize('num_points', [1, 2, 3])
