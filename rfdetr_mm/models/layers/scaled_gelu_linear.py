@@ -17,8 +17,11 @@ def scaled_gelu_linear(
     the result is kept for its gradient. On a CPU the GELU and those weights
     are computed again in the backward pass.
 
+    Without gradients the GELU overwrites ``hidden``: fresh memory of its size
+    costs a CPU as much as the GELU.
+
     Args:
-        hidden: Shape (..., hidden_channels).
+        hidden: Shape (..., hidden_channels), for nobody else to read.
         weight: Shape (out_channels, hidden_channels).
         bias: Shape (out_channels,).
         scale: Of every channel of the result, shape (out_channels,).
@@ -27,7 +30,7 @@ def scaled_gelu_linear(
         Shape (..., out_channels).
     """
     if not torch.is_grad_enabled():
-        return F.linear(F.gelu(hidden), weight, bias) * scale
+        return F.linear(torch.ops.aten.gelu_(hidden), weight, bias) * scale
     if not has_own_backward([hidden, weight, bias, scale]):
         return recompute(_plain, hidden, weight, bias, scale)
     rows = hidden.flatten(0, -2)

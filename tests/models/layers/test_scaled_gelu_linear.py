@@ -54,6 +54,18 @@ def test_some_of_the_inputs_are_frozen(trained):
         torch.testing.assert_close(found.grad, expected.grad)
 
 
+@pytest.mark.parametrize('gradients', [False, True])
+def test_only_without_gradients_is_the_input_overwritten(gradients):
+    hidden, *layer = [x.detach() for x in inputs(5)]
+    given, expected = hidden.clone(), plain(hidden, *layer)
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(
+            scaled_gelu_linear(hidden, *layer), expected
+        )
+    after = given if gradients else F.gelu(given)
+    torch.testing.assert_close(hidden, after, rtol=0, atol=0)
+
+
 @pytest.mark.needs_torch('2.3', 'own backward passes')
 def test_only_the_inputs_are_kept():
     arguments = inputs(5)
