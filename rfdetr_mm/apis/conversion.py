@@ -19,6 +19,8 @@ from rfdetr_mm.checkpoints import (
     to_upstream_checkpoint,
 )
 
+from .variants import MODEL_NAME
+
 PYRAMID_LEVELS = {2.0: 'P3', 1.0: 'P4', 0.5: 'P5'}
 
 # Patch side, windows per side, decoder layers, DINOv2 size.
@@ -142,8 +144,8 @@ def to_rfdetr(
 
     Returns:
         Upstream's ``model``, ``args`` and ``model_config``, with
-        ``model_name`` if upstream has a class of this architecture, and the
-        report.
+        ``model_name`` if the config names upstream's class or there is one of
+        this architecture, and the report.
 
     Raises:
         ValueError: If it is an rfdetr file already, or does not fit the
@@ -163,7 +165,7 @@ def to_rfdetr(
         **architecture,
         **{name: args[name] for name in settings},
     }
-    name = model_name(config, architecture)
+    name = config.get(MODEL_NAME) or model_name(config, architecture)
     if name is not None:
         checkpoint['model_name'] = name
     return checkpoint, dataclasses.replace(report, notes=report.notes + notes)
@@ -190,7 +192,20 @@ def upstream_architecture(config: Config) -> dict[str, Any]:
         ca_nheads=decoder.cross_attn_num_heads,
         dec_n_points=decoder.num_points,
         num_select=config.model.test_cfg.max_per_img,
+        **_optional_architecture(config),
     )
+
+
+def _optional_architecture(config: Config) -> dict[str, Any]:
+    """What a config may leave out."""
+    backbone, head = config.model.backbone, config.model.bbox_head
+    found = {}
+    if backbone.get('in_channels', 3) != 3:
+        found['num_channels'] = backbone.in_channels
+    if head.type == 'RFDETRInsHead':
+        upsample = head.get('mask_upsample_ratio', 4.0)
+        found['mask_downsample_ratio'] = round(backbone.patch_size / upsample)
+    return found
 
 
 def input_side(config: Config) -> int:

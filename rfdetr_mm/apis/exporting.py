@@ -131,6 +131,7 @@ def run_export(
     """
     backend, packages = FORMATS[request.format]
     export, deploy_config = _import_deploy(packages)
+    device = _device_of(backend, packages, context.device)
     deploy_cfg = deploy_config(
         'instance-seg' if context.args.segmentation_head else 'detection',
         backend,
@@ -162,6 +163,7 @@ def run_export(
                 weights,
                 deploy_cfg,
                 Path(folder, 'files'),
+                device=device,
                 calibration=calibration,
                 progress=_log if verbose else _ignore,
             )
@@ -176,6 +178,25 @@ def _import_deploy(packages: str) -> tuple:
     except ImportError as error:
         raise _missing(packages, error) from error
     return export, deploy_config
+
+
+def _device_of(backend: str, packages: str, device: torch.device) -> str:
+    """What a backend's file is made on."""
+    if backend != 'tensorrt':
+        return 'cpu'
+    try:
+        import tensorrt  # noqa: F401
+    except ImportError as error:
+        raise _missing(packages, error) from error
+    if device.type == 'cuda':
+        return str(device)
+    if torch.cuda.is_available():
+        return 'cuda:0'
+    raise InputError(
+        "format='tensorrt' builds its engine on the NVIDIA GPU that it is "
+        "for, and torch sees none here: take format='onnx', and build the "
+        'engine there by trtexec.'
+    )
 
 
 def _missing(packages: str, error: ImportError) -> ImportError:

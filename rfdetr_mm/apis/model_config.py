@@ -216,15 +216,23 @@ def read_saved_model(model: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         Fields of :class:`ModelConfig`; those that it does not have, or not
-        as a number, are left out.
+        as it has to be, are left out.
     """
     fields = {
         field: _entry(model, names[0]) for field, names in _ENTRIES.items()
     }
+    fields = {k: v for k, v in fields.items() if isinstance(v, int)}
+    patch_size = fields.get('patch_size')
     side = _entry(model, 'backbone.img_size')
-    if isinstance(side, int) and isinstance(fields['patch_size'], int):
-        fields['positional_encoding_size'] = side // fields['patch_size']
-    return {k: v for k, v in fields.items() if isinstance(v, int)}
+    if isinstance(side, int) and patch_size:
+        fields['positional_encoding_size'] = side // patch_size
+    upsample = _entry(model, 'bbox_head.mask_upsample_ratio')
+    if isinstance(upsample, (int, float)) and patch_size:
+        fields['mask_downsample_ratio'] = round(patch_size / upsample)
+    encoder = f'{_ENCODER}{_entry(model, "backbone.arch")}'
+    if encoder in ENCODER_CHANNELS:
+        fields['encoder'] = encoder
+    return fields
 
 
 def _entry(model: Mapping[str, Any], name: str) -> Any:

@@ -22,12 +22,17 @@ from .model_config import ModelConfig, make_model_config
 from .model_context import ModelContext, OptimizedModel
 from .saved_model import identify
 from .variants import VARIANTS, Variant
-from .weights import build_detector, locate_weights, read_content
+from .weights import (
+    build_detector,
+    locate_weights,
+    read_content,
+    refuse_unaccepted,
+)
 
 if TYPE_CHECKING:
     from supervision import Detections
 
-_MAX_BATCH = 32  # images that predict() puts through at once
+_MAX_BATCH = 32  # images that the plain model gets at once
 
 
 class Predictor:
@@ -155,6 +160,8 @@ class Predictor:
                 licence is not accepted.
         """
         path = os.path.expanduser(os.fspath(path))
+        accepted = kwargs.get('accept_platform_model_license', False)
+        refuse_unaccepted(path, accepted)
         content = read_content(path)
         saved = identify(path, content)
         # Below this module, which they are made of.
@@ -218,11 +225,12 @@ class Predictor:
         self.model.check_optimized(input_hw, len(images))
         self._hint_at_optimizing()
         num_channels = self.model_config.num_channels
+        at_once = self._images_at_once()
         results = []
-        for start in range(0, len(images), _MAX_BATCH):
+        for start in range(0, len(images), at_once):
             loaded = [
                 load_image(image, num_channels, include_source_image)
-                for image in images[start : start + _MAX_BATCH]
+                for image in images[start : start + at_once]
             ]
             found = self.model.detect(loaded, input_hw, threshold)
             results += [
@@ -232,6 +240,10 @@ class Predictor:
                 for detections, image in zip(found, loaded)
             ]
         return results if is_list else results[0]
+
+    def _images_at_once(self) -> int:
+        optimized = self.model.inference_model
+        return (optimized and optimized.batch_size) or _MAX_BATCH
 
     def _hint_at_optimizing(self) -> None:
         if self.model.inference_model is None and not self._has_warned:
@@ -269,9 +281,9 @@ class Predictor:
             InputError: If it is not of floating point, or another argument
                 cannot be.
         """
+        self.remove_optimized_model()
         dtype = floating_dtype(dtype)
         check_batch_size(batch_size)
-        self.remove_optimized_model()
         side = self.model.resolution
         network = optimize(
             self.model.model,

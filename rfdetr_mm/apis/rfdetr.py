@@ -93,12 +93,12 @@ class RFDETR(Predictor):
         cfg, found = self._training_cfg(model_config, config)
         names = cfg.train_dataloader.dataset.metainfo.classes
         model_config.num_classes = len(names)
-        self.model_config = model_config
         write_training_config(config, model_config, names, type(self).__name__)
         if config.save_dataset_grids:
             save_grids(cfg, Path(config.output_dir, 'dataset_grids'))
         best = str(run_training(cfg, device, found))
-        self.model = self.get_model(model_config, read_content(best), best)
+        model = self.get_model(model_config, read_content(best), best)
+        self.model, self.model_config = model, model_config
         self._was_trained = True
         self._dataset_dir = config.dataset_dir
         if config.run_test:
@@ -127,7 +127,10 @@ class RFDETR(Predictor):
         return make()
 
     def evaluate(
-        self, split: str = 'test', dataset_dir: str | None = None, **kwargs
+        self,
+        split: str = 'test',
+        dataset_dir: str | os.PathLike | None = None,
+        **kwargs: Any,
     ) -> dict[str, float]:
         """Evaluate the model on a data set by COCO's metrics.
 
@@ -140,8 +143,8 @@ class RFDETR(Predictor):
                 default.
             **kwargs: Fields of
                 :class:`~rfdetr_mm.apis.train_config.TrainConfig`, such as
-                ``batch_size``, and ``resolution``; those of training have no
-                effect.
+                ``batch_size``, and ``resolution`` and ``device``; those of
+                training have no effect.
 
         Returns:
             mmdet's name of a metric, such as ``'coco/bbox_mAP'``, to its
@@ -153,20 +156,25 @@ class RFDETR(Predictor):
         """
         if split not in ('test', 'val'):
             raise InputError(f"split has to be 'test' or 'val', got {split!r}")
-        model_config = dataclasses.replace(self.model_config)
+        device = training_device(
+            kwargs.pop('device', None), self.model_config.device
+        )
+        model_config = dataclasses.replace(self.model_config, device=device)
         if 'resolution' in kwargs:
             model_config.set_resolution(kwargs.pop('resolution'))
-        config = make_train_config(kwargs, f'{type(self).__name__}.evaluate()')
+        config = make_train_config(
+            {**kwargs, 'dataset_dir': dataset_dir or self._dataset_dir},
+            f'{type(self).__name__}.evaluate()',
+        )
         if config.batch_size == 'auto':
             config.batch_size = TrainConfig.batch_size
-        config.dataset_dir = dataset_dir or self._dataset_dir
         config.class_names = self.class_names
         cfg = self.variant.read_config()
         fill_in_model(cfg, model_config)
         fill_in_training(cfg, self.variant, model_config, config)
-        find_data(cfg)
+        find_data(cfg, only=split)
         weights = self.model.model.state_dict()
-        return run_evaluation(cfg, model_config.device, weights, split)
+        return run_evaluation(cfg, device, weights, split)
 
     def export(
         self,

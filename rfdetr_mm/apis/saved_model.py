@@ -17,9 +17,7 @@ from .model_config import (
     make_model_config,
     read_saved_model,
 )
-from .variants import VARIANTS, Variant
-
-MODEL_NAME = 'model_name'  # entry of the config of a training by this API
+from .variants import MODEL_NAME, VARIANTS, Variant
 
 # What no training changes.
 _FIXED = (
@@ -98,7 +96,7 @@ def identify(path: str, content: Mapping[str, Any]) -> SavedModel:
         args = vars(args)
     variant = _upstream_variant(path, content, args)
     saved = content.get('model_config')
-    fields = _numbers_in(saved) if isinstance(saved, Mapping) else {}
+    fields = _fields_in(saved) if isinstance(saved, Mapping) else {}
     return SavedModel(variant, fields)
 
 
@@ -129,14 +127,17 @@ def _variant_in(name: str) -> Variant | None:
     return None
 
 
-def _numbers_in(saved: Mapping[str, Any]) -> dict[str, int]:
-    """Numbers of a model that upstream's file holds beside the weights."""
+def _fields_in(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What upstream's file says of a model beside the weights."""
     names = {f.name for f in fields(ModelConfig)} - {'num_classes'}
-    return {
+    found = {
         name: value
         for name, value in saved.items()
         if name in names and type(value) is int
     }
+    if saved.get('encoder') in ENCODER_CHANNELS:
+        found['encoder'] = saved['encoder']
+    return found
 
 
 def _identify_ours(path: str, content: Mapping[str, Any]) -> SavedModel:

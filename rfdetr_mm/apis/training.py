@@ -42,11 +42,12 @@ class DeviceRunner(Runner):
         return model.to(device)
 
 
-def find_data(cfg: Config) -> str:
+def find_data(cfg: Config, only: str | None = None) -> str:
     """Fill in the data set of a config, see :func:`resolve_own_data`.
 
     Args:
         cfg: The config, changed in place.
+        only: 'val' or 'test', if this split alone is needed.
 
     Returns:
         What was found, lines of text.
@@ -59,7 +60,7 @@ def find_data(cfg: Config) -> str:
             'dataset_dir is missing: give the folder of a data set in the '
             'layout of Roboflow, COCO or YOLO'
         )
-    return resolve_own_data(cfg)
+    return resolve_own_data(cfg, only)
 
 
 def build_runner(cfg: Config, device: str) -> Runner:

@@ -10,7 +10,6 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.models.data_preprocessors import multi_scale_sizes
 
 from .model_config import ModelConfig, set_image_side
-from .saved_model import MODEL_NAME
 from .train_config import TrainConfig
 from .variants import Variant, read_shipped
 
@@ -37,7 +36,6 @@ def fill_in_training(
     name = f'{variant.size}_{stamp}_{uuid.uuid4().hex[:6]}'
     cfg.merge_from_dict(
         {
-            MODEL_NAME: variant.class_name,
             'notes': train.notes,
             'experiment_name': name,
             # One for each run of this process.

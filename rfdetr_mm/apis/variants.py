@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 PACKAGE = Path(__file__).resolve().parents[1]
+MODEL_NAME = 'model_name'  # entry of a config: its class of rfdetr
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,10 @@ class Variant:
     weights: str
 
     def read_config(self) -> Config:
-        """Read the config, see :func:`read_shipped`."""
-        return read_shipped(self.config)
+        """Read the config, see :func:`read_shipped`, which names the class."""
+        cfg = read_shipped(self.config)
+        cfg[MODEL_NAME] = self.class_name
+        return cfg
 
 
 def read_shipped(name: str) -> Config:

@@ -16,12 +16,15 @@ from rfdetr_mm.checkpoints import (
     COCO_CLASSES,
     PUBLISHED_FILES,
     cache_dir,
+    check_licence,
+    published_address,
     read_checkpoint,
     resize_class_rows,
     resolve_weights,
     to_mmdet_checkpoint,
 )
 from rfdetr_mm.checkpoints.class_rows import generic_class_names
+from rfdetr_mm.engine.checkpoint_loaders import fetch_from_http
 from rfdetr_mm.errors import InputError
 
 from .model_config import ModelConfig, fill_in_model
@@ -36,7 +39,8 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
         name: A published file name or ``rfdetr://NAME``: in the cache
             folder. Another bare name: in the cache folder or the current
             one. A path with a folder: as it is; if it ends in a published
-            name and does not exist, the file is downloaded to it.
+            name and does not exist, the file is downloaded to it. A web
+            address: downloaded to PyTorch's cache folder, once.
         accept_platform_model_license: Whether the user accepts PML-1.0.
 
     Returns:
@@ -47,11 +51,17 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
             a published file is broken.
         ConnectionError: If the download fails.
     """
+    if name.startswith(('http://', 'https://')):
+        address = published_address(name)
+        if address is None:
+            return str(fetch_from_http(name))
+        name = address
     path = Path(name).expanduser()
     is_bare = not os.path.dirname(name)
     folder = None if is_bare or name.startswith('rfdetr://') else path.parent
     if name.startswith('rfdetr://') or path.name in PUBLISHED_FILES:
         if folder is not None and path.exists():
+            refuse_unaccepted(path, accept_platform_model_license)
             return str(path)
         try:
             found = resolve_weights(
@@ -70,6 +80,22 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
         f'There is no checkpoint file {" and no ".join(map(str, places))}. '
         f'Published are: {", ".join(PUBLISHED_FILES)}.'
     )
+
+
+def refuse_unaccepted(path: str | os.PathLike[str], accepted: bool) -> None:
+    """Ask for a licence that comes with a published file.
+
+    Args:
+        path: The file; its name tells whether it is one.
+        accepted: Whether the user accepts PML-1.0.
+
+    Raises:
+        InputError: If that is needed and not so.
+    """
+    try:
+        check_licence(Path(path).name, accepted)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def read_content(path: str) -> dict[str, Any]:

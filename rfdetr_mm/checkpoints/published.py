@@ -181,13 +181,7 @@ def resolve_weights(
         name, accepted = _parse_address(name)
         accept_platform_model_license |= accepted
     file = _find(name)
-    if file.licence != 'Apache-2.0' and not accept_platform_model_license:
-        raise ValueError(
-            f'{name} is under the licence {file.licence} (Platform Model '
-            'License, shipped with the package rfdetr_plus), not Apache-2.0. '
-            f"If you accept it, write '{SCHEME}{name}?{LICENCE_QUERY}=1', in "
-            f'quotes in a shell, or pass {LICENCE_QUERY}=True.'
-        )
+    check_licence(name, accept_platform_model_license)
     path = Path(folder or cache_dir()) / name
     if not path.exists():
         way_out = 'give' if folder else 'set RF_HOME to'
@@ -204,6 +198,27 @@ def resolve_weights(
             'your own file, load it by its path.'
         )
     return path
+
+
+def check_licence(name: str, accepted: bool) -> None:
+    """Ask for the licence of a published file.
+
+    Args:
+        name: Of a file, published or not.
+        accepted: Whether the user accepts PML-1.0.
+
+    Raises:
+        ValueError: If the file is published under it, and that is not so.
+    """
+    file = PUBLISHED_FILES.get(name)
+    if file is None or file.licence == 'Apache-2.0' or accepted:
+        return
+    raise ValueError(
+        f'{name} is under the licence {file.licence} (Platform Model '
+        'License, shipped with the package rfdetr_plus), not Apache-2.0. '
+        f"If you accept it, write '{SCHEME}{name}?{LICENCE_QUERY}=1', in "
+        f'quotes in a shell, or pass {LICENCE_QUERY}=True.'
+    )
 
 
 def published_address(url: str) -> str | None:

@@ -71,7 +71,10 @@ LAYOUTS = tuple(_FINDERS)
 
 
 def detect_layout(
-    root: str, layout: str = 'auto', given: Collection[str] = ()
+    root: str,
+    layout: str = 'auto',
+    given: Collection[str] = (),
+    splits: Sequence[str] = SPLITS,
 ) -> tuple[str | None, dict[str, str]]:
     """Find the annotation files in the folder of a data set.
 
@@ -84,7 +87,8 @@ def detect_layout(
         root: The folder.
         layout: One of ``LAYOUTS``, or ``'auto'`` for the one that fits.
         given: Splits whose annotation files are known already. Nothing is
-            looked for if these are training and validation.
+            looked for if these are all but the test split.
+        splits: Those that are looked for.
 
     Returns:
         Name of the layout, None if nothing was found or looked for, and the
@@ -93,7 +97,7 @@ def detect_layout(
 
     Raises:
         InputError: If the folder does not exist, fits no layout or several,
-            has no file for training or validation, or several for one split.
+            has no file for a split but the test split, or several for one.
     """
     if layout not in ('auto', *LAYOUTS):
         raise InputError(
@@ -111,10 +115,11 @@ def detect_layout(
         for name, finder in _FINDERS.items()
         if layout in ('auto', name) and any((files := finder(root)).values())
     }
-    if {'train', 'val'} <= set(given) and len(found) != 1:
+    if {*splits} - {'test'} <= {*given} and len(found) != 1:
         return None, {}
     name = _the_only_layout(root, layout, found)
-    return name, _one_file_per_split(root, name, found[name], given)
+    wanted = [split for split in splits if split not in given]
+    return name, _one_file_per_split(root, name, found[name], wanted)
 
 
 def image_folders(ann_file: str, split: str) -> tuple[str, ...]:
@@ -196,12 +201,11 @@ def _the_only_layout(
 
 
 def _one_file_per_split(
-    root: str, layout: str, found: Candidates, given: Collection[str]
+    root: str, layout: str, found: Candidates, splits: Sequence[str]
 ) -> dict[str, str]:
     files = {}
-    for split, candidates in found.items():
-        if split in given:
-            continue
+    for split in splits:
+        candidates = found[split]
         option = f'--cfg-options {split}_dataloader.dataset.ann_file=FILE'
         if len(candidates) > 1:
             raise InputError(

@@ -33,7 +33,7 @@ class _Split:
     file: CocoFile
 
 
-def resolve_own_data(cfg: Config) -> str | None:
+def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     """Fill in what a config leaves open about its data set.
 
     A config asks for it by ``dataset_layout``, ``'auto'`` or a layout of
@@ -55,6 +55,8 @@ def resolve_own_data(cfg: Config) -> str | None:
 
     Args:
         cfg: The config, with all options merged.
+        only: 'val' or 'test', to look at this split alone. Then
+            ``metainfo.classes`` of the training set have to be given.
 
     Returns:
         What was found, lines of text for the log; None if the config does
@@ -68,14 +70,19 @@ def resolve_own_data(cfg: Config) -> str | None:
         return None
     root = _data_root(cfg)
     datasets = {split: _innermost_dataset(cfg, split) for split in SPLITS}
-    layout, splits = _find_splits(cfg.dataset_layout, root, datasets)
+    wanted = SPLITS if only is None else (only,)
+    layout, splits = _find_splits(cfg.dataset_layout, root, datasets, wanted)
+    if not splits:  # no test split
+        layout, splits = _find_splits(
+            cfg.dataset_layout, root, datasets, ('val',)
+        )
     classes = _class_names(datasets['train'], splits)
     boxes = {
         name: _boxes_per_class(split.file, classes)
         for name, split in splits.items()
     }
 
-    for name in SPLITS:
+    for name in wanted:
         source = name if name in splits else 'val'
         split = splits[source]
         _fill_in(datasets[name], root, split, classes)
@@ -94,6 +101,7 @@ def resolve_own_data(cfg: Config) -> str | None:
             f'Data set in {root}'
             + (f', layout {layout}:' if layout else ', files as given:'),
             *_table_of_splits(splits),
+            *_note_on_test(splits, wanted),
             'Classes and their boxes:',
             *_table_of_classes(classes, boxes),
         ]
@@ -136,15 +144,18 @@ def _innermost_dataset(cfg: Config, split: str) -> ConfigDict:
 
 
 def _find_splits(
-    layout: str, root: str, datasets: dict[str, ConfigDict]
+    layout: str,
+    root: str,
+    datasets: dict[str, ConfigDict],
+    wanted: Sequence[str],
 ) -> tuple[str | None, dict[str, _Split]]:
     """Find and read the files; what the config names has precedence."""
     given = {
-        split: dataset['ann_file']
-        for split, dataset in datasets.items()
-        if dataset.get('ann_file')
+        split: datasets[split]['ann_file']
+        for split in wanted
+        if datasets[split].get('ann_file')
     }
-    found_layout, ann_files = detect_layout(root, layout, given)
+    found_layout, ann_files = detect_layout(root, layout, given, wanted)
     ann_files.update(given)
     if found_layout == 'yolo':
         return found_layout, _yolo_splits(root, ann_files)
@@ -283,10 +294,15 @@ def _table_of_splits(splits: dict[str, _Split]) -> list[str]:
         )
         texts = (name, split.ann_file, split.image_folder or '.')
         rows.append((*texts, *map(str, numbers)))
-    lines = _aligned(rows, num_texts=3)
-    if 'test' not in splits:
-        lines.append('  test: none, the val split is taken')
-    return lines
+    return _aligned(rows, num_texts=3)
+
+
+def _note_on_test(
+    splits: dict[str, _Split], wanted: Sequence[str]
+) -> list[str]:
+    if 'test' in splits or 'test' not in wanted:
+        return []
+    return ['  test: none, the val split is taken']
 
 
 def _table_of_classes(

@@ -128,7 +128,7 @@ def export(
         checkpoint: Its weights; any that can be loaded by name.
         deploy_cfg: The deploy config.
         out_dir: Folder of the files; made if missing.
-        device: Where weights are loaded to; tracing is on the CPU.
+        device: That the backend's file is made on; tracing is on the CPU.
         calibration: Batches of normalised images for static int8, shape
             (bs, 3, h_px, w_px) each.
         progress: Told what is going on, line by line.
@@ -151,7 +151,7 @@ def export(
     task = build_task_processor(model_cfg, deploy_cfg, device)
     model = task.build_pytorch_model(
         None if checkpoint is None else str(checkpoint)
-    )
+    ).cpu()
     if calibration is not None:
         # Images that cannot be read are found before anything is written.
         calibration = list(calibration)

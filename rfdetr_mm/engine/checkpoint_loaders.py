@@ -138,15 +138,7 @@ def load_from_http(
     address = published_address(filename)
     if address is not None:
         return load_from_rfdetr(address, map_location)
-    path = _cached_path(filename, model_dir)
-    way_out = 'give' if model_dir else 'set TORCH_HOME to'
-
-    def fetch() -> Path:
-        if not path.exists():
-            download(filename, path, way_out=f'{way_out} another folder')
-        return path
-
-    _on_rank_0_first(fetch)
+    path = fetch_from_http(filename, model_dir)
     try:
         return load_from_local(str(path), map_location)
     except InputError as error:
@@ -154,6 +146,31 @@ def load_from_http(
             f'{error} The file came from {filename}; delete it to have it '
             'downloaded again.'
         ) from error
+
+
+def fetch_from_http(url: str, model_dir: str | None = None) -> Path:
+    """Download a file, unless it is in the cache folder.
+
+    Args:
+        url: The address.
+        model_dir: Cache folder, ``<torch hub>/checkpoints`` by default.
+
+    Returns:
+        The complete file.
+
+    Raises:
+        ConnectionError: If the download fails, which leaves no partial file.
+        OSError: If the cache folder cannot be written.
+    """
+    path = _cached_path(url, model_dir)
+    way_out = 'give' if model_dir else 'set TORCH_HOME to'
+
+    def fetch() -> Path:
+        if not path.exists():
+            download(url, path, way_out=f'{way_out} another folder')
+        return path
+
+    return _on_rank_0_first(fetch)
 
 
 def _cached_path(url: str, model_dir: str | None) -> Path:

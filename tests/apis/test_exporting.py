@@ -141,6 +141,29 @@ def test_deprecated_arguments_warn(nano, tmp_path):
                 nano.export(tmp_path, format='?', **{name: True})
 
 
+def test_tensorrt(nano, tmp_path, monkeypatch):
+    """It is made on a GPU, by a package that is named."""
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    with pytest.raises(ImportError, match='pip install.* tensorrt'):
+        nano.export(tmp_path / 'out', format='tensorrt')
+    monkeypatch.setitem(sys.modules, 'tensorrt', sys)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(InputError, match="NVIDIA GPU.*format='onnx'"):
+        nano.export(tmp_path / 'out', format='trt')
+    devices = []
+
+    def export(*args, device, **kwargs):
+        devices.append(device)
+        raise InputError('seen')
+
+    monkeypatch.setattr('rfdetr_mm.deploy.export.export', export)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    for name in ('onnx', 'tensorrt'):
+        with pytest.raises(InputError, match='seen'):
+            nano.export(tmp_path / 'out', format=name)
+    assert devices == ['cpu', 'cuda:0']
+
+
 def test_without_mmdeploy(nano, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rfdetr_mm.deploy.export', None)
     with pytest.raises(ImportError, match=r'\[deploy,tflite\].*mmdeploy=='):

@@ -206,6 +206,26 @@ def test_half_precision(nano, dtype, compile):
     assert (found.confidence != expected.confidence).any()
 
 
+def test_more_images_at_once_than_the_plain_model_takes(nano, monkeypatch):
+    monkeypatch.setattr(module, '_MAX_BATCH', 2)
+    expected = nano.predict(images(3), threshold=0.0)
+    nano.optimize_for_inference(batch_size=3)
+    for one, other in zip(nano.predict(images(3), threshold=0.0), expected):
+        assert_same(one, other)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4])
+def test_images_of_other_channels(channels):
+    model = make(RFDETRNano, resolution=64, num_channels=channels)
+    image = np.concatenate([images(1)[0]] * 2, axis=2)[..., :channels]
+    found = model.predict(image, threshold=0.0)
+    assert len(found) == 9
+    other = model.predict(image // 2, threshold=0.0)
+    assert (found.confidence != other.confidence).any()
+    with pytest.raises(InputError, match='channels'):
+        model.predict(images(1)[0])
+
+
 def test_what_an_optimised_model_refuses(nano):
     nano.optimize_for_inference(batch_size=2)
     with pytest.raises(InputError, match='for 2 images.*got 1.*remove_op'):
@@ -230,6 +250,7 @@ def test_what_an_optimised_model_refuses(nano):
     ],
 )
 def test_bad_arguments_leave_the_plain_model(nano, arguments, error):
+    nano.optimize_for_inference(compile=False)
     with pytest.raises(error):
         nano.optimize_for_inference(**arguments)
     assert nano.model.inference_model is None

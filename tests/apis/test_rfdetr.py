@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rfdetr_mm import apis
 from rfdetr_mm.apis import RFDETRNano, from_checkpoint
 from rfdetr_mm.apis import rfdetr as module
 from rfdetr_mm.apis.training import BEST_FILE, CONFIG_FILE
@@ -93,8 +94,9 @@ def test_evaluation(trained, data_root, tmp_path):
     model, _ = trained
     before = model.predict(IMAGE, threshold=0.0)
     options = dict(output_dir=tmp_path, num_workers=0, resolution=64)
-    for split in ('val', 'test'):
-        metrics = model.evaluate(split, **options)
+    alone = write_layout(tmp_path / 'data', 'coco', ('val',))
+    for split, folder in (('val', None), ('test', None), ('val', alone)):
+        metrics = model.evaluate(split, folder, device='cpu', **options)
         assert 0 <= metrics['coco/bbox_mAP'] <= 1
     assert model.model_config.resolution == 32
     after = model.predict(IMAGE, threshold=0.0)
@@ -103,6 +105,8 @@ def test_evaluation(trained, data_root, tmp_path):
         model.evaluate('train')
     with pytest.raises(InputError, match='Did you mean batch_size'):
         model.evaluate('test', batchsize=2)
+    with pytest.raises(InputError, match='no device'):
+        model.evaluate('test', device='gpu')
 
 
 def test_a_training_starts_from_the_pretrained_weights(
@@ -117,7 +121,9 @@ def test_a_training_starts_from_the_pretrained_weights(
     monkeypatch.setattr(module, 'write_training_config', lambda *a: None)
     with pytest.warns(UserWarning, match='starts again from'):
         with pytest.raises(KeyboardInterrupt, match='None'):
-            model.train(dataset_dir=data_root)
+            model.train(dataset_dir=data_root, resolution=96)
+    assert model.model_config.resolution == model.model.resolution == 32
+    assert len(model.predict(IMAGE, threshold=0.0))
 
 
 def test_automatic_batch_size(data_root, monkeypatch, tmp_path):
@@ -161,6 +167,35 @@ def test_bad_arguments_change_nothing(arguments, message, tmp_path):
         model.train(output_dir=tmp_path / 'out', **arguments)
     assert model.model_config.resolution == 64
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    'model_class, fields',
+    [
+        # The resolution is Large's own.
+        (apis.RFDETRMedium, dict(resolution=704, dec_layers=4)),
+        (apis.RFDETRSegNano, dict(resolution=72, mask_downsample_ratio=8)),
+        (apis.RFDETRNano, dict(num_channels=1)),
+    ],
+)
+def test_a_model_of_other_numbers_comes_back(tmp_path, model_class, fields):
+    """From a bundle, and from a checkpoint of this package."""
+    torch.manual_seed(0)
+    model = model_class(**{**SMALL, 'num_classes': 3, **fields})
+    image = IMAGE[..., : fields.get('num_channels', 3)]
+    expected = model.predict(image, threshold=0.0)
+    model.export_for_roboflow(tmp_path)
+    meta = dict(cfg=model.model.cfg.pretty_text)
+    content = dict(state_dict=model.model.model.state_dict(), meta=meta)
+    torch.save(content, tmp_path / 'ours.pth')
+    for name in ('weights.pt', 'ours.pth'):
+        again = from_checkpoint(tmp_path / name, device='cpu')
+        assert type(again) is model_class
+        for field, value in fields.items():
+            assert getattr(again.model_config, field) == value
+        found = again.predict(image, threshold=0.0)
+        np.testing.assert_array_equal(found.xyxy, expected.xyxy)
+        np.testing.assert_array_equal(found.mask, expected.mask)
 
 
 def test_upload(trained, monkeypatch, tmp_path):

@@ -89,11 +89,21 @@ def test_upstreams_model_config_is_restored():
         amp=True,
         segmentation_head=False,
         out_feature_indexes=[3, 6, 9, 12],
+        encoder='dinov2_windowed_base',
+        mask_downsample_ratio=8,
+        num_channels=1,
     )
     content = upstream(model_name='RFDETRNano', model_config=saved)
     assert identify('a.pth', content).fields == dict(
-        resolution=512, positional_encoding_size=32, num_select=100
+        resolution=512,
+        positional_encoding_size=32,
+        num_select=100,
+        encoder='dinov2_windowed_base',
+        mask_downsample_ratio=8,
+        num_channels=1,
     )
+    saved['encoder'] = 'of another kind'
+    assert 'encoder' not in identify('a.pth', content).fields
 
 
 @pytest.mark.parametrize(
@@ -168,6 +178,7 @@ def test_the_saved_config_is_read():
     cfg.model.backbone.img_size = 640
     cfg.model.test_cfg.max_per_img = 50
     cfg.test_dataloader.dataset.pipeline[1].scale = (672, 672)
+    assert cfg.pop('model_name') == 'RFDETRMedium'
     meta = dict(cfg=cfg.pretty_text)
     weights = ours('RFDETRMedium', side=40)
     content = dict(state_dict=weights, meta=meta)
@@ -181,6 +192,18 @@ def test_the_saved_config_is_read():
     assert found.fields['num_select'] == 50
     assert found.fields['dec_layers'] == 4
     assert 'num_classes' not in found.fields
+    assert found.fields['encoder'] == 'dinov2_windowed_small'
+    assert 'mask_downsample_ratio' not in found.fields
+
+
+def test_the_side_of_masks_is_read():
+    cfg = VARIANTS['RFDETRSegNano'].read_config()
+    cfg.model.bbox_head.mask_upsample_ratio = 1.5
+    content = dict(
+        state_dict=ours('RFDETRSegNano'), meta=dict(cfg=cfg.pretty_text)
+    )
+    found = identify('a.pth', content)
+    assert found.fields['mask_downsample_ratio'] == 8  # 12 px / 1.5
 
 
 def test_a_hostile_config_is_not_run(tmp_path):

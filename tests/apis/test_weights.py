@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from rfdetr_mm.apis import weights
+from rfdetr_mm.apis import from_checkpoint, weights
 from rfdetr_mm.apis.weights import locate_weights, read_content
 from rfdetr_mm.errors import InputError
 
@@ -47,6 +49,31 @@ def test_files_are_taken_as_they_are(asked, tmp_path):
     assert not asked
 
 
+@pytest.mark.parametrize(
+    'url, name',
+    [
+        ('https://storage.googleapis.com/rfdetr/rf-detr-large-2026.pth', None),
+        ('https://example.org/mine/rf-detr-nano.pth', 'rf-detr-nano.pth'),
+        ('http://example.org/mine.pth', 'mine.pth'),
+    ],
+)
+def test_web_addresses(asked, monkeypatch, tmp_path, url, name):
+    """Only those of published files are the published files."""
+    fetched = []
+    monkeypatch.setattr(
+        'rfdetr_mm.engine.checkpoint_loaders.download',
+        lambda url, path, **_: fetched.append((url, path)),
+    )
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path / 'hub'))
+    found = Path(locate_weights(url, False))
+    if name is None:
+        assert not fetched and found == tmp_path / 'found.pth'
+        assert asked == [('rfdetr://rf-detr-large-2026.pth', False, None)]
+    else:
+        assert not asked and fetched == [(url, found)]
+        assert found.name == name and tmp_path / 'hub' in found.parents
+
+
 def test_missing_files(asked, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'cache.c.pth and no c.pth\.'):
         locate_weights('c.pth', False)
@@ -58,6 +85,16 @@ def test_the_licence_has_to_be_accepted(monkeypatch, tmp_path):
     monkeypatch.setenv('RF_HOME', str(tmp_path))
     with pytest.raises(InputError, match='PML-1.0.*accept_platform_model_lic'):
         locate_weights('rf-detr-xlarge.pth', False)
+    own = tmp_path / 'own' / 'rf-detr-xlarge.pth'
+    own.parent.mkdir()
+    own.write_bytes(b'no checkpoint')
+    with pytest.raises(InputError, match='PML-1.0.*accept_platform_model_lic'):
+        locate_weights(str(own), False)
+    assert locate_weights(str(own), True) == str(own)
+    with pytest.raises(InputError, match='PML-1.0'):
+        from_checkpoint(own)
+    with pytest.raises(InputError, match='xlarge.pth(?!.*PML)'):
+        from_checkpoint(own, accept_platform_model_license=True)
 
 
 def test_unreadable_files(tmp_path):

@@ -258,6 +258,43 @@ def test_without_a_test_split_val_is_tested(tmp_path):
     assert cfg.val_evaluator.ann_file.endswith('instances_val2017.json')
 
 
+@pytest.mark.parametrize('layout', [*LAYOUT_FILES, 'yolo'])
+@pytest.mark.parametrize(
+    'splits, only, used',
+    [
+        (('val',), 'val', 'val'),
+        (('val',), 'test', 'val'),
+        (('val', 'test'), 'test', 'test'),
+        (SPLITS, 'val', 'val'),
+    ],
+)
+def test_one_split_alone(tmp_path, layout, splits, only, used):
+    """For an evaluation: the others may be missing or broken."""
+    root = write_layout(tmp_path / 'set', layout, splits)
+    cfg = custom_config(
+        root, **{'train_dataloader.dataset.metainfo': dict(classes=BY_ID)}
+    )
+    summary = resolve_own_data(cfg, only)
+    assert ('val split is taken' in summary) is (only != used)
+    dataset = cfg[f'{only}_dataloader'].dataset
+    assert dataset.data_root == str(root)
+    assert dataset.metainfo.classes == BY_ID
+    if layout == 'yolo':
+        assert dataset.split == used
+    else:
+        ann_file = LAYOUT_FILES[layout][used][0]
+        assert dataset.ann_file == ann_file
+        assert cfg[f'{only}_evaluator'].ann_file == str(root / ann_file)
+    assert cfg.train_dataloader.dataset.data_root == ''
+
+
+def test_the_only_split_is_missing(tmp_path):
+    root = write_layout(tmp_path / 'set', 'coco', ('train',))
+    for only in ('val', 'test'):
+        with pytest.raises(InputError, match="no file for the split 'val'"):
+            resolve_own_data(custom_config(root), only)
+
+
 def test_given_files_and_folders_are_kept(flat, tmp_path):
     other = write_layout(tmp_path / 'other', 'roboflow')
     (flat / 'val.json').rename(flat / 'my val.json')

@@ -94,8 +94,7 @@ def load_model(args: argparse.Namespace) -> 'apis.RFDETR':
         UsageError: If neither a size nor weights were given.
         InputError: If there is no such size, or the weights do not fit.
     """
-    names = ('device', 'resolution')
-    fields = {n: getattr(args, n) for n in names if getattr(args, n)}
+    fields = given(args, ('device', 'resolution'))
     if args.accept_platform_model_license:
         fields['accept_platform_model_license'] = True
     if args.model is not None:
@@ -134,4 +133,6 @@ def setting(text: str) -> tuple[str, Any]:
 def given(args: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
     """The options among ``names`` that were given."""
     values = {name: getattr(args, name) for name in names}
-    return {k: v for k, v in values.items() if v not in (None, False)}
+    return {
+        k: v for k, v in values.items() if v is not None and v is not False
+    }

@@ -13,7 +13,30 @@ from torch import Tensor
 
 
 class _StackingImgDataPreprocessor(ImgDataPreprocessor):
-    """Mmengine's; ``DetDataPreprocessor`` calls it for the images."""
+    """Mmengine's; ``DetDataPreprocessor`` calls it for the images.
+
+    Mmengine takes one or three means, this one any number of channels.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if mean is None or std is None or len(mean) in (1, 3):
+            super().__init__(mean=mean, std=std, **kwargs)
+            return
+        if len(mean) != len(std):
+            raise ValueError(
+                'mean and std have one number for each channel, got '
+                f'{len(mean)} and {len(std)}'
+            )
+        super().__init__(**kwargs)
+        self._enable_normalize = True
+        for name, numbers in (('mean', mean), ('std', std)):
+            numbers = torch.tensor(numbers).view(-1, 1, 1)
+            self.register_buffer(name, numbers, persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         if not self._is_stackable(data['inputs']):

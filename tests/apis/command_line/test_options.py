@@ -6,6 +6,7 @@ from rfdetr_mm.apis.command_line.options import (
     SIZES,
     batch_size,
     find_size,
+    given,
     setting,
 )
 from rfdetr_mm.apis.variants import VARIANTS
@@ -71,6 +72,18 @@ def test_settings(text, expected):
 def test_no_settings(text):
     with pytest.raises(argparse.ArgumentTypeError, match='not KEY=VALUE'):
         setting(text)
+
+
+def test_what_is_not_given():
+    args = argparse.Namespace(
+        lr=0.0, seed=0, epochs=None, wandb=False, resume='', ema=True
+    )
+    assert given(args, ('lr', 'seed', 'epochs', 'wandb', 'resume', 'ema')) == {
+        'lr': 0.0,
+        'seed': 0,
+        'resume': '',
+        'ema': True,
+    }
 
 
 def test_batch_size():

@@ -140,6 +140,25 @@ def test_what_is_no_list_of_colour_images_goes_mmengines_way(others, kind):
         model(data(), training=True)
 
 
+def test_four_channels():
+    numbers = dict(mean=[1.0, 2, 3, 4], std=[1.0, 2, 4, 8])
+    options = {**OPTIONS, **numbers, 'bgr_to_rgb': False}
+    preprocessor = StackingDetDataPreprocessor(**options)
+    data = batch(SIZES['different'], channels=4)
+    inputs = preprocessor(data)['inputs']
+    assert inputs.shape == (2, 4, 24, 24)
+    for image, (padded, (height, width)) in zip(
+        data['inputs'], zip(inputs, SIZES['different'])
+    ):
+        for i in range(4):
+            plain = (image[i].float() - numbers['mean'][i]) / 2**i
+            assert torch.equal(padded[i, :height, :width], plain)
+            assert not padded[i, height:].any()
+    assert not preprocessor.state_dict()
+    with pytest.raises(ValueError, match='got 4 and 3'):
+        StackingDetDataPreprocessor(**{**options, 'std': [1.0, 1, 1]})
+
+
 def test_the_images_stay_as_they_are():
     data = batch(SIZES['alike'])
     copies = [image.clone() for image in data['inputs']]
