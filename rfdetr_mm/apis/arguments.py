@@ -4,10 +4,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from rfdetr_mm.errors import InputError
 
+from .devices import find_device
 from .model_config import ModelConfig
 
 
@@ -28,6 +30,8 @@ def input_shape(shape: Any, config: ModelConfig) -> tuple[int, int]:
     if shape is None:
         return (config.resolution, config.resolution)
     block = config.block_size
+    if isinstance(shape, np.ndarray):
+        shape = shape.tolist()
     if not isinstance(shape, Sequence) or len(shape) != 2:
         problem = 'two positive integers (height, width)'
     elif not all(_is_integer(side) for side in shape):
@@ -124,19 +128,11 @@ def training_device(device: Any, default: str) -> str:
     """
     if device is None:
         return default
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f'device={device!r} is no device: {error}') from error
+    found = find_device(device)
     if found.type not in ('cpu', 'cuda', 'mps'):
         warnings.warn(
             f'device={device!r} is not one for training; {default} is taken.',
             stacklevel=3,
         )
         return default
-    number = torch.cuda.device_count()
-    if found.type == 'cuda' and (found.index or 0) >= number:
-        raise InputError(
-            f'device={device!r}, but torch sees {number} CUDA devices'
-        )
     return str(found)

@@ -28,7 +28,14 @@ FORMATS = {
     'tensorrt': ('tensorrt', f'{_EXTRA} tensorrt'),
     'trt': ('tensorrt', f'{_EXTRA} tensorrt'),
 }
-QUANTIZATIONS = (None, 'fp32', 'fp16', 'int8')
+QUANTIZATIONS = {
+    'onnx': ('fp32', 'int8'),
+    'tflite': ('fp32', 'fp16', 'int8'),
+    'openvino': ('fp32', 'fp16'),
+    'tensorrt': ('fp32', 'fp16', 'int8'),
+    'trt': ('fp32', 'fp16', 'int8'),
+}
+_CALIBRATION = (str, os.PathLike, np.ndarray, type(None))
 _SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
 
 
@@ -38,7 +45,7 @@ class ExportRequest:
 
     Args:
         format: A key of ``FORMATS``.
-        quantization: One of ``QUANTIZATIONS``.
+        quantization: One of ``QUANTIZATIONS[format]``, or None.
         input_hw: (height, width) in pixels.
         batch_size: Images that the graph takes.
         dynamic_batch: Any number of images instead.
@@ -49,7 +56,7 @@ class ExportRequest:
         max_images: Of a folder.
 
     Raises:
-        InputError: If a value is unknown.
+        InputError: If a value is unknown, or the format does not have it.
     """
 
     format: str
@@ -63,15 +70,12 @@ class ExportRequest:
     max_images: int
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ('format', self.format, tuple(FORMATS)),
-            ('quantization', self.quantization, QUANTIZATIONS),
-        ):
-            if value not in known:
-                raise InputError(
-                    f'{name} has to be one of {", ".join(map(str, known))}, '
-                    f'got {value!r}'
-                )
+        if self.format not in FORMATS:
+            raise InputError(
+                f'format has to be one of {", ".join(FORMATS)}, got '
+                f'{self.format!r}'
+            )
+        self._check_combination()
         if type(self.max_images) is not int or self.max_images < 1:
             raise InputError(
                 f'max_images has to be a positive integer: {self.max_images!r}'
@@ -81,12 +85,37 @@ class ExportRequest:
                 'opset_version has to be 16 at least (GridSample), got '
                 f'{self.opset!r}'
             )
-
-        if self.quantization == 'int8' and self.calibration is None:
+        if not isinstance(self.calibration, _CALIBRATION):
+            raise InputError(
+                'calibration_data has to be a folder of images, a .npy file '
+                f'or an array (N, H, W, C), got {self.calibration!r}'
+            )
+        if self.precision == 'int8-dynamic':
             warnings.warn(
                 'int8 without calibration_data: the weights alone are '
                 'quantised. With images of your data the rest is as well.',
                 stacklevel=4,
+            )
+
+    def _check_combination(self) -> None:
+        backend = FORMATS[self.format][0]
+        if (self.quantization or 'fp32') not in QUANTIZATIONS[self.format]:
+            known = (
+                f'{k} has {", ".join(v)}' for k, v in QUANTIZATIONS.items()
+            )
+            raise InputError(
+                f'format={self.format!r} has no quantization='
+                f'{self.quantization!r}: {"; ".join(known)}'
+            )
+        if backend == 'tflite' and self.dynamic_batch:
+            raise InputError(
+                "format='tflite' has no dynamic_batch: give batch_size, or "
+                'take another format'
+            )
+        if backend == 'tensorrt' and self.precision == 'int8-dynamic':
+            raise InputError(
+                f"format={self.format!r} with quantization='int8' needs "
+                'calibration_data'
             )
 
     @property

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmengine.device import get_device
 
 from rfdetr_mm.errors import InputError
 
+from .devices import find_device
 from .variants import Variant
 
 # Field: entries of `model` in our configs that hold its value.
@@ -51,7 +53,7 @@ class ModelConfig:
             follows ``resolution`` unless the size has another one.
         pretrain_weights: A published file name, a path, an address, or None
             for random weights.
-        device: Such as ``'cpu'`` or ``'cuda:1'``.
+        device: Such as ``'cpu'`` or ``'cuda:1'``; the best one if None.
         num_queries: Queries, in training of each group.
         num_select: Detections per image at most.
         num_channels: Of an image.
@@ -175,12 +177,25 @@ def make_model_config(
         config.positional_encoding_size = (
             config.resolution // config.patch_size
         )
+    _check_width(config)
     config.set_resolution(given.get('resolution', config.resolution))
     if 'positional_encoding_size' in given:
         config.positional_encoding_size = _positive_int(
             'positional_encoding_size', given['positional_encoding_size']
         )
     return config
+
+
+def _check_width(config: ModelConfig) -> None:
+    heads = (config.sa_nheads, config.ca_nheads)
+    # A box has four coordinates, each with its part of the encoding.
+    factor = math.lcm(4, *heads)
+    if config.hidden_dim % factor:
+        raise InputError(
+            f'hidden_dim={config.hidden_dim} is not divisible by 4, sa_nheads '
+            f'({heads[0]}) and ca_nheads ({heads[1]}); take a multiple of '
+            f'{factor}, or other numbers of heads'
+        )
 
 
 @functools.cache
@@ -283,7 +298,9 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         if not isinstance(value, bool):
             raise InputError(f'{name} has to be True or False, got {value!r}')
         return value
-    if name in ('pretrain_weights', 'device'):
+    if name == 'device':
+        return default if value is None else str(find_device(value))
+    if name == 'pretrain_weights':
         return None if value is None else str(value)
     if name == 'num_classes' and value is None:
         return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,8 @@ _DEPRECATED = {
     'eval_ema_only': 'the averaged weights alone are evaluated anyway',
     'fp16_eval': 'evaluation is in float32',
 }
+# Of these, what is empty or False as well: no saved configuration has them.
+_NEVER_SAVED = ('start_epoch', 'do_benchmark')
 # Arguments of rfdetr whose place is elsewhere here.
 _ELSEWHERE = {
     'devices': 'tools/dist_train.sh CONFIG NUM_GPUS trains on several GPUs',
@@ -87,8 +90,8 @@ class TrainConfig:
         early_stopping: End when the metric stays where it is.
         early_stopping_patience: For so many validations.
         early_stopping_min_delta: What counts as a rise.
-        early_stopping_use_ema: Watch the average (always here, unless
-            ``eval_base_model`` is on and this is off).
+        early_stopping_use_ema: Watch the average (here True, and always
+            unless ``eval_base_model`` is on).
         run_test: Evaluate the test split at the end.
         save_dataset_grids: Draw training and validation images as the model
             sees them, into ``output_dir/dataset_grids``.
@@ -166,9 +169,11 @@ class TrainConfig:
         if self.class_names is not None:
             self.class_names = _names(self.class_names)
         for field in dataclasses.fields(self):
-            _check_number(field.name, getattr(self, field.name), field.type)
+            _check_value(field.name, getattr(self, field.name), field.type)
         if self.lr == 0:
             raise InputError('lr has to be greater than 0')
+        if self.drop_path == 1:
+            raise InputError('drop_path has to be less than 1')
         for name in ('dataset_dir', 'output_dir', 'resume'):
             value = getattr(self, name)
             if isinstance(value, (str, os.PathLike)):
@@ -177,22 +182,34 @@ class TrainConfig:
 
 
 def _names(value: Any) -> list[str]:
-    if isinstance(value, str) or not all(isinstance(n, str) for n in value):
-        raise InputError(f'class_names has to be a list of names: {value!r}')
+    is_list = isinstance(value, (list, tuple)) and len(value) > 0
+    if not is_list or not all(isinstance(name, str) for name in value):
+        raise InputError(
+            f'class_names has to be a list of names, got {value!r}'
+        )
     return list(value)
 
 
 # Numbers that may be 0; integers must be 1 at least otherwise.
 _FROM_ZERO = ('num_workers', 'seed', 'ema_tau', 'lr_drop')
+# Parts of a whole.
+_UP_TO_ONE = ('drop_path', 'ema_decay', 'lr_min_factor')
 
 
-def _check_number(name: str, value: Any, kind: Any) -> None:
+def _check_value(name: str, value: Any, kind: Any) -> None:
+    """Check a value by the type of its field."""
     if name == 'batch_size' and value == 'auto':
         return
     kinds = getattr(kind, '__args__', (kind,))
     if value is None and type(None) in kinds:
         return
-    if bool in kinds and not isinstance(value, bool) and str not in kinds:
+    if bool in kinds and isinstance(value, bool):
+        return
+    if str in kinds and int not in kinds:
+        if not isinstance(value, (str, os.PathLike)):
+            raise InputError(f'{name} has to be text, got {value!r}')
+        return
+    if bool in kinds:
         raise InputError(f'{name} has to be True or False, got {value!r}')
     if int in kinds:
         least = 0 if name in _FROM_ZERO else 1
@@ -202,12 +219,17 @@ def _check_number(name: str, value: Any, kind: Any) -> None:
                 f'{name} has to be an integer of at least {least}{auto}, got '
                 f'{value!r}'
             )
-    if float in kinds and (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not 0 <= value < float('inf')
-    ):
-        raise InputError(f'{name} has to be a number from 0 on, got {value!r}')
+    if float in kinds:
+        most = 1 if name in _UP_TO_ONE else sys.float_info.max
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not 0 <= value <= most
+        ):
+            span = 'from 0 to 1' if name in _UP_TO_ONE else 'from 0 on'
+            raise InputError(
+                f'{name} has to be a number {span}, got {value!r}'
+            )
 
 
 def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
@@ -227,13 +249,19 @@ def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
     """
     given = dict(given)
     for name, reason in _DEPRECATED.items():
-        if given.pop(name, None):
+        is_given = name in given and name in _NEVER_SAVED
+        if given.pop(name, None) or is_given:
             warnings.warn(
                 f'{where}: {name} is deprecated and ignored; {reason}.',
-                DeprecationWarning,
+                FutureWarning,
                 stacklevel=3,
             )
     scheduler = given.pop('lr_scheduler_kwargs', None) or {}
+    if not isinstance(scheduler, Mapping):
+        raise InputError(
+            "lr_scheduler_kwargs has to be a dict such as {'lr_drop': 60}, "
+            f'got {scheduler!r}'
+        )
     renamed = dict(min_factor='lr_min_factor')
     given.update({renamed.get(k, k): v for k, v in scheduler.items()})
     own = {field.name for field in dataclasses.fields(ModelConfig)}

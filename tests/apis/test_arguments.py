@@ -21,6 +21,7 @@ def test_shapes():
     assert input_shape((64, 96), CONFIG) == (64, 96)
     shape = input_shape([np.int64(64), 96], CONFIG)
     assert shape == (64, 96) and type(shape[0]) is int
+    assert input_shape(np.array([64, 96], np.uint8), CONFIG) == (64, 96)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,9 @@ def test_shapes():
         ((64, True), 'neither bool nor float'),
         ((0, 64), 'positive'),
         ((64, -32), 'positive'),
+        (np.array([64.0, 96.0]), 'neither bool nor float'),
+        (np.array([[64, 96]]), 'two positive integers'),
+        (np.array(64), 'two positive integers'),
         ((64, 100), r'\(16\) \* num_windows \(2\) = 32, got \(64, 100\)'),
     ],
 )
@@ -73,7 +77,7 @@ def test_devices_of_a_training():
     assert training_device(torch.device('cpu'), 'cuda') == 'cpu'
     with pytest.warns(UserWarning, match='not one for training; cpu is'):
         assert training_device('meta', 'cpu') == 'cpu'
-    with pytest.raises(InputError, match='no device'):
+    with pytest.raises(InputError, match='such as .cpu.'):
         training_device('gpu7', 'cpu')
     with pytest.raises(InputError, match='torch sees'):
         training_device('cuda:99', 'cpu')

@@ -1,6 +1,8 @@
 """export() of a live model: the file is the model, which stays as it is."""
 
+import itertools
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,11 @@ import torch
 from PIL import Image
 
 from rfdetr_mm.apis import RFDETRNano
-from rfdetr_mm.apis.exporting import ExportRequest, calibration_batches
+from rfdetr_mm.apis.exporting import (
+    FORMATS,
+    ExportRequest,
+    calibration_batches,
+)
 from rfdetr_mm.apis.images import load_image, make_batch
 from rfdetr_mm.apis.in_process import RawDetector
 from rfdetr_mm.errors import InputError
@@ -110,7 +116,15 @@ def test_openvino(nano, tmp_path):
     'arguments, message',
     [
         (dict(format='coreml'), 'format has to be one of onnx, tflite'),
-        (dict(quantization='int4'), 'quantization has to be one of None'),
+        (dict(quantization='int4'), 'onnx. has no quantization=.int4.: onnx'),
+        (dict(quantization='fp16'), 'onnx has fp32, int8; tflite has fp32, f'),
+        (dict(format='openvino', quantization='int8'), 'openvino has fp32, f'),
+        (
+            dict(format='tflite', dynamic_batch=True),
+            'no dynamic_batch: give b',
+        ),
+        (dict(format='trt', quantization='int8'), 'needs calibration_data'),
+        (dict(calibration_data=[1, 2]), r'a folder of .*, got \[1, 2\]'),
         (dict(shape=(64, 65)), 'divisible by patch_size'),
         (dict(patch_size=14), "not the model's"),
         (dict(batch_size=0), 'batch_size'),
@@ -224,6 +238,28 @@ def test_bad_calibration(nano, tmp_path, monkeypatch, data, error, message):
     (tmp_path / 'text.npy').write_text('no array')
     with pytest.raises(error, match=message):
         list(calibration_batches(nano.model, request(data)))
+
+
+@pytest.mark.filterwarnings('ignore:int8 without')
+def test_every_combination_has_a_config():
+    folder = Path(__file__).parents[2] / 'configs/deploy/detection'
+    for format, quantization, images, dynamic in itertools.product(
+        FORMATS, (None, 'fp32', 'fp16', 'int8'), (None, 'x'), (False, True)
+    ):
+        given = dict(format=format, quantization=quantization)
+        try:
+            made = request(images, dynamic_batch=dynamic, **given)
+            precision, is_refused = made.precision, False
+        except InputError:
+            precision, is_refused = quantization, True
+        if precision == 'int8' and images is None:
+            precision = 'int8-dynamic'
+        name = FORMATS[format][0]
+        if precision not in (None, 'fp32'):
+            name += f'-{precision}'
+        kind = 'dynamic' if dynamic else 'static'
+        file = folder / f'detection_{name}_{kind}.py'
+        assert file.is_file() is not is_refused, file
 
 
 def test_int8_without_images_is_of_weights_alone():

@@ -129,11 +129,23 @@ def test_what_is_changed_in_the_config():
         (dict(segmentation_head=True), 'RFDETRSeg'),
         (dict(encoder='resnet'), 'dinov2_windowed_small, dinov2_w'),
         (dict(positional_encoding_size=0), 'positional_encoding_size has'),
+        (dict(hidden_dim=100), r'sa_nheads \(8\).*a multiple of 16, or'),
+        (dict(sa_nheads=3), 'a multiple of 48'),
+        (dict(ca_nheads=7), 'a multiple of 56'),
+        (dict(hidden_dim=202, sa_nheads=2, ca_nheads=2), 'a multiple of 4,'),
+        (dict(device='foo'), "such as 'cpu'.*, got 'foo'"),
+        (dict(device='cuda:99'), "torch sees . CUDA devices; .* or 'cpu'"),
     ],
 )
 def test_bad_values(given, message):
     with pytest.raises(InputError, match=message):
         make_model_config(NANO, given)
+
+
+def test_no_device_is_the_best_one():
+    best = make_model_config(NANO, {}).device
+    assert make_model_config(NANO, dict(device=None)).device == best
+    assert make_model_config(NANO, dict(device='cpu')).device == 'cpu'
 
 
 def test_the_base_class_is_no_size():

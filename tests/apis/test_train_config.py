@@ -47,6 +47,18 @@ def test_other_spellings():
         (dict(dataset_file='voc'), 'auto, roboflow'),
         (dict(class_names='ab'), 'list of names'),
         (dict(class_names=[1, 2]), 'list of names'),
+        (dict(class_names=[]), 'list of names'),
+        (dict(class_names=3), 'list of names, got 3'),
+        (dict(dataset_dir=3), 'dataset_dir has to be text, got 3'),
+        (dict(output_dir=None), 'output_dir has to be text, got None'),
+        (dict(resume=3), 'resume has to be text, got 3'),
+        (dict(project=True), 'project has to be text, got True'),
+        (dict(ema_decay=2.0), 'ema_decay has to be a number from 0 to 1'),
+        (dict(lr_min_factor=1.5), 'from 0 to 1, got 1.5'),
+        (dict(drop_path=-0.1), 'from 0 to 1, got -0.1'),
+        (dict(drop_path=1), 'drop_path has to be less than 1'),
+        (dict(lr=float('inf')), 'from 0 on, got inf'),
+        (dict(lr_scheduler_kwargs=3), "dict such as {'lr_drop': 60}, got 3"),
         (dict(seed=-1), 'seed has to be an integer of at least 0'),
         (dict(lr_scheduler_kwargs=dict(gamma=1)), 'no argument .gamma.'),
     ],
@@ -56,14 +68,23 @@ def test_bad_values(given, message):
         make(**given)
 
 
-@pytest.mark.parametrize('name', ['callbacks', 'start_epoch', 'do_benchmark'])
-def test_deprecated_arguments_are_ignored(name):
-    with pytest.warns(DeprecationWarning, match=f'{name} is deprecated'):
-        assert make(**{name: 3}) == TrainConfig()
+@pytest.mark.parametrize(
+    'name, value',
+    [
+        ('callbacks', {'on_fit_epoch_end': [print]}),
+        ('start_epoch', 3),
+        ('start_epoch', 0),
+        ('do_benchmark', False),
+        ('fp16_eval', True),
+    ],
+)
+def test_deprecated_arguments_are_ignored(name, value):
+    with pytest.warns(FutureWarning, match=f'{name} is deprecated'):
+        assert make(**{name: value}) == TrainConfig()
 
 
-def test_empty_callbacks_are_silent(recwarn):
-    make(callbacks={})
+def test_what_saved_configurations_hold_is_silent(recwarn):
+    make(callbacks={}, eval_ema_only=False, fp16_eval=False)
     assert not recwarn.list
 
 

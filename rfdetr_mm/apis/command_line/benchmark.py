@@ -47,7 +47,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='use optimize_for_inference()',
     )
     parser.add_argument(
-        '--dtype', default='float32', help='with --optimize (default: float32)'
+        '--dtype',
+        choices=('float32', 'float16', 'bfloat16'),
+        default='float32',
+        help='with --optimize (default: float32)',
     )
     parser.add_argument(
         '--json', action='store_true', help='print a JSON object instead'

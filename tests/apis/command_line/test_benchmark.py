@@ -34,7 +34,13 @@ def test_both_outputs(command, loaded, optimize):
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--runs', 0], ['--batch-size', 0], ['--dtype', 'float16']]
+    'arguments',
+    [
+        ['--runs', 0],
+        ['--batch-size', 0],
+        ['--dtype', 'float16'],
+        ['--optimize', 'torchscript', '--dtype', 'foo'],
+    ],
 )
 def test_wrong_usage(command, arguments):
     code, *_ = command('benchmark', '--model', 'nano', *arguments)

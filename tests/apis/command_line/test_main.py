@@ -67,6 +67,14 @@ def test_errors_are_one_line(command, monkeypatch, error, code):
             package_main(['--traceback', 'info'])
 
 
+@pytest.mark.parametrize('device', ['foo', 'cuda:99'])
+def test_a_device_that_is_not_there_is_one_line(command, device):
+    given = ('--model', 'nano', '--device', device)
+    code, _, errors = command('benchmark', *given)
+    assert code == 1 and errors.count('\n') == 1
+    assert 'benchmark: error: device' in errors
+
+
 def test_full_memory_has_a_way_out(command, monkeypatch):
     def fail(args):
         raise RuntimeError("CPU: can't allocate memory: 9 bytes")

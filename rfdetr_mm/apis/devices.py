@@ -1,0 +1,40 @@
+"""Names of devices, checked before anything is built on one."""
+
+from typing import Any
+
+import torch
+
+from rfdetr_mm.errors import InputError
+
+
+def find_device(device: Any) -> torch.device:
+    """Check that a device is there.
+
+    Args:
+        device: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ``'mps'`` or another
+            device of torch, or its name.
+
+    Returns:
+        The device.
+
+    Raises:
+        InputError: If it is no device or there is none of the kind.
+    """
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            "device has to be such as 'cpu', 'cuda', 'cuda:1' or 'mps', "
+            f'got {device!r}'
+        ) from error
+    number = torch.cuda.device_count()
+    if found.type == 'cuda' and (found.index or 0) >= number:
+        raise InputError(
+            f'device={device!r}, but torch sees {number} CUDA devices; take '
+            "another one, or 'cpu'"
+        )
+    if found.type == 'mps' and not torch.backends.mps.is_available():
+        raise InputError(
+            f'device={device!r}, but torch sees no such GPU; take cpu'
+        )
+    return found
