@@ -1,21 +1,26 @@
 """Detections for files, folders and arrays, in a line of Python."""
 
 import copy
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from mmdet.apis import DetInferencer
 from mmdet.registry import DATASETS
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.infer.infer import ConfigType, ModelType
+from PIL import Image
 from torch import nn
 
 from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS
 from rfdetr_mm.datasets import LoadCheckedImage
+from rfdetr_mm.errors import InputError
 from rfdetr_mm.registry import SCOPE
 
+from .devices import find_device
 from .no_random_weights import no_random_weights
 
 _ROWS_KEY = CLASS_ROW_WEIGHTS[0][0]
@@ -31,7 +36,8 @@ class RFDETRInferencer(DetInferencer):
     Differs from its parent: without a scope, names are those of RF-DETR's
     configs; a checkpoint whose classes are not the config's is an error, and
     one without class names takes the config's and not COCO's; an image that
-    cannot be read is named.
+    cannot be read is named; an image may be a ``pathlib.Path``, a Pillow image
+    or a grey array, too, and arrays, which are BGR, are painted as such.
 
     Args:
         model: A name (``'rfdetr_nano_coco'``, ``'rf-detr-nano'``), a config
@@ -61,11 +67,42 @@ class RFDETRInferencer(DetInferencer):
         super().__init__(
             model=model,
             weights=weights,
-            device=device,
+            device=None if device is None else str(find_device(device)),
             scope=scope,
             palette=palette,
             show_progress=show_progress,
         )
+
+    def _inputs_to_list(self, inputs: Any) -> list[str | np.ndarray]:
+        """List the images as mmdet takes them.
+
+        Raises:
+            InputError: If something in ``inputs`` is no image.
+        """
+        if isinstance(inputs, os.PathLike):
+            inputs = os.fspath(inputs)
+        mean = getattr(self.model.data_preprocessor, 'mean', None)
+        num_channels = 3 if mean is None else len(mean)
+        return [
+            _path_or_array(image, num_channels)
+            for image in super()._inputs_to_list(inputs)
+        ]
+
+    def visualize(
+        self, inputs: Sequence[str | np.ndarray], *args: Any, **kwargs: Any
+    ) -> list[np.ndarray] | None:
+        """Paint predictions; mmdet takes arrays for RGB here.
+
+        Args:
+            inputs: Paths, addresses or arrays (H, W, 3), BGR.
+            *args: As for ``DetInferencer``.
+            **kwargs: As for ``DetInferencer``.
+        """
+        inputs = [
+            image if isinstance(image, str) else image[..., ::-1]
+            for image in inputs
+        ]
+        return super().visualize(inputs, *args, **kwargs)
 
     def _load_model_from_metafile(self, model: str) -> tuple[Config, str]:
         """Find config and weights by name; say which names there are."""
@@ -135,6 +172,29 @@ class RFDETRInferencer(DetInferencer):
         pipeline = super()._init_pipeline(cfg)
         pipeline.transforms[index].from_file = LoadCheckedImage(**options)
         return pipeline
+
+
+def _path_or_array(image: Any, num_channels: int) -> str | np.ndarray:
+    if isinstance(image, (str, os.PathLike)):
+        return os.fspath(image)
+    if isinstance(image, Image.Image):
+        return np.ascontiguousarray(
+            np.asarray(image.convert('RGB'))[..., ::-1]
+        )
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            'an image has to be a path, an address, a Pillow image or a BGR '
+            f'array (H, W, {num_channels}), got {type(image).__name__}'
+        )
+    if image.ndim == 2:
+        image = np.stack([image] * num_channels, axis=-1)
+    if image.dtype != np.uint8 or image.shape[2:] != (num_channels,):
+        raise InputError(
+            'an array has to be uint8, from 0 to 255, of the shape (H, W, '
+            f'{num_channels}), BGR, or (H, W), got {image.dtype} of the '
+            f'shape {image.shape}'
+        )
+    return image
 
 
 def _class_names(meta: Mapping[str, Any]) -> tuple[str, ...]:

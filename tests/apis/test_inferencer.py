@@ -13,6 +13,7 @@ from mmengine.runner import CheckpointLoader
 from PIL import Image
 
 from rfdetr_mm.apis import RFDETRInferencer
+from rfdetr_mm.errors import InputError
 from tests.data_factory import CLASSES, write_coco
 from tests.tiny_config import tiny_config
 
@@ -119,6 +120,49 @@ def test_arrays_are_bgr(inferencer, as_tested, data_root):
     assert not torch.allclose(scores, as_tested[0].scores, atol=1e-4)
 
 
+def test_every_kind_of_image(inferencer, as_tested, data_root):
+    path = data_root / 'images' / '1.png'
+    picture = Image.open(path)
+    for image in (path, [path], picture, picture.convert('RGBA')):
+        assert_equal(predict(inferencer, image)[0], as_tested[0])
+    grey = picture.convert('L')
+    expected = predict(inferencer, grey.convert('RGB'))[0]
+    assert_equal(predict(inferencer, grey)[0], expected)
+    assert_equal(predict(inferencer, np.asarray(grey))[0], expected)
+
+
+@pytest.mark.parametrize(
+    'image, message',
+    [
+        (np.zeros((40, 60, 3), np.float32), 'uint8, from 0 .*got float32 of'),
+        (np.zeros((40, 60, 3), np.uint16), 'uint8, from 0 .*got uint16 of'),
+        (np.zeros((40, 60, 4), np.uint8), r'\(H, W, 3\).*\(40, 60, 4\)'),
+        (np.zeros((1, 40, 60, 3), np.uint8), r'got uint8 .*\(1, 40, 60, 3\)'),
+        (torch.zeros(3, 40, 60), 'a path, .*, got Tensor'),
+        ([None], 'a path, .*, got NoneType'),
+    ],
+)
+def test_what_is_no_image(inferencer, image, message):
+    with pytest.raises(InputError, match=message):
+        inferencer(image)
+
+
+def test_arrays_are_painted_in_their_colours(inferencer, data_root):
+    path = data_root / 'images' / '1.png'
+    paint = dict(return_vis=True, pred_score_thr=2)  # no boxes
+    painted = [
+        inferencer(image, **paint)['visualization'][0]
+        for image in (str(path), Image.open(path))
+    ]
+    np.testing.assert_array_equal(*painted)
+    np.testing.assert_array_equal(painted[0], np.asarray(Image.open(path)))
+
+
+def test_a_device_that_is_not_there(tiny):
+    with pytest.raises(InputError, match="device has .*, got 'foo'"):
+        RFDETRInferencer(tiny[0], device='foo')
+
+
 def test_a_folder_gives_predictions_and_pictures(
     inferencer, data_root, tmp_path
 ):
@@ -136,8 +180,10 @@ def test_a_folder_gives_predictions_and_pictures(
 def test_an_unreadable_image_is_named(inferencer, tmp_path):
     broken = tmp_path / 'broken.jpg'
     broken.write_bytes(b'no picture')
-    with pytest.raises(ValueError, match='broken.jpg'):
-        inferencer(str(broken))
+    for path in (broken, tmp_path / 'missing.jpg'):
+        with pytest.raises(InputError, match=f'{path.name} cannot') as error:
+            inferencer(str(path))
+        assert 'annotation file' not in str(error.value)
 
 
 def test_the_checking_loader_is_found_too(tiny, shelf, as_tested, data_root):

@@ -129,14 +129,16 @@ class LoadCheckedImage(LoadImageFromFile):
 
     def _skip(self, results: dict, error: Exception) -> None:
         path = results['img_path']
+        is_listed = 'img_id' in results  # in an annotation file
+        number = f' (id {results["img_id"]})' if is_listed else ''
         problem = (
-            f'The image {path} (id {results.get("img_id", "unknown")}) cannot '
-            f'be read: {type(error).__name__}: {error}.'
+            f'The image {path}{number} cannot be read: '
+            f'{type(error).__name__}: {error}.'
         )
         if not self.skip_unreadable:
+            way_out = ', or remove the image from the annotation file'
             raise InputError(
-                f'{problem} Replace the file, or remove the image from the '
-                'annotation file.'
+                f'{problem} Replace the file{way_out if is_listed else ""}.'
             ) from error
         self._num_in_a_row += 1
         if self._num_in_a_row >= _MAX_IN_A_ROW:
