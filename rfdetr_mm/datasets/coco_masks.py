@@ -1,4 +1,4 @@
-"""Whether the ``segmentation`` of a COCO annotation can be used as a mask."""
+"""Whether masks are needed, and the ``segmentation`` of COCO can be one."""
 
 from typing import Any
 
@@ -10,6 +10,13 @@ from rfdetr_mm.errors import InputError
 MISSING = 'without mask'
 DEGENERATE = 'with a mask without area'
 _MIN_NUMBERS = 6  # three corners
+
+
+def loads_masks(transform: Any) -> bool:
+    """Whether a transform of a pipeline, or its config, loads masks."""
+    if isinstance(transform, dict):
+        return bool(transform.get('with_mask'))
+    return bool(getattr(transform, 'with_mask', False))
 
 
 def find_mask_problem(

@@ -19,7 +19,12 @@ from .coco_file import (
     read_coco_file,
     visible_box,
 )
-from .coco_masks import DEGENERATE, MISSING, find_mask_problem
+from .coco_masks import (
+    DEGENERATE,
+    MISSING,
+    find_mask_problem,
+    loads_masks,
+)
 from .transforms.load_image import LoadCheckedImage
 
 _ROUNDING_PX = 0.01
@@ -76,7 +81,7 @@ class NamedCocoDataset(CocoDataset):
         **kwargs: Any,
     ) -> None:
         pipeline = [_checked_loader(transform) for transform in pipeline]
-        self._with_mask = any(map(_loads_masks, pipeline))
+        self._with_mask = any(map(loads_masks, pipeline))
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -216,9 +221,3 @@ def _checked_loader(transform: Any) -> Any:
     if isinstance(transform, dict) and transform.get('type') in _STOCK_LOADERS:
         return dict(transform, type=LoadCheckedImage)
     return transform
-
-
-def _loads_masks(transform: Any) -> bool:
-    if isinstance(transform, dict):
-        return bool(transform.get('with_mask'))
-    return bool(getattr(transform, 'with_mask', False))

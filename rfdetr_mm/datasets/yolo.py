@@ -1,5 +1,7 @@
 """Data sets in the YOLO layout: data.yaml, images and text labels."""
 
+import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from PIL import Image, UnidentifiedImageError
 
 from rfdetr_mm.errors import InputError
 
-from .coco_file import CocoFile
+from .coco_file import CocoFile, log_in_main_process
+from .coco_masks import find_mask_problem, loads_masks
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 _TOLERANCE = 1e-3  # of a normalised coordinate; labels are rounded
@@ -30,7 +33,9 @@ class YoloDataset(BaseDetDataset):
     for the outline of a mask, all as parts of the width and height.
 
     Boxes are cut at the border of the image; those without area are left
-    out. Of an outline, ``LoadAnnotations(with_mask=True)`` makes the mask.
+    out. Of an outline, ``LoadAnnotations(with_mask=True)`` makes the mask;
+    with it in the pipeline, objects without a usable outline are left out as
+    well, with a warning.
 
     Args:
         split: 'train', 'val' or 'test'.
@@ -39,8 +44,9 @@ class YoloDataset(BaseDetDataset):
             it, labels follow the names, in any order.
 
     Raises:
-        InputError: If the YAML file, a label or an image cannot be used. A
-            bad label is named by file and line.
+        InputError: If the YAML file, a label or an image cannot be used, or
+            there is no outline although masks are to be trained on. A bad
+            label is named by file and line.
 
     Source: the format of rfdetr 1.11.2, datasets/yolo.py (Apache-2.0).
     """
@@ -49,6 +55,7 @@ class YoloDataset(BaseDetDataset):
         self, *args: Any, split: str = 'train', **kwargs: Any
     ) -> None:
         self.split = split
+        self._with_mask = any(map(loads_masks, kwargs.get('pipeline', ())))
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -81,7 +88,36 @@ class YoloDataset(BaseDetDataset):
                     instances=instances,
                 )
             )
+        if self._with_mask:
+            self._leave_out_boxes(data_list)
         return data_list
+
+    def _leave_out_boxes(self, data_list: list[dict]) -> None:
+        """Leave objects without mask out, in place; none left is an error."""
+        counts: Counter[str | None] = Counter()
+        for data in data_list:
+            kept = []
+            for instance in data['instances']:
+                annotation = dict(id=0, segmentation=instance.get('mask'))
+                problem = find_mask_problem(annotation, data, self.ann_file)
+                counts[problem] += 1
+                if problem is None:
+                    kept.append(instance)
+            data['instances'] = kept
+        num_masks = counts.pop(None, 0)
+        left_out = ', '.join(f'{n} {problem}' for problem, n in counts.items())
+        line = (
+            f'{self.ann_file}, split {self.split!r}: {num_masks} masks. Left '
+            f'out: {left_out or "none"}.'
+        )
+        if not num_masks and not self.test_mode:
+            raise InputError(
+                f'There is no mask to train on. {line} Lines "class cx cy w '
+                'h" are boxes, masks need outlines, "class x1 y1 x2 y2 ...". '
+                'For boxes take a detection config, of configs/rfdetr.'
+            )
+        level = logging.WARNING if left_out else logging.INFO
+        log_in_main_process(line, level)
 
     def filter_data(self) -> list[dict]:
         """Leave images out as ``filter_cfg`` says, in training only.

@@ -52,7 +52,7 @@ class NamedCocoMetric(CocoMetric):
         InputError: If the file is not usable (see ``read_coco_file``), has
             no box to evaluate or, with ``segm``, lacks a mask. Later, if it
             does not fit the classes (see ``label_of_category``) or the
-            images of the data loader.
+            images of the data loader, or if that lacks a mask.
     """
 
     def __init__(self, ann_file: str | None = None, **kwargs: Any) -> None:
@@ -159,6 +159,8 @@ class NamedCocoMetric(CocoMetric):
 
     def _truth_of_loader(self, results: list) -> COCO:
         check_classes(self.dataset_meta['classes'])
+        if 'segm' in self.metrics:
+            _check_masks([truth for truth, _ in results])
         with tempfile.TemporaryDirectory() as folder:
             prefix = self.outfile_prefix or osp.join(folder, 'truth')
             truths = [truth for truth, _ in results]
@@ -179,6 +181,16 @@ class _CheckedCOCO(COCO):
         if detections:
             return super().loadRes(detections)
         return _CheckedCOCO(dict(self.dataset, annotations=[]))
+
+
+def _check_masks(truths: list[dict[str, Any]]) -> None:
+    for truth in truths:
+        if not all(instance.get('mask') for instance in truth['anns']):
+            raise InputError(
+                f'An object of the image {truth["img_id"]} has a box but no '
+                'mask to evaluate masks against. Take labels with masks, or '
+                "metric='bbox'."
+            )
 
 
 def _matchable(file: CocoFile, with_mask: bool) -> list[dict[str, Any]]:

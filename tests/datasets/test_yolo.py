@@ -125,6 +125,26 @@ def test_outlines_become_masks(simple, tmp_path):
     assert abs(mask.sum() - 20 * 40) <= 61  # half of its border
 
 
+MASKS = [dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
+BOX = '0 .5 .5 .5 .5\n'
+OUTLINE = '1 .25 .25 .75 .25 .75 .75 .25 .75\n'
+
+
+def test_objects_without_mask_are_left_out(simple, log_lines):
+    folded = '0 .1 .1 .9 .9 .1 .1\n'  # back on the same line
+    (only,) = simple(BOX + OUTLINE + folded, pipeline=MASKS)
+    assert only['bbox_label'] == 1
+    words = "'train': 1 masks. Left out: 1 without mask, 1 with a mask witho"
+    assert any(words in line for line in log_lines)
+    assert len(simple(BOX + OUTLINE)) == 2
+
+
+def test_boxes_alone_are_no_masks(simple):
+    with pytest.raises(InputError, match='no mask to train on.*2 without m'):
+        simple(BOX + BOX, pipeline=MASKS)
+    assert simple(BOX, pipeline=MASKS, test_mode=True) == []
+
+
 def test_images_without_labels_have_no_objects(tmp_path):
     root = write_set(
         tmp_path,

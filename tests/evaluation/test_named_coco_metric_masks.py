@@ -20,6 +20,7 @@ from tests.evaluation.test_named_coco_metric import (
     evaluate,
     predictions,
     rewritten,
+    with_instances,
     without_detections,
 )
 
@@ -138,6 +139,13 @@ def test_a_file_without_masks_is_an_error(tmp_path, truth, samples):
     with pytest.raises(InputError, match=f'annotation {annotation["id"]} has'):
         evaluate(tmp_path, content, samples, metric=BOTH)
     assert evaluate(tmp_path, content, samples, metric='bbox')
+
+
+def test_a_loader_without_masks_is_an_error(tmp_path, truth, samples):
+    loaded = with_instances(truth, samples)
+    with pytest.raises(InputError, match='image 2 has a box but no mask'):
+        evaluate(tmp_path, None, loaded, metric=BOTH)
+    assert evaluate(tmp_path, None, loaded, metric='bbox')
 
 
 def test_masks_without_area_are_left_out(tmp_path, truth, samples, log_lines):
