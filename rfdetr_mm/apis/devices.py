@@ -24,8 +24,8 @@ def find_device(device: Any) -> torch.device:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InputError(
-            "device has to be such as 'cpu', 'cuda', 'cuda:1' or 'mps', "
-            f'got {device!r}'
+            f"device={device!r} is no device; take such as 'cpu', 'cuda', "
+            "'cuda:1' or 'mps'"
         ) from error
     number = torch.cuda.device_count()
     if found.type == 'cuda' and (found.index or 0) >= number:

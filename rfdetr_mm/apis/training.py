@@ -60,6 +60,11 @@ def find_data(cfg: Config, only: str | None = None) -> str:
             'dataset_dir is missing: give the folder of a data set in the '
             'layout of Roboflow, COCO or YOLO'
         )
+    if not Path(cfg.data_root).is_dir():
+        raise InputError(
+            f'dataset_dir has to be the folder of a data set, and there is no '
+            f'folder {cfg.data_root!r} (seen from {Path.cwd()})'
+        )
     return resolve_own_data(cfg, only)
 
 

@@ -187,7 +187,8 @@ def _the_only_layout(
             f'{root} fits several layouts: '
             + ', '.join(f'{name} ({_files(found[name])})' for name in found)
             + '. Choose one, e.g. by --cfg-options '
-            f'dataset_layout={list(found)[-1]}.'
+            f'dataset_layout={list(found)[-1]}, in Python by dataset_file='
+            f'{list(found)[-1]!r}.'
         )
     if not found:
         wanted = LAYOUTS if layout == 'auto' else (layout,)
@@ -253,7 +254,7 @@ def _hint(root: str) -> str:
     for name in _entries(root):
         inner = os.path.join(root, name)
         if any(any(f(inner).values()) for f in _FINDERS.values()):
-            return f' Did you mean data_root={inner}?'
+            return f' Did you mean the folder {inner}?'
     if {'Annotations', 'JPEGImages'} <= set(_entries(root)):
         return (
             ' This is the layout of Pascal VOC: see '

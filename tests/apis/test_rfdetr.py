@@ -105,6 +105,8 @@ def test_evaluation(trained, data_root, tmp_path):
         model.evaluate('train')
     with pytest.raises(InputError, match='Did you mean batch_size'):
         model.evaluate('test', batchsize=2)
+    with pytest.raises(InputError, match='dataset_dir has .*no folder'):
+        model.evaluate(dataset_dir=tmp_path / 'none', **options)
     with pytest.raises(InputError, match='no device'):
         model.evaluate('test', device='gpu')
 
@@ -155,7 +157,8 @@ def test_automatic_batch_size(data_root, monkeypatch, tmp_path):
     'arguments, message',
     [
         (dict(), 'dataset_dir is missing'),
-        (dict(dataset_dir='no such folder'), 'does not exist'),
+        (dict(dataset_dir='none'), "dataset_dir has .* no folder 'none'"),
+        (dict(dataset_dir=3), 'dataset_dir has to be text, got 3'),
         (dict(dataset_dir='.', epoch=3), 'Did you mean epochs'),
         (dict(dataset_dir='.', resolution=50), '= 32. Take 32 or 64'),
         (dict(dataset_dir='.', device='gpu'), 'no device'),

@@ -100,7 +100,14 @@ def test_two_layouts_are_an_error_unless_one_is_chosen(tmp_path):
     root = touch(tmp_path, *FLAT, *COCO)
     with pytest.raises(InputError) as error:
         detect_layout(root)
-    for part in ('coco', *COCO, 'flat', *FLAT, 'dataset_layout='):
+    for part in (
+        'coco',
+        *COCO,
+        'flat',
+        *FLAT,
+        'dataset_layout=',
+        'dataset_file=',
+    ):
         assert part in str(error.value)
     for name, files in (('coco', COCO), ('flat', FLAT)):
         found, splits = detect_layout(root, name)
@@ -130,7 +137,7 @@ def test_an_unknown_folder_lists_what_was_looked_for(tmp_path):
     'names, hint',
     [
         ([], 'The folder is empty.'),
-        (['my set/train.json'], 'Did you mean data_root=.*my set'),
+        (['my set/train.json'], 'Did you mean the folder .*my set'),
         (
             ['Annotations/1.xml', 'JPEGImages/1.jpg'],
             'Pascal VOC: .*rfdetr_nano_voc.py',
