@@ -42,6 +42,43 @@ _ELSEWHERE = {
     'square_resize_div_64': 'configs/rfdetr/rfdetr_nano_keep-ratio_coco.py',
     'skip_best_epochs': 'train_cfg.val_begin of a config',
     'num_classes': 'the data set decides on the number of classes',
+    'progress_bar': 'the log has lines, each default_hooks.logger.interval',
+    'train_log_on_step': 'default_hooks.logger.interval of a config',
+    'train_log_sync_dist': 'the main process logs its own losses',
+    'compact_train_metrics': 'every layer has its own losses in the log',
+    'compute_train_metrics': 'training images are not evaluated',
+    'compute_val_loss': 'validation computes metrics, no losses',
+    'compute_test_loss': 'tests compute metrics, no losses',
+    'log_per_class_metrics': 'val_evaluator.classwise=True of a config',
+    'eval_masks_head_resolution': 'masks are evaluated at full size',
+    'num_sanity_val_steps': 'tools/test.py CONFIG FILE tries the validation',
+    'best_model_metric': 'default_hooks.checkpoint.save_best of a config',
+    'smooth_alpha': 'the best checkpoint goes by the metric itself',
+    'dont_save_weights': 'default_hooks.checkpoint of a config',
+    'clearml': 'ClearMLVisBackend in visualizer.vis_backends of a config',
+    'cls_loss_coef': 'model.bbox_head.loss_cls.loss_weight of a config',
+    'lr_scheduler_interval': 'the schedules here change the rate every step',
+    'lr_scheduler_monitor': "mmengine's ReduceOnPlateauLR in param_scheduler",
+    'ema_update_interval': 'the average is updated after every step',
+    'auto_batch_max_targets_per_image': '--num-objects of '
+    'tools/analysis_tools/find_batch_size.py',
+    'auto_batch_ema_headroom': "batch_size='auto' tries it with the average",
+    'pin_memory': 'train_dataloader.pin_memory of a config',
+    'persistent_workers': 'train_dataloader.persistent_workers of a config',
+    'prefetch_factor': 'train_dataloader.prefetch_factor of a config',
+    'pack_targets': 'objects of a batch are matched together anyway',
+    'pad_targets_to': 'it is for TPUs, which mmengine does not train on',
+    **{
+        f'keypoint_{name}': 'there are no keypoints'
+        for name in (
+            'flip_pairs',
+            'l1_loss_coef',
+            'findable_loss_coef',
+            'visible_loss_coef',
+            'nll_loss_coef',
+            'oks_sigmas',
+        )
+    },
 }
 
 
