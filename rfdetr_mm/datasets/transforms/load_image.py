@@ -31,7 +31,9 @@ class LoadCheckedImage(LoadImageFromFile):
     """``LoadImageFromFile`` that names the file when something is wrong.
 
     A picture whose size is not the one in the annotation file is always an
-    error, because its boxes are then at the wrong places.
+    error, because its boxes are then at the wrong places. With the backend
+    ``'pillow'`` and ``color_type='color_ignore_orientation'`` every picture is
+    what Pillow's ``convert('RGB')`` makes of it, as upstream has it.
 
     Args:
         skip_unreadable: Whether to skip files that are missing or cannot be
@@ -102,30 +104,44 @@ class LoadCheckedImage(LoadImageFromFile):
 
     def _load(self, results: dict) -> tuple[int, int]:
         """Load the picture; give its (height, width) in the file."""
-        if self.draft_size is not None:
-            data = fileio.get(
-                results['img_path'], backend_args=self.backend_args
-            )
-            with Image.open(io.BytesIO(data)) as picture:
-                width, height = picture.size
-                is_plain = picture.mode in ('RGB', 'L')
-            # Pillow complains of cut files, OpenCV does not.
-            if is_plain and data.endswith(_END_OF_JPEG):
-                factor = 1
-                if not _has_rle(results.get('instances', ())):
-                    factor = _draft_factor(height, width, self.draft_size)
-                img = cv2.imdecode(
-                    np.frombuffer(data, np.uint8),
-                    _READ_REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION,
-                )
-                if img is not None:
-                    if self.to_float32:
-                        img = img.astype(np.float32)
-                    shape = img.shape[:2]
-                    results.update(img=img, img_shape=shape, ori_shape=shape)
-                    return height, width
-        super().transform(results)
-        return results['img_shape']
+        is_upstreams = self.imdecode_backend == 'pillow' and (
+            self.color_type == 'color_ignore_orientation'
+        )
+        if self.draft_size is None and not is_upstreams:
+            super().transform(results)
+            return results['img_shape']
+        data = fileio.get(results['img_path'], backend_args=self.backend_args)
+        with Image.open(io.BytesIO(data)) as picture:
+            full_size = picture.size[::-1]
+            img = None
+            if self.draft_size is not None and picture.mode in ('RGB', 'L'):
+                img = self._read_jpeg(data, full_size, results)
+            if img is None and is_upstreams:
+                # mmcv would put grey pictures with alpha on a canvas.
+                img = np.array(picture.convert('RGB'))[..., ::-1]
+        if img is None:
+            super().transform(results)
+            return full_size
+        if self.to_float32:
+            img = img.astype(np.float32)
+        shape = img.shape[:2]
+        results.update(img=img, img_shape=shape, ori_shape=shape)
+        return full_size
+
+    def _read_jpeg(
+        self, data: bytes, full_size: tuple[int, int], results: dict
+    ) -> np.ndarray | None:
+        """Decode a JPEG file at a fraction; None if it is none, or cut."""
+        # Pillow complains of cut files, OpenCV does not.
+        if not data.endswith(_END_OF_JPEG):
+            return None
+        factor = 1
+        if not _has_rle(results.get('instances', ())):
+            factor = _draft_factor(*full_size, self.draft_size)
+        return cv2.imdecode(
+            np.frombuffer(data, np.uint8),
+            _READ_REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION,
+        )
 
     def _skip(self, results: dict, error: Exception) -> None:
         path = results['img_path']

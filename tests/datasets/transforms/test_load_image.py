@@ -44,12 +44,15 @@ def grey_alpha(pixels):
 
 
 def rgba(pixels):
-    alpha = np.full((HEIGHT, WIDTH, 1), 255, np.uint8)
-    return Image.fromarray(np.concatenate([pixels, alpha], 2))
+    return Image.fromarray(np.concatenate([pixels, pixels[..., :1]], 2))
 
 
 def palette(pixels):
     return Image.fromarray(pixels).quantize(8)
+
+
+def grey_16_bits(pixels):
+    return Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
 
 
 def black_and_white(pixels):
@@ -57,17 +60,20 @@ def black_and_white(pixels):
 
 
 @pytest.mark.parametrize(
-    'draw', [grey, rgba, palette, black_and_white, grey_alpha]
+    'draw', [grey, rgba, palette, black_and_white, grey_alpha, grey_16_bits]
 )
-def test_every_mode_gives_three_channels(tmp_path, pixels, draw):
+@pytest.mark.parametrize('draft_size', [None, 4])
+def test_every_mode_is_what_pillow_makes_of_it(
+    tmp_path, pixels, draw, draft_size
+):
     path = tmp_path / 'a.png'
     picture = draw(pixels)
     picture.save(path)
-    img = LoadCheckedImage(**OPTIONS)(results(path))['img']
+    load = LoadCheckedImage(**OPTIONS, draft_size=draft_size)
+    img = load(results(path))['img']
     assert img.shape == (HEIGHT, WIDTH, 3) and img.dtype == np.uint8
-    if draw is not grey_alpha:  # no colour of an opaque pixel is changed
-        expected = np.array(picture.convert('RGB'))[..., ::-1]  # BGR
-        np.testing.assert_array_equal(img, expected)
+    expected = np.array(picture.convert('RGB'))[..., ::-1]  # BGR
+    np.testing.assert_array_equal(img, expected)
 
 
 def write_truncated(path, pixels):
