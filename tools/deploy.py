@@ -6,7 +6,6 @@ wrong in one line.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,12 @@ from run_config import (
     input_errors_in_one_line,
     require_deploy,
     stop,
+)
+
+# Those of mmdeploy's tool.
+LOG_LEVELS = (
+    *('CRITICAL', 'FATAL', 'ERROR', 'WARN'),
+    *('WARNING', 'INFO', 'DEBUG', 'NOTSET'),
 )
 
 
@@ -43,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--log-level',
         default='WARNING',
-        choices=list(logging.getLevelNamesMapping()),
+        choices=LOG_LEVELS,
         help="of mmdeploy's messages",
     )
     parser.add_argument(

@@ -1,5 +1,6 @@
 """From the network's outputs to supervision's Detections."""
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -78,8 +79,15 @@ def class_names_of(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
         names: Of the classes.
 
     Returns:
-        Strings as objects, shape (n,); ``''`` where there is no name.
+        Strings as objects, shape (n,); ``''`` where there is no name, with
+        a warning, which Python shows once.
     """
+    if (labels >= len(names)).any():
+        warnings.warn(
+            f'There are {len(names)} class names, and detections of further '
+            "classes: their class_name is ''.",
+            stacklevel=2,
+        )
     return np.array(
         [names[i] if i < len(names) else '' for i in labels.tolist()],
         dtype=object,

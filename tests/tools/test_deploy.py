@@ -1,6 +1,7 @@
 """tools/deploy.py: mmdeploy's flags, one line for what is wrong."""
 
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 
@@ -48,6 +49,13 @@ def arguments(given, work_dir, config_file, **changes):
         img=str(given / 'image.png'),
     )
     return [*{**values, **changes}.values(), '--work-dir', str(work_dir)]
+
+
+def test_log_levels_need_no_python_3_11(deploy, monkeypatch):
+    assert set(deploy.LOG_LEVELS) == set(logging._nameToLevel)
+    monkeypatch.delattr(logging, 'getLevelNamesMapping', raising=False)
+    args = deploy.parse_args(['d.py', 'm.py', 'w.pth', 'i.png'])
+    assert args.log_level == 'WARNING'
 
 
 STATIC = DEPLOY / 'detection' / 'detection_onnxruntime_static.py'
