@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,45 @@ def test_sizes(path):
         if node.name == '__init__':
             count = len(node.args.args) + len(node.args.kwonlyargs) - 1
             assert count <= MAX_PARAMETERS, path
+
+
+def public_functions(node, docstring='', is_method=False):
+    """Functions, and the docstrings that describe them."""
+    for child in node.body:
+        name = getattr(child, 'name', '_')
+        if isinstance(child, ast.ClassDef) and not name.startswith('_'):
+            yield from public_functions(child, ast.get_docstring(child), True)
+        elif isinstance(child, ast.FunctionDef) and (
+            name == '__init__' or not name.startswith('_')
+        ):
+            own = ast.get_docstring(child) or ''
+            if name == '__init__':
+                own += docstring or ''
+            yield child, own, is_method
+
+
+def raises(node):
+    """Whether it raises a new error itself."""
+    nested = (ast.FunctionDef, ast.ClassDef, ast.Lambda)
+    return any(
+        (isinstance(child, ast.Raise) and child.exc is not None)
+        or (not isinstance(child, nested) and raises(child))
+        for child in ast.iter_child_nodes(node)
+    )
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.name))
+def test_public_functions_are_described(path):
+    module = ast.parse(path.read_text())
+    for function, docstring, is_method in public_functions(module):
+        if raises(function):
+            assert re.search(r'Raises?[: ]', docstring), function.name
+        given = function.args
+        arguments = [*given.posonlyargs, *given.args][is_method:]
+        arguments += [*given.kwonlyargs, given.vararg, given.kwarg]
+        for argument in arguments:
+            assert argument is None or argument.annotation, function.name
+        assert function.returns, function.name
 
 
 def test_names():

@@ -117,7 +117,11 @@ class NamedCocoDataset(CocoDataset):
         return data_list
 
     def filter_data(self) -> list[dict[str, Any]]:
-        """Apply ``filter_cfg`` as CocoDataset; an empty result is an error."""
+        """Apply ``filter_cfg`` as CocoDataset.
+
+        Raises:
+            InputError: If it leaves no image.
+        """
         kept = super().filter_data()
         if not kept:
             raise InputError(

@@ -59,7 +59,11 @@ class YoloDataset(BaseDetDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read names, images and labels; see mmdet's ``BaseDetDataset``."""
+        """Read names, images and labels; see mmdet's ``BaseDetDataset``.
+
+        Raises:
+            InputError: See the class.
+        """
         names, content = read_yolo_yaml(self.ann_file)
         classes = tuple(self._metainfo.setdefault('classes', names))
         if missing := [name for name in names if name not in classes]:

@@ -73,6 +73,9 @@ class BackboneGraph(FixedSizeModule):
     Args:
         module: The backbone.
         deploy_cfg: Of mmdeploy's interface.
+
+    Raises:
+        InputError: If the model is a sub-network with another patch size.
     """
 
     def __init__(self, module: WindowedDINOv2, deploy_cfg: Config) -> None:

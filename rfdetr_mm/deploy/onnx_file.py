@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -30,7 +31,7 @@ STANDARD_DOMAINS = ('', 'ai.onnx')
 
 @FUNCTION_REWRITER.register_rewriter('torch.onnx.export', ir=IR.ONNX)
 def export_onnx(
-    model: torch.nn.Module, args: Tensor, path: str, **kwargs
+    model: torch.nn.Module, args: Tensor, path: str, **kwargs: Any
 ) -> None:
     """Export as ``torch.onnx.export`` does; ours checked and complete.
 

@@ -70,7 +70,11 @@ def onnx_to_openvino(
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Texts that :func:`onnx_to_openvino` took over; empty without."""
+    """Texts that :func:`onnx_to_openvino` took over; empty without.
+
+    Raises:
+        InputError: If the file is no model of OpenVINO.
+    """
     try:
         model = ElementTree.parse(path)
     except ElementTree.ParseError as error:
@@ -98,7 +102,7 @@ class OpenVINOManager(PackageManager):
         deploy_cfg: Any,
         log_level: int = logging.INFO,
         device: str = 'cpu',
-        **kwargs,
+        **kwargs: Any,
     ) -> list[str]:
         """Convert ONNX files.
 
@@ -128,7 +132,7 @@ class OpenVINOManager(PackageManager):
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
         deploy_cfg: Any = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> 'OpenVINOWrapper':
         """Load a converted model.
 

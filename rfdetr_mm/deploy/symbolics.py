@@ -1,8 +1,11 @@
 """Operators that mmdeploy would write as plugins or in pieces."""
 
+from typing import Any
+
 import torch
 from mmdeploy.core import SYMBOLIC_REWRITER
 from mmdeploy.utils import IR, get_ir_config
+from torch import Value
 from torch.onnx import symbolic_helper
 
 MIN_OPSET = 17
@@ -15,9 +18,15 @@ MIN_OPSET = 17
     ir=IR.ONNX,
     arg_descriptors=['v', 'is', 'v', 'v', 'f', 'none'],
 )
-def layer_norm(  # noqa: ANN201, D417
-    g, input, normalized_shape, weight, bias, eps, cudnn_enable
-):
+def layer_norm(  # noqa: D417
+    g: Any,
+    input: Value,
+    normalized_shape: list[int],
+    weight: Value,
+    bias: Value,
+    eps: float,
+    cudnn_enable: Any,
+) -> Value:
     """Write LayerNormalization, which mmdeploy takes apart."""
     return g.op(
         'LayerNormalization',
@@ -35,9 +44,14 @@ def layer_norm(  # noqa: ANN201, D417
     ir=IR.ONNX,
     arg_descriptors=['v', 'v', 'i', 'i', 'b'],
 )
-def grid_sampler(  # noqa: ANN201, D417
-    g, input, grid, interpolation_mode, padding_mode, align_corners
-):
+def grid_sampler(  # noqa: D417
+    g: Any,
+    input: Value,
+    grid: Value,
+    interpolation_mode: int,
+    padding_mode: int,
+    align_corners: bool,
+) -> Value:
     """Write GridSample, for which mmdeploy has a plugin."""
     ctx = SYMBOLIC_REWRITER.get_context()
     opset = get_ir_config(ctx.cfg)['opset_version']
@@ -60,7 +74,9 @@ def grid_sampler(  # noqa: ANN201, D417
     ir=IR.ONNX,
     arg_descriptors=['v', 'is', 's', 'v'],
 )
-def pad(g, input, sizes, mode, value):  # noqa: ANN201, D417
+def pad(  # noqa: D417
+    g: Any, input: Value, sizes: list[int], mode: str, value: Value
+) -> Value:
     """Write Pad by known numbers, which torch computes within the graph."""
     rank = input.type().dim()
     before, after = [0] * rank, [0] * rank

@@ -60,7 +60,7 @@ class RFDETRObjectDetection(ObjectDetection):
         self,
         model_checkpoint: str | None = None,
         cfg_options: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> nn.Module:
         """Build the model, load weights, note the names of its classes."""
         if not self.is_rfdetr:
@@ -85,7 +85,7 @@ class RFDETRObjectDetection(ObjectDetection):
         self,
         model_files: Sequence[str] | None = None,
         data_preprocessor_updater: Callable | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> nn.Module:
         """Wrap exported files as a model.
 
@@ -109,7 +109,7 @@ class RFDETRObjectDetection(ObjectDetection):
         return model.to(self.device).eval()
 
     def build_dataset(
-        self, dataset_cfg: Config, is_sort_dataset: bool = False, **kwargs
+        self, dataset_cfg: Config, is_sort_dataset: bool = False, **kwargs: Any
     ) -> Dataset:
         """Build a data set whose images get the exported size."""
         if self.is_rfdetr and self.input_shape is not None:

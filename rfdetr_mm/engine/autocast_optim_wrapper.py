@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
@@ -32,7 +33,7 @@ class AutocastOptimWrapper(OptimWrapper):
         ValueError: For another dtype.
     """
 
-    def __init__(self, dtype: str = 'bfloat16', **kwargs) -> None:
+    def __init__(self, dtype: str = 'bfloat16', **kwargs: Any) -> None:
         if dtype not in DTYPES:
             raise ValueError(
                 f'AutocastOptimWrapper has no loss scale, so dtype is one of '

@@ -35,7 +35,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         TypeError: If ``dataloader`` is no config.
     """
 
-    def __init__(self, runner: Runner, dataloader: dict, **kwargs) -> None:
+    def __init__(
+        self, runner: Runner, dataloader: dict, **kwargs: Any
+    ) -> None:
         if not isinstance(dataloader, dict):
             raise TypeError(
                 'ResumableTrainLoop builds the data loader itself and needs '
@@ -159,6 +161,9 @@ class TwoWeightsValLoop(ValLoop):
 
         Returns:
             The metrics of both.
+
+        Raises:
+            ValueError: If the weights are not averaged.
         """
         averages = [h for h in self.runner.hooks if isinstance(h, EMAHook)]
         if not averages:

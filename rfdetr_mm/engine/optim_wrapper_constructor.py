@@ -1,6 +1,7 @@
 """Learning rates and weight decays of RF-DETR's parameters."""
 
 from numbers import Real
+from typing import Any
 
 from mmdet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.logging import print_log
@@ -119,7 +120,7 @@ class RFDETROptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return super().__call__(model)
 
     def add_params(
-        self, params: list[dict], module: nn.Module, **kwargs
+        self, params: list[dict], module: nn.Module, **kwargs: Any
     ) -> None:
         """Append the parameter groups of a model.
 

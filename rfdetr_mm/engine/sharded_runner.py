@@ -52,6 +52,9 @@ class ShardedRunner(Runner):
 
         Returns:
             The model; :meth:`load_or_resume` shards it.
+
+        Raises:
+            InputError: If there is only one process.
         """
         if not self.distributed:
             raise InputError(
@@ -103,7 +106,7 @@ class ShardedRunner(Runner):
     def _averages(self) -> list[nn.Module]:
         return [h.ema_model for h in self.hooks if isinstance(h, EMAHook)]
 
-    def save_checkpoint(self, *args, **kwargs) -> None:
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Gather in all processes, and save as Runner does in the first.
 
         Args:
@@ -143,7 +146,7 @@ def _giving_the_whole_norm(
     """``clip`` returns a sum still to be made, and mmengine logs it."""
     from torch.distributed.tensor import DTensor
 
-    def clip_whole(params: list[Tensor], **kwargs) -> Tensor | None:
+    def clip_whole(params: list[Tensor], **kwargs: Any) -> Tensor | None:
         norm = clip(params, **kwargs)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 

@@ -59,7 +59,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measure and print.
+
+    Raises:
+        UsageError: If options exclude each other or cannot be.
+        InputError: If the model cannot be loaded.
+    """
     if min(args.batch_size, args.runs, *args.image_size) < 1:
         raise UsageError('--batch-size, --runs and --image-size are positive')
     if args.dtype != 'float32' and args.optimize is None:

@@ -60,7 +60,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Convert, check, write, report."""
+    """Convert, check, write, report.
+
+    Raises:
+        UsageError: If options exclude each other.
+        InputError: If the file cannot be read, converted or written.
+    """
     if args.model is not None and args.config is not None:
         raise UsageError('--model and --config exclude each other')
     src = locate_weights(args.src, args.accept_platform_model_license)

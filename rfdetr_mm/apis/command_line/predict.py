@@ -73,7 +73,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Detect, print, write."""
+    """Detect, print, write.
+
+    Raises:
+        UsageError: If options exclude each other or cannot be.
+        InputError: If model, images or classes cannot be used.
+    """
     if args.save and args.out_dir is None:
         raise UsageError('--save needs --out-dir')
     if args.batch_size < 1:

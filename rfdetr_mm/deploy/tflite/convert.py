@@ -153,7 +153,11 @@ def add_metadata(content: bytes, facts: Mapping[str, str]) -> bytes:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Texts that :func:`add_metadata` put into a file; empty without."""
+    """Texts that :func:`add_metadata` put into a file; empty without.
+
+    Raises:
+        InputError: If the file is no TFLite file, or its runtime is missing.
+    """
     require_package('ai_edge_litert', 'TFLite', INSTALL)
     from ai_edge_litert.tools import flatbuffer_utils
 

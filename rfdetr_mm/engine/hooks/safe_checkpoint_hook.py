@@ -44,7 +44,7 @@ class SafeCheckpointHook(CheckpointHook):
     about it on resuming.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._saves_plain_best = False
         self._saves_best = False
@@ -209,7 +209,7 @@ class SafeCheckpointHook(CheckpointHook):
             for old in outdated:
                 self._remove(self.filename_tmpl.format(old))
 
-    def _save(self, runner: Runner, name: str, **kwargs) -> None:
+    def _save(self, runner: Runner, name: str, **kwargs: Any) -> None:
         try:
             runner.save_checkpoint(
                 self.out_dir, name, backend_args=self.backend_args, **kwargs

@@ -1,6 +1,7 @@
 """RF-DETR's head with masks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmdet.registry import MODELS
@@ -56,11 +57,11 @@ class RFDETRInsHead(RFDETRHead):
 
     def __init__(
         self,
-        *args,
+        *args: Any,
         mask_upsample_ratio: float = 4.0,
         loss_mask: OptConfigType = None,
         loss_dice: OptConfigType = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         train_cfg = kwargs.get('train_cfg') or {}

@@ -1,5 +1,7 @@
 """The RF-DETR detector."""
 
+from typing import Any
+
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.structures import OptSampleList
@@ -45,10 +47,10 @@ class RFDETR(SingleStageDetector):
 
     def __init__(
         self,
-        *args,
+        *args: Any,
         adapters: OptConfigType = None,
         subnet: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         if adapters is not None:
@@ -100,7 +102,7 @@ class RFDETR(SingleStageDetector):
         )
 
     def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args, **kwargs
+        self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         fit_adapters(self, state_dict, prefix)
         # The head first: in a file of another task nothing fits.

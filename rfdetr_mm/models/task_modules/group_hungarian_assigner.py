@@ -1,6 +1,7 @@
 """One-to-one matching inside each of several groups of queries."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,7 @@ class GroupHungarianAssigner(HungarianAssigner):
         gt_instances: InstanceData,
         img_meta: dict | None = None,
         num_groups: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> AssignResult:
         """Match the predictions of one image.
 
