@@ -51,13 +51,17 @@ def find_mask_problem(
             f'{where} must be a list of polygons or a run-length encoding '
             f'with size and counts, got {str(found)[:60]}'
         )
-    if any(_area(polygon) > 0 for polygon in found):
+    if any(polygon_area(polygon) > 0 for polygon in found):
         return None
     return DEGENERATE
 
 
-def _area(polygon: list[float]) -> float:
-    """Area in pixels; 0 if there are too few or no numbers."""
+def polygon_area(polygon: list[float]) -> float:
+    """Area in pixels; 0 if there are too few or no numbers.
+
+    Args:
+        polygon: x1, y1, x2, y2, ... in pixels.
+    """
     if len(polygon) < _MIN_NUMBERS or len(polygon) % 2:
         return 0.0
     x, y = np.asarray(polygon, dtype=float).reshape(-1, 2).T

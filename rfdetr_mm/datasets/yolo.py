@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from rfdetr_mm.errors import InputError
 
 from .coco_file import CocoFile, log_in_main_process
-from .coco_masks import find_mask_problem, loads_masks
+from .coco_masks import find_mask_problem, loads_masks, polygon_area
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 _TOLERANCE = 1e-3  # of a normalised coordinate; labels are rounded
@@ -150,7 +150,7 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
         split: 'train', 'val' or 'test'.
 
     Returns:
-        Images, boxes and classes, whose ids count from 0.
+        Images, objects and classes, whose ids count from 0.
 
     Raises:
         InputError: As :class:`YoloDataset`.
@@ -169,16 +169,18 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
         )
         for instance in data['instances']:
             x1, y1, x2, y2 = instance['bbox']
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=data['img_id'],
-                    category_id=instance['bbox_label'],
-                    bbox=[x1, y1, x2 - x1, y2 - y1],
-                    area=(x2 - x1) * (y2 - y1),
-                    iscrowd=0,
-                )
+            annotation = dict(
+                id=len(annotations) + 1,
+                image_id=data['img_id'],
+                category_id=instance['bbox_label'],
+                bbox=[x1, y1, x2 - x1, y2 - y1],
+                area=(x2 - x1) * (y2 - y1),
+                iscrowd=0,
             )
+            if 'mask' in instance:
+                annotation['segmentation'] = instance['mask']
+                annotation['area'] = polygon_area(instance['mask'][0])
+            annotations.append(annotation)
     categories = [
         dict(id=label, name=name)
         for label, name in enumerate(dataset.metainfo['classes'])
