@@ -70,7 +70,7 @@ class ExportRequest:
     max_images: int
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
+        if self.format not in list(FORMATS):  # also what has no hash
             raise InputError(
                 f'format has to be one of {", ".join(FORMATS)}, got '
                 f'{self.format!r}'

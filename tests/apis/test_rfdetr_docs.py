@@ -52,6 +52,21 @@ def test_every_argument_of_rfdetr_is_there():
     assert set(config.TrainConfig.model_fields) <= known
 
 
+@pytest.mark.parity
+def test_defaults_that_are_not_rfdetrs_are_marked():
+    config = pytest.importorskip('rfdetr.config')
+    described = TrainConfig.__doc__.split('Args:')[1]
+    own, marked = TrainConfig(), set()
+    for name, field in config.TrainConfig.model_fields.items():
+        if name not in TRAIN or field.is_required():
+            continue
+        if field.default != getattr(own, name):
+            text = re.search(rf'{name}: (.*?)\n {{8}}\w', described, re.S)
+            assert 'here' in text.group(1), name
+            marked.add(name)
+    assert 'early_stopping_use_ema' in marked
+
+
 def test_classes_and_methods():
     names = set(first_column('Classes')) - {'RFDETRKeypointPreview'}
     assert names <= set(apis.__all__)
