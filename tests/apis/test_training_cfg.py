@@ -10,6 +10,11 @@ from rfdetr_mm.apis.variants import VARIANTS
 from rfdetr_mm.errors import InputError
 
 
+@pytest.fixture(autouse=True)
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+
+
 def fill(name='RFDETRNano', model=(), **given):
     variant = VARIANTS[name]
     cfg = variant.read_config()
