@@ -52,7 +52,7 @@ def arguments(given, work_dir, config_file, **changes):
 
 
 def test_log_levels_need_no_python_3_11(deploy, monkeypatch):
-    assert set(deploy.LOG_LEVELS) == set(logging._nameToLevel)
+    assert set(deploy.LOG_LEVELS) <= set(logging._nameToLevel)
     monkeypatch.delattr(logging, 'getLevelNamesMapping', raising=False)
     args = deploy.parse_args(['d.py', 'm.py', 'w.pth', 'i.png'])
     assert args.log_level == 'WARNING'
