@@ -88,6 +88,25 @@ def calibration(args: argparse.Namespace, task: object) -> object:
     return dataset_calibration(source, task)
 
 
+def check_device(name: str, deploy_cfg: object) -> None:
+    """Complain about a device that is not there, or is the wrong one.
+
+    Raises:
+        InputError: With what to do.
+    """
+    from mmdeploy.utils import Backend, get_backend
+
+    from rfdetr_mm.apis.devices import find_device
+    from rfdetr_mm.errors import InputError
+
+    device = find_device(name)
+    if get_backend(deploy_cfg) is Backend.TENSORRT and device.type != 'cuda':
+        raise InputError(
+            'TensorRT builds its engine on the NVIDIA GPU that it is for: '
+            f'--device cuda:0 on such a machine, got {name}'
+        )
+
+
 def paint(args: argparse.Namespace, task: object, files: list[Path]) -> None:
     """Paint the detections of both models."""
     from mmdeploy.apis import visualize_model
@@ -128,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         get_root_logger().setLevel(args.log_level)
         deploy_cfg = Config.fromfile(args.deploy_cfg)
         model_cfg = Config.fromfile(args.model_cfg)
+        check_device(args.device, deploy_cfg)
         task = build_task_processor(model_cfg, deploy_cfg, args.device)
         files = export(
             model_cfg,

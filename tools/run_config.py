@@ -6,14 +6,17 @@ that lies beside it and not another one that happens to be installed.
 
 import argparse
 import contextlib
+import difflib
 import errno
 import importlib.util
+import inspect
 import logging
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +36,21 @@ from rfdetr_mm.errors import InputError, is_out_of_memory  # noqa: E402
 
 # No room, no quota left, no writing on this disk.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Entries of a config that these tools read beside the Runner.
+_READ_ELSEWHERE = {
+    'auto_scale_lr',
+    'compile',
+    'data_root',
+    'dataset_layout',
+    'device',
+    'model_name',
+    'notes',
+    'runner_type',
+    'test_pipeline',
+    'train_pipeline',
+    'tta_model',
+    'tta_pipeline',
+}
 _SPACES_WITHIN = re.compile(r'(?<=[^\s,()\[\]]) +(?=[^\s,()\[\]])')
 
 
@@ -165,12 +183,66 @@ def read_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(path)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        _merge_options(cfg, args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', path.stem))
     return cfg
+
+
+def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Merge --cfg-options, and see to those that would change nothing."""
+    known = {*inspect.signature(Runner.__init__).parameters, *_READ_ELSEWHERE}
+    for option in options:
+        name = option.partition('.')[0]
+        if name in known:
+            continue
+        if name in cfg:
+            stop(
+                f'--cfg-options {option} changes nothing: {name} is a name '
+                'within the config file, which was used when the file was '
+                'read. Change the entries that have its value (for the image '
+                'size, see configs/rfdetr/README.md)'
+            )
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f'; did you mean {close[0]}?' if close else ''
+        warnings.warn(
+            f'--cfg-options {option}: no part of a run reads {name}{hint}',
+            stacklevel=2,
+        )
+    old = cfg.get('data_root')
+    cfg.merge_from_dict(options)
+    if 'data_root' in options and 'dataset_layout' not in cfg:
+        moved = [
+            _move(cfg[key], old, cfg.data_root)
+            for key in cfg
+            if key.endswith(('_dataloader', '_evaluator'))
+        ]
+        if not any(moved):
+            stop(
+                'data_root changes nothing in this config, whose data sets '
+                f'do not lie below {old}; set data_root of each data set, '
+                'such as train_dataloader.dataset.data_root'
+            )
+
+
+def _move(node: Any, old: str | None, new: str) -> bool:
+    """Let paths below one folder be below another, in place."""
+    is_dict = isinstance(node, dict)
+    if not old or not (is_dict or isinstance(node, list)):
+        return False
+    moved = False
+    for key, value in list(node.items() if is_dict else enumerate(node)):
+        if isinstance(value, str) and f'{value}/'.startswith(
+            f'{old.rstrip("/")}/'
+        ):
+            rest = value[len(old.rstrip('/')) :]
+            node[key] = new.rstrip('/') + rest
+            moved = True
+        else:
+            moved |= _move(value, old, new)
+    return moved
 
 
 def check_checkpoint(location: str | None, given_by: str) -> None:

@@ -38,7 +38,7 @@ _ELSEWHERE = {
     'augmentation_backend': 'the pipeline of a config is free',
     'aug_config': 'configs/_base_/augmentations has the presets',
     'eval_backend': 'NamedCocoMetric evaluates',
-    'eval_max_dets': 'proposal_nums of val_evaluator',
+    'eval_max_dets': 'proposal_nums of a VernierCocoMetric as val_evaluator',
     'square_resize_div_64': 'configs/rfdetr/rfdetr_nano_keep-ratio_coco.py',
     'skip_best_epochs': 'train_cfg.val_begin of a config',
     'num_classes': 'the data set decides on the number of classes',

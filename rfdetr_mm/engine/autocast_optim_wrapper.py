@@ -9,6 +9,7 @@ from mmdet.registry import OPTIM_WRAPPERS
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
 from rfdetr_mm.stack import autocast
 
 DTYPES = ('bfloat16', 'float32')
@@ -30,12 +31,12 @@ class AutocastOptimWrapper(OptimWrapper):
         **kwargs: Of mmengine's ``OptimWrapper``.
 
     Raises:
-        ValueError: For another dtype.
+        InputError: For another dtype.
     """
 
     def __init__(self, dtype: str = 'bfloat16', **kwargs: Any) -> None:
         if dtype not in DTYPES:
-            raise ValueError(
+            raise InputError(
                 f'AutocastOptimWrapper has no loss scale, so dtype is one of '
                 f'{DTYPES}, got {dtype!r}; for float16 set '
                 "type='AmpOptimWrapper' and loss_scale='dynamic'"

@@ -7,6 +7,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseAveragedModel
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
+
 
 @MODELS.register_module()
 class WarmupEMA(BaseAveragedModel):
@@ -23,7 +25,7 @@ class WarmupEMA(BaseAveragedModel):
             no warm-up.
 
     Raises:
-        ValueError: If ``decay`` is not in [0, 1] or ``tau`` negative.
+        InputError: If ``decay`` is not in [0, 1] or ``tau`` negative.
 
     Source: rfdetr 1.11.2, training/callbacks/ema.py, RFDETREMACallback, on
         torch.optim.swa_utils.AveragedModel, which copies first.
@@ -33,7 +35,7 @@ class WarmupEMA(BaseAveragedModel):
         self, model: nn.Module, decay: float = 0.993, tau: float = 100
     ) -> None:
         if not 0 <= decay <= 1 or tau < 0:
-            raise ValueError(
+            raise InputError(
                 'WarmupEMA keeps decay * (1 - exp(-n / tau)) of the average '
                 'and needs decay in [0, 1] and tau of at least 0, got decay='
                 f'{decay} and tau={tau}'

@@ -7,6 +7,8 @@ from mmengine.dist import broadcast_object_list
 from mmengine.hooks import EMAHook
 from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
 
+from rfdetr_mm.errors import InputError
+
 from .random_state import kept_random_state
 
 
@@ -151,7 +153,7 @@ class TwoWeightsValLoop(ValLoop):
     'plain/coco/bbox_mAP']`` of SafeCheckpointHook keeps the best of each.
 
     Raises:
-        ValueError: If no EMAHook is in use.
+        InputError: If no EMAHook is in use.
 
     Source: rfdetr 1.11.2, TrainConfig.eval_base_model=True.
     """
@@ -163,11 +165,11 @@ class TwoWeightsValLoop(ValLoop):
             The metrics of both.
 
         Raises:
-            ValueError: If the weights are not averaged.
+            InputError: If the weights are not averaged.
         """
         averages = [h for h in self.runner.hooks if isinstance(h, EMAHook)]
         if not averages:
-            raise ValueError(
+            raise InputError(
                 'TwoWeightsValLoop compares the weights with their average, '
                 "but there is no EMAHook: set val_cfg.type='ValLoop' or add "
                 'the hook'

@@ -12,6 +12,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import (
 )
 from torch import nn
 
+from rfdetr_mm.errors import InputError
 from rfdetr_mm.stack import has_fused_adamw
 
 # Upstream: lr_encoder / lr, lr_vit_layer_decay, lr_component_decay
@@ -72,7 +73,7 @@ class RFDETROptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         TypeError: If ``paramwise_cfg`` or ``custom_keys`` is not a dict.
-        ValueError: If a key is unknown, a rate is negative or not a number,
+        InputError: If a key is unknown, a rate is negative or not a number,
             or ``lr`` is missing.
 
     Source: rfdetr 1.11.2, training/param_groups.py, get_param_dict, and
@@ -96,7 +97,7 @@ class RFDETROptimWrapperConstructor(DefaultOptimWrapperConstructor):
             where = f'paramwise_cfg.custom_keys[{key!r}]'
             _check_rates(where, mults, ['lr_mult', 'decay_mult'])
         if self.base_lr is None:
-            raise ValueError(
+            raise InputError(
                 'RFDETROptimWrapperConstructor scales the learning rate of '
                 'the optimizer, which is missing: set '
                 'optim_wrapper.optimizer.lr, e.g. 1e-4.'
@@ -211,7 +212,7 @@ def _check_rates(
 ) -> None:
     unknown = sorted(set(rates) - set(known))
     if unknown:
-        raise ValueError(
+        raise InputError(
             f'{where} of RFDETROptimWrapperConstructor knows the keys '
             f'{known + (also or [])}, got {unknown}. Use custom_keys for '
             "settings of single parameters, or mmengine's default "
@@ -219,7 +220,7 @@ def _check_rates(
         )
     for name, value in rates.items():
         if not isinstance(value, Real) or value < 0:
-            raise ValueError(
+            raise InputError(
                 f'{where}: {name} has to be a number of at least 0, got '
                 f'{value!r}.'
             )

@@ -9,6 +9,8 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch.optim import Optimizer
 
+from rfdetr_mm.errors import InputError
+
 
 class _WarmupLR(LRSchedulerMixin, _ParamScheduler):
     """A factor on every group's learning rate, by optimizer step.
@@ -29,7 +31,7 @@ class _WarmupLR(LRSchedulerMixin, _ParamScheduler):
     ) -> None:
         accumulated = getattr(optimizer, '_accumulative_counts', 1)
         if warmup < 0:
-            raise ValueError(
+            raise InputError(
                 f'warmup is a number of epochs of at least 0, got {warmup}'
             )
         self.iters_per_step = accumulated
@@ -90,7 +92,7 @@ class WarmupStepLR(_WarmupLR):
         last_step: mmengine's; -1 starts anew.
 
     Raises:
-        ValueError: If ``warmup`` or ``drop`` is negative.
+        InputError: If ``warmup`` or ``drop`` is negative.
 
     Source: rfdetr 1.11.2, training/module_model.py,
         _build_managed_scheduler with lr_scheduler='step'.
@@ -106,7 +108,7 @@ class WarmupStepLR(_WarmupLR):
         last_step: int = -1,
     ) -> None:
         if drop < 0:
-            raise ValueError(
+            raise InputError(
                 f'drop is an epoch, counted from 0, of at least 0, got {drop}'
             )
         self.drop = drop
@@ -133,7 +135,7 @@ class WarmupCosineLR(_WarmupLR):
         last_step: mmengine's; -1 starts anew.
 
     Raises:
-        ValueError: If ``warmup`` is negative or ``min_factor`` not in
+        InputError: If ``warmup`` is negative or ``min_factor`` not in
             [0, 1].
 
     Source: rfdetr 1.11.2, training/module_model.py,
@@ -150,7 +152,7 @@ class WarmupCosineLR(_WarmupLR):
         last_step: int = -1,
     ) -> None:
         if not 0 <= min_factor <= 1:
-            raise ValueError(
+            raise InputError(
                 'min_factor is a part of the learning rate between 0 and 1, '
                 f'got {min_factor}'
             )

@@ -49,7 +49,8 @@ class NamedCocoMetric(CocoMetric):
         **kwargs: As for ``CocoMetric``.
 
     Raises:
-        InputError: If the file is not usable (see ``read_coco_file``), has
+        InputError: If ``proposal_nums`` lacks the 100 that COCO's mAP counts,
+            or the file is not usable (see ``read_coco_file``), has
             no box to evaluate or, with ``segm``, lacks a mask. Later, if it
             does not fit the classes (see ``label_of_category``) or the
             images of the data loader, or if that lacks a mask.
@@ -57,6 +58,7 @@ class NamedCocoMetric(CocoMetric):
 
     def __init__(self, ann_file: str | None = None, **kwargs: Any) -> None:
         super().__init__(ann_file=None, **kwargs)
+        self._check_limits()
         self._file: CocoFile | None = None
         self._category_ids: list[int] = []  # of each label
         if ann_file is None:
@@ -77,6 +79,18 @@ class NamedCocoMetric(CocoMetric):
                 categories=list(file.categories),
             )
         )
+
+    def _check_limits(self) -> None:
+        """Of detections per image: pycocotools' mAP is that of 100."""
+        if {'bbox', 'segm'} & {*self.metrics} and (
+            100 not in self.proposal_nums
+        ):
+            raise InputError(
+                f'{type(self).__name__} counts the best 100 detections of an '
+                'image for mAP, so proposal_nums has to hold 100, got '
+                f'{tuple(self.proposal_nums)}; to count others, take '
+                "type='VernierCocoMetric' with them"
+            )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics from processed results.

@@ -11,7 +11,6 @@ from rfdetr_mm.errors import InputError
 
 from .named_coco_metric import NamedCocoMetric
 
-MAX_DETECTIONS = (1, 10, 100)
 NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
@@ -28,31 +27,28 @@ class VernierCocoMetric(NamedCocoMetric):
 
     Args:
         **kwargs: As for ``NamedCocoMetric``. ``metric`` may be 'bbox',
-            'segm' or both, and ``proposal_nums`` is (1, 10, 100), at which
-            COCO's own numbers are defined.
+            'segm' or both; AP counts the last of ``proposal_nums`` of an
+            image's detections, by default 100.
 
     Raises:
-        InputError: For other metrics, other ``proposal_nums`` or IoU
-            thresholds, or if vernier is not installed.
+        InputError: For other metrics or IoU thresholds, or if vernier is not
+            installed.
 
     Source: vernier 0.5.4, instance.evaluate_bbox_grid, evaluate_segm_grid.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault('proposal_nums', MAX_DETECTIONS)
+        kwargs.setdefault('proposal_nums', (1, 10, 100))
         super().__init__(**kwargs)
         if not set(self.metrics) <= {'bbox', 'segm'}:
             raise InputError(
                 'VernierCocoMetric evaluates bbox and segm, got metric='
                 f'{self.metrics}; take NamedCocoMetric for the others.'
             )
-        if tuple(self.proposal_nums) != MAX_DETECTIONS:
-            raise InputError(
-                f'VernierCocoMetric needs proposal_nums={MAX_DETECTIONS}, got '
-                f'{tuple(self.proposal_nums)}; take NamedCocoMetric for other '
-                'limits.'
-            )
         _import_vernier()
+
+    def _check_limits(self) -> None:
+        """Any will do."""
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics from processed results.
@@ -90,14 +86,14 @@ class VernierCocoMetric(NamedCocoMetric):
                 truth,
                 detections,
                 parity_mode='corrected',
-                max_dets_per_image=MAX_DETECTIONS[-1],
+                max_dets_per_image=self.proposal_nums[-1],
                 use_cats=True,
                 iou_thresholds=list(self.iou_thrs),
                 num_threads=torch.get_num_threads(),
                 dt_area='bbox' if metric == 'bbox' else 'mask',
             )
             # Only recalls need the smaller numbers of detections.
-            accumulated = grid.accumulate([MAX_DETECTIONS[-1]])
+            accumulated = grid.accumulate([self.proposal_nums[-1]])
             precision = np.asarray(accumulated.precision)[..., -1]
             values = _average_precisions(precision)
             for name in self.metric_items or NAMES:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from mmdet.registry import METRICS
 
+from rfdetr_mm.errors import InputError
+
 CLASSES = ('disc', 'square', 'star')
 IDS = (1, 2, 3)
 HEIGHT, WIDTH = 60, 90
@@ -85,6 +87,13 @@ def evaluate(folder, content, samples, classes=CLASSES, **options) -> dict:
     metric.dataset_meta = dict(classes=classes)
     metric.process({}, copy.deepcopy(samples))
     return metric.evaluate(len(samples))
+
+
+def test_limits_without_100_are_refused(tmp_path):
+    options = dict(proposal_nums=(1, 10, 500))
+    with pytest.raises(InputError, match='1, 10, 500.*VernierCocoMetric'):
+        evaluate(tmp_path, canonical(), [], **options)
+    METRICS.build(dict(type='NamedCocoMetric', metric='proposal', **options))
 
 
 def rewritten(content: dict, how: str) -> dict:

@@ -1,5 +1,6 @@
 """The same numbers as pycocotools, by way of vernier."""
 
+import copy
 import math
 import sys
 
@@ -95,11 +96,38 @@ def test_without_detections(tmp_path, truth):  # noqa: F811
     assert found['coco/segm_mAP'] == found['coco/bbox_mAP'] == 0
 
 
+def test_the_limit_is_the_last_of_the_numbers(
+    tmp_path,
+    truth,  # noqa: F811
+    samples,  # noqa: F811
+):
+    """Of each class and image, as COCO counts."""
+    few = copy.deepcopy(samples)
+    for one in few:
+        found = one['pred_instances']
+        order = found['scores'].argsort(descending=True).tolist()
+        labels = found['labels'].tolist()
+        best = [
+            i
+            for n, i in enumerate(order)
+            if [labels[j] for j in order[:n]].count(labels[i]) < 2
+        ]
+        one['pred_instances'] = {k: v[best] for k, v in found.items()}
+    options = dict(metric=BOTH, **VERNIER)
+    cut = evaluate(
+        tmp_path, truth, samples, proposal_nums=(1, 1, 2), **options
+    )
+    assert cut == evaluate(tmp_path, truth, few, **options)
+    assert cut != evaluate(tmp_path, truth, samples, **options)
+    assert evaluate(
+        tmp_path, truth, samples, proposal_nums=(1, 10, 500), **options
+    ) == evaluate(tmp_path, truth, samples, **options)
+
+
 @pytest.mark.parametrize(
     'options, message',
     [
         (dict(metric='proposal'), 'evaluates bbox and segm'),
-        (dict(proposal_nums=(1, 10, 500)), r'needs proposal_nums=\(1, 10, 1'),
     ],
 )
 def test_what_it_does_not_do(

@@ -51,6 +51,20 @@ def arguments(given, work_dir, config_file, **changes):
     return [*{**values, **changes}.values(), '--work-dir', str(work_dir)]
 
 
+@pytest.mark.parametrize(
+    'device, message',
+    [('cpu', '--device cuda:0 on such'), ('cuda:99', 'CUDA devices')],
+)
+def test_tensorrt_needs_a_gpu(deploy, given, tmp_path, device, message):
+    pytest.importorskip('mmdeploy')
+    path = DEPLOY / 'detection/detection_tensorrt-fp16_static.py'
+    line = [*arguments(given, tmp_path / 'out', path), '--device', device]
+    with pytest.raises(SystemExit, match=f'error: .*{message}') as stopped:
+        deploy.main(line)
+    assert '\n' not in str(stopped.value)
+    assert not (tmp_path / 'out').exists()
+
+
 def test_log_levels_need_no_python_3_11(deploy, monkeypatch):
     assert set(deploy.LOG_LEVELS) <= set(logging._nameToLevel)
     monkeypatch.delattr(logging, 'getLevelNamesMapping', raising=False)

@@ -1,6 +1,7 @@
 """Memory that does not suffice is one line, everything else is not."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from rfdetr_mm.models.detectors import RFDETR
 from tests.data_factory import write_layout
 from tests.tools.test_own_data import CONFIG, ROOT, load_tool
 
+CUSTOM = ROOT / 'configs/rfdetr/rfdetr_nano_custom.py'
 CUDA = 'CUDA out of memory. Tried to allocate 2.00 GiB.'
 MULTI_SCALE = """
 model.update(data_preprocessor=dict(batch_augments=[dict(
@@ -30,6 +32,60 @@ def run_config(train):
     import run_config
 
     return run_config
+
+
+def read(run_config, path, **options):
+    return run_config.read_config(
+        SimpleNamespace(
+            config=str(path),
+            cfg_options=options,
+            work_dir=None,
+            launcher='none',
+            local_rank=0,
+        )
+    )
+
+
+@pytest.mark.parametrize('root', ['/new/place', '/new/place/'])
+def test_data_root_moves_the_data(run_config, root):
+    """Also of a config that names its files."""
+    path = ROOT / 'configs/rfdetr/rfdetr_nano_coco.py'
+    cfg = read(run_config, path, data_root=root)
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert Path(dataset.data_root) == Path('/new/place')
+        assert not dataset.ann_file.startswith('/')
+    assert cfg.val_evaluator.ann_file == (
+        '/new/place/annotations/instances_val2017.json'
+    )
+    assert 'data/coco' not in cfg.pretty_text.replace('/new/place', '')
+
+
+def test_data_root_of_a_resolved_config(run_config, tmp_path):
+    old, new = (write_layout(tmp_path / n, 'flat') for n in ('a', 'ab'))
+    cfg = read(run_config, CUSTOM, data_root=str(old))
+    assert cfg.dataset_layout  # still to be looked for
+    run_config.resolve_own_data(cfg)
+    cfg.dump(tmp_path / 'resolved.py')
+    cfg = read(run_config, tmp_path / 'resolved.py', data_root=str(new))
+    assert cfg.test_dataloader.dataset.data_root == str(new)
+    assert cfg.test_evaluator.ann_file == str(new / 'test.json')
+    cfg = read(run_config, tmp_path / 'resolved.py', data_root=str(old))
+    assert cfg.test_evaluator.ann_file == str(old / 'test.json')
+
+
+def test_data_root_that_nothing_has(run_config, tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text("test_dataloader = dict(dataset=dict(data_root='d'))")
+    with pytest.raises(SystemExit, match='data_root changes nothing'):
+        read(run_config, path, data_root='e')
+
+
+def test_names_within_a_config_are_no_options(run_config):
+    with pytest.raises(SystemExit, match='image_size changes nothing'):
+        read(run_config, CUSTOM, image_size=512)
+    with pytest.warns(UserWarning, match=r'reads modle; did you mean model\?'):
+        read(run_config, CUSTOM, **{'modle.backbone.img_size': 3})
 
 
 @pytest.mark.parametrize(

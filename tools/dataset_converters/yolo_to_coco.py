@@ -1,15 +1,14 @@
 """Write a data set in the YOLO layout as COCO's annotation files.
 
-RF-DETR's own configs read the YOLO layout as it is (with the files beside it,
-choose by dataset_layout=yolo or coco). The files are for other models and
-tools, which want COCO's: the images stay where they are.
+RF-DETR's own configs read the YOLO layout as it is. The files are for other
+models and tools, which want COCO's: the images stay where they are.
 
 Example:
     python tools/dataset_converters/yolo_to_coco.py my_set/data.yaml
 
     python tools/train.py OTHER_CONFIG --cfg-options \
         train_dataloader.dataset.data_root=my_set/ \
-        train_dataloader.dataset.ann_file=annotations/instances_train.json \
+        train_dataloader.dataset.ann_file=coco/instances_train.json \
         train_dataloader.dataset.data_prefix.img=''
 """
 
@@ -33,8 +32,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out-dir',
         type=Path,
-        help='folder of instances_{train,val,test}.json (default: annotations '
-        'beside the YAML file)',
+        help='folder of instances_{train,val,test}.json (default: coco beside '
+        'the YAML file)',
     )
     return parser.parse_args(argv)
 
@@ -73,7 +72,7 @@ def coco_content(path: Path, split: str) -> dict[str, list[dict]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert all splits that are there; return the exit code."""
     args = parse_args(argv)
-    out_dir = args.out_dir or args.yaml.parent / 'annotations'
+    out_dir = args.out_dir or args.yaml.parent / 'coco'
     try:
         splits = [s for s in SPLITS if has_yolo_split(str(args.yaml), s)]
         contents = {s: coco_content(args.yaml, s) for s in splits}

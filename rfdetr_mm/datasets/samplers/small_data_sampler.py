@@ -6,6 +6,8 @@ import torch
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler
 
+from rfdetr_mm.errors import InputError
+
 
 @DATA_SAMPLERS.register_module()
 class SmallDataSampler(DefaultSampler):
@@ -28,7 +30,7 @@ class SmallDataSampler(DefaultSampler):
         seed: The same in all processes; None draws one for all of them.
 
     Raises:
-        ValueError: If the data set is empty, a number is not positive or
+        InputError: If the data set is empty, a number is not positive or
             ``shuffle`` is False.
 
     Source: rfdetr 1.11.2, RFDETRDataModule.train_dataloader and
@@ -47,19 +49,19 @@ class SmallDataSampler(DefaultSampler):
         seed: int | None = None,
     ) -> None:
         if not shuffle:
-            raise ValueError(
+            raise InputError(
                 'SmallDataSampler draws at random; for images in their order '
                 "take type='DefaultSampler' with shuffle=False"
             )
         if min(batch_size, accumulative_counts, min_steps) < 1:
-            raise ValueError(
+            raise InputError(
                 'SmallDataSampler counts from 1, but got '
                 f'batch_size={batch_size}, '
                 f'accumulative_counts={accumulative_counts}, '
                 f'min_steps={min_steps}'
             )
         if not len(dataset):
-            raise ValueError(
+            raise InputError(
                 'SmallDataSampler has nothing to draw from: the data set has '
                 'no images. Check ann_file and data_prefix, and filter_cfg, '
                 'which may have left images without objects out'

@@ -53,7 +53,7 @@ class LoadCheckedImage(LoadImageFromFile):
         **kwargs: As for ``LoadImageFromFile``.
 
     Raises:
-        ValueError: If ``draft_size`` is not positive, or given with another
+        InputError: If ``draft_size`` is not positive, or given with another
             colour type.
 
     Source: rfdetr 1.11.2, datasets.io_utils.decode_pil_image and
@@ -182,11 +182,11 @@ class LoadCheckedImage(LoadImageFromFile):
 
 def _check_draft(draft_size: int, color_type: str) -> None:
     if draft_size < 1:
-        raise ValueError(
+        raise InputError(
             f'draft_size is a number of pixels, at least 1, not {draft_size}'
         )
     if color_type != 'color_ignore_orientation':
-        raise ValueError(
+        raise InputError(
             f'draft_size={draft_size} decodes without the EXIF orientation, '
             f'but color_type={color_type!r} was given: set '
             "color_type='color_ignore_orientation' or draft_size=None"

@@ -8,6 +8,8 @@ from mmdet.registry import TRANSFORMS
 from PIL import Image
 from torchvision import transforms as tv
 
+from rfdetr_mm.errors import InputError
+
 
 @TRANSFORMS.register_module()
 class ColorJitter(BaseTransform):
@@ -25,7 +27,7 @@ class ColorJitter(BaseTransform):
             0.5.
 
     Raises:
-        ValueError: If torchvision does not take a range.
+        InputError: If torchvision does not take a range.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class GaussianBlur(BaseTransform):
         sigma_range: Least and greatest standard deviation in pixels.
 
     Raises:
-        ValueError: If the kernel or the range is not as above.
+        InputError: If the kernel or the range is not as above.
 
     Source: rfdetr 1.11.2, AUG_INDUSTRIAL, through Albumentations.
     """
@@ -68,7 +70,7 @@ class GaussianBlur(BaseTransform):
         sigma_range: tuple[float, float] = (0.5, 3.0),
     ) -> None:
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(
+            raise InputError(
                 f'kernel_size must be odd and positive, got {kernel_size}'
             )
         _check_range('sigma_range', sigma_range)
@@ -104,7 +106,7 @@ class GaussianNoise(BaseTransform):
             grey levels.
 
     Raises:
-        ValueError: If the range is not as above.
+        InputError: If the range is not as above.
 
     Source: rfdetr 1.11.2, AUG_INDUSTRIAL, through Albumentations.
     """
@@ -131,7 +133,7 @@ class GaussianNoise(BaseTransform):
 
 def _check_range(name: str, bounds: tuple[float, float]) -> None:
     if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
-        raise ValueError(
+        raise InputError(
             f'{name} needs two values, 0 < least <= greatest, got '
             f'{tuple(bounds)}'
         )

@@ -5,6 +5,8 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.datasets.transforms import RandomCrop
 from mmdet.registry import TRANSFORMS
 
+from rfdetr_mm.errors import InputError
+
 
 @TRANSFORMS.register_module()
 class RandomSquareCrop(RandomCrop):
@@ -22,7 +24,7 @@ class RandomSquareCrop(RandomCrop):
         max_side: Greatest side in pixels, itself included.
 
     Raises:
-        ValueError: If not 1 <= min_side <= max_side.
+        InputError: If not 1 <= min_side <= max_side.
 
     Source: rfdetr 1.11.2, datasets._torchvision.RandomSizedCrop
         (Apache-2.0).
@@ -30,7 +32,7 @@ class RandomSquareCrop(RandomCrop):
 
     def __init__(self, min_side: int, max_side: int) -> None:
         if not 1 <= min_side <= max_side:
-            raise ValueError(
+            raise InputError(
                 'RandomSquareCrop needs 1 <= min_side <= max_side, in '
                 f'pixels, but got min_side={min_side}, max_side={max_side}'
             )

@@ -9,6 +9,8 @@ from PIL import Image
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tv
 
+from rfdetr_mm.errors import InputError
+
 KERNELS = ('validation', 'training', 'predict')
 
 
@@ -43,7 +45,7 @@ class RFDETRResize(Resize):
         clip_object_border: Whether to clip boxes to the image.
 
     Raises:
-        ValueError: If the kernel is unknown or no scale is given.
+        InputError: If the kernel is unknown or no scale is given.
 
     Source: rfdetr 1.11.2, datasets/coco.py (validation transforms) and
         detr.py, RFDETR.predict (Apache-2.0).
@@ -57,13 +59,13 @@ class RFDETRResize(Resize):
         clip_object_border: bool = True,
     ) -> None:
         if kernel not in KERNELS:
-            raise ValueError(
+            raise InputError(
                 f'RFDETRResize has the kernels {", ".join(KERNELS)}, but got '
                 f'kernel={kernel!r}. Take "validation" for the numbers of '
                 'upstream\'s evaluation, "predict" for those of its predict().'
             )
         if scale is None:
-            raise ValueError(
+            raise InputError(
                 'RFDETRResize needs the output size, but got scale=None. Set '
                 'scale=(width, height) in pixels, both multiples of '
                 'patch_size * num_windows.'

@@ -6,6 +6,8 @@ from mmengine.hooks.hook import DATA_BATCH
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from rfdetr_mm.errors import InputError
+
 MODES = ('standard', 'early', 'early-linear', 'late')
 
 
@@ -24,7 +26,7 @@ class DropPathHook(Hook):
         cutoff_epoch: An epoch, counted from 0.
 
     Raises:
-        ValueError: If ``rate`` is not in [0, 1), the mode unknown or
+        InputError: If ``rate`` is not in [0, 1), the mode unknown or
             ``cutoff_epoch`` negative.
 
     Source: rfdetr 1.11.2, training/drop_schedule.py, drop_scheduler, and
@@ -35,11 +37,11 @@ class DropPathHook(Hook):
         self, rate: float, mode: str = 'standard', cutoff_epoch: int = 0
     ) -> None:
         if not 0 <= rate < 1:
-            raise ValueError(f'rate is a probability below 1, got {rate}')
+            raise InputError(f'rate is a probability below 1, got {rate}')
         if mode not in MODES:
-            raise ValueError(f'mode is one of {MODES}, got {mode!r}')
+            raise InputError(f'mode is one of {MODES}, got {mode!r}')
         if cutoff_epoch < 0:
-            raise ValueError(
+            raise InputError(
                 f'cutoff_epoch counts epochs from 0, got {cutoff_epoch}'
             )
         self.rate = rate

@@ -11,6 +11,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from rfdetr_mm.checkpoints import add_decoder_layers, decoder_depth
+from rfdetr_mm.errors import InputError
 from rfdetr_mm.models.subnet import SearchSpace, Subnet
 
 
@@ -79,11 +80,11 @@ class SubnetHook(Hook):
 
         Raises:
             InputError: If a sub-network of the space is not in the model.
-            ValueError: If there is no search space, or validation would not
+            InputError: If there is no search space, or validation would not
                 know what to validate.
         """
         if self.space is None and 'search_space' not in runner.cfg:
-            raise ValueError(
+            raise InputError(
                 'SubnetHook needs to know what to draw from: add '
                 "'../_base_/search_spaces/rfdetr.py' to the config's _base_, "
                 'or search_space=dict(...)'
@@ -92,7 +93,7 @@ class SubnetHook(Hook):
             self.space = SearchSpace.from_config(runner.cfg.search_space)
         model = _unwrapped(runner.model)
         if model.subnet is None:
-            raise ValueError(
+            raise InputError(
                 'SubnetHook needs to know which sub-network is validated: '
                 'set model.subnet, e.g. to 384x384-p16-w2-d3-q300, and the '
                 'scale of the test pipeline to its image size'

@@ -10,6 +10,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from rfdetr_mm.errors import InputError
+
 from ..layers.adapters import fit_adapters
 from ..layers.dinov2_block import VIT_NORM_EPS, DINOv2Block
 from ..layers.patch_kernel import adapt_patch_kernel, resize_patch_kernel
@@ -56,7 +58,7 @@ class WindowedDINOv2(BaseModule):
             checkpoint='dinov2_vits14_pretrain.pth')`` loads DINOv2 weights.
 
     Raises:
-        ValueError: For an unknown ``arch``, block indices out of range or
+        InputError: For an unknown ``arch``, block indices out of range or
             an ``img_size`` that the patches do not fill.
 
     Source: "RF-DETR: Neural Architecture Search for Real-Time Detection
@@ -88,7 +90,7 @@ class WindowedDINOv2(BaseModule):
         super().__init__(init_cfg)
         self._check_arguments(arch, out_indices, global_attn_indices)
         if img_size % patch_size:
-            raise ValueError(
+            raise InputError(
                 'img_size must be divisible by patch_size, the position '
                 f'table has whole cells: {img_size} / {patch_size} leaves '
                 f'{img_size % patch_size}; set img_size='
@@ -138,7 +140,7 @@ class WindowedDINOv2(BaseModule):
         global_attn_indices: Sequence[int],
     ) -> None:
         if arch not in self.arch_settings:
-            raise ValueError(
+            raise InputError(
                 f'arch must be one of {sorted(self.arch_settings)}, '
                 f'got {arch!r}'
             )
@@ -147,12 +149,12 @@ class WindowedDINOv2(BaseModule):
             ('global_attn_indices', global_attn_indices),
         ):
             if any(not 0 <= i < NUM_BLOCKS for i in indices):
-                raise ValueError(
+                raise InputError(
                     f'{name} are 0-based blocks between 0 and '
                     f'{NUM_BLOCKS - 1}, got {tuple(indices)}'
                 )
         if not out_indices or list(out_indices) != sorted(set(out_indices)):
-            raise ValueError(
+            raise InputError(
                 'out_indices must be ascending, without repetition and not '
                 f'empty, got {tuple(out_indices)}'
             )
@@ -198,7 +200,7 @@ class WindowedDINOv2(BaseModule):
             w_px // patch_size), through the one final layer norm.
 
         Raises:
-            ValueError: If a side does not divide.
+            InputError: If a side does not divide.
         """
         grid_h, grid_w = self._grid_of(x)
         windows = self._embed(x, grid_h, grid_w)
@@ -223,7 +225,7 @@ class WindowedDINOv2(BaseModule):
                 max(divisor, round(side / divisor) * divisor)
                 for side in (height_px, width_px)
             ]
-            raise ValueError(
+            raise InputError(
                 'the input height and width must be divisible by patch_size '
                 f'* num_windows ({self.patch_size} * {self.num_windows} = '
                 f'{divisor}), got {height_px} x {width_px} (H x W); resize '
@@ -281,7 +283,7 @@ class WindowedDINOv2(BaseModule):
             prefix: What this backbone's keys begin with.
 
         Raises:
-            ValueError: If the patch size is another, or adapters do not fit.
+            InputError: If the patch size is another, or adapters do not fit.
         """
         fit_adapters(self, state_dict, prefix)
         key = f'{prefix}patch_embed.weight'
@@ -289,7 +291,7 @@ class WindowedDINOv2(BaseModule):
             side = state_dict[key].shape[-1]
             own_side = self.patch_embed.kernel_size[0]
             if side != own_side:
-                raise ValueError(
+                raise InputError(
                     f'the checkpoint has patches of {side} px ({key}), the '
                     f'model has patch_size={own_side}; patch kernels '
                     'are not resized: load weights of the same variant or '

@@ -8,6 +8,8 @@ from mmdet.structures import SampleList
 from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
+
 from .resize_batch import resize_batch
 
 MIN_BLOCKS = 2  # per side
@@ -35,7 +37,7 @@ def multi_scale_sizes(
         (height, width) in pixels, ascending.
 
     Raises:
-        ValueError: If a side is no multiple of a block.
+        InputError: If a side is no multiple of a block.
 
     Source: rfdetr 1.11.2, datasets.coco.compute_multi_scale_scales, whose
         sizes are square (Apache-2.0).
@@ -43,7 +45,7 @@ def multi_scale_sizes(
     height, width = (img_size,) * 2 if isinstance(img_size, int) else img_size
     block = patch_size * num_windows
     if height % block or width % block or min(height, width) < block:
-        raise ValueError(
+        raise InputError(
             'both sides of img_size must be multiples of patch_size * '
             f'num_windows = {patch_size} * {num_windows} = {block} px, but '
             f'got {height} x {width} (H x W); the nearest size is '
@@ -94,7 +96,7 @@ class BatchMultiScaleResize(nn.Module):
             that does not fit into memory stops there and not hours later.
 
     Raises:
-        ValueError: If a side of ``img_size`` is no multiple of
+        InputError: If a side of ``img_size`` is no multiple of
             patch_size * num_windows, or ``interval`` is not positive.
 
     Source: rfdetr 1.11.2, RFDETRModelModule.on_train_batch_start
@@ -112,7 +114,7 @@ class BatchMultiScaleResize(nn.Module):
     ) -> None:
         super().__init__()
         if interval < 1:
-            raise ValueError(
+            raise InputError(
                 'interval is a number of iterations, at least 1, but got '
                 f'{interval}'
             )
@@ -138,7 +140,7 @@ class BatchMultiScaleResize(nn.Module):
     def _check_largest(self, size: tuple[int, int]) -> None:
         height, width = self.sizes[-1]
         if size != (height, width):
-            raise ValueError(
+            raise InputError(
                 'BatchMultiScaleResize shrinks images of its largest size, '
                 f'{height} x {width} (H x W), but got a batch of {size[0]} x '
                 f'{size[1]}: set the scale of the last resizing step in the '
@@ -168,7 +170,7 @@ class BatchMultiScaleResize(nn.Module):
             The images at the new size, and the samples.
 
         Raises:
-            ValueError: If the images are not of the largest size.
+            InputError: If the images are not of the largest size.
             RuntimeError: If the iteration is not known.
         """
         self._check_largest(tuple(inputs.shape[-2:]))

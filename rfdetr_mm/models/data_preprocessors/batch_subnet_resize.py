@@ -5,6 +5,8 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
+
 from .resize_batch import resize_batch
 
 
@@ -40,13 +42,13 @@ class BatchSubnetResize(nn.Module):
             The images at the new size, and the samples.
 
         Raises:
-            ValueError: If a side of the images is shorter than wanted.
+            InputError: If a side of the images is shorter than wanted.
         """
         if self.size is None:
             return inputs, data_samples
         height, width = inputs.shape[-2:]
         if height < self.size[0] or width < self.size[1]:
-            raise ValueError(
+            raise InputError(
                 'BatchSubnetResize shrinks images, but the sub-network sees '
                 f'{self.size[0]} x {self.size[1]} px (H x W) and the batch '
                 f'has {height} x {width}: set the scale of the last resizing '

@@ -11,6 +11,8 @@ from mmengine.model import ImgDataPreprocessor
 from mmengine.utils import is_seq_of
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+
 
 class _StackingImgDataPreprocessor(ImgDataPreprocessor):
     """Mmengine's; ``DetDataPreprocessor`` calls it for the images.
@@ -28,7 +30,7 @@ class _StackingImgDataPreprocessor(ImgDataPreprocessor):
             super().__init__(mean=mean, std=std, **kwargs)
             return
         if len(mean) != len(std):
-            raise ValueError(
+            raise InputError(
                 'mean and std have one number for each channel, got '
                 f'{len(mean)} and {len(std)}'
             )

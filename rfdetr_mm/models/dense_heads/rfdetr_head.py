@@ -21,6 +21,8 @@ from mmdet.utils import (
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
+
 from ..layers.batch_objects import BatchObjects, mean_over_processes
 from ..layers.box_deltas import apply_box_deltas
 from ..layers.decoder import RFDETRDecoder
@@ -170,7 +172,7 @@ class RFDETRHead(BaseDenseHead):
         num_groups: int,
     ) -> HeadOutputs:
         if len(x) != self.decoder.num_levels:
-            raise ValueError(
+            raise InputError(
                 f'the head decodes {self.decoder.num_levels} maps '
                 f'(decoder.num_levels), the neck gave {len(x)}'
             )
@@ -359,7 +361,7 @@ class RFDETRHead(BaseDenseHead):
     ) -> Matches:
         """Match the predictions of every layer."""
         if self.assigner is None:
-            raise ValueError(
+            raise InputError(
                 'the losses need train_cfg=dict(assigner=...); the model was '
                 'built without it'
             )
@@ -490,7 +492,7 @@ class RFDETRHead(BaseDenseHead):
             prefix: What this head's keys begin with.
 
         Raises:
-            ValueError: If the number of classes is another, or only one of
+            InputError: If the number of classes is another, or only one of
                 model and checkpoint has masks.
         """
         refuse_other_task(self.has_masks, state_dict, prefix)

@@ -19,6 +19,7 @@ from rfdetr_mm.adapter_weights import (
     merge_adapters,
     merged_weight,
 )
+from rfdetr_mm.errors import InputError
 
 TYPES = ('lora', 'dora')
 TARGETS = ('query', 'key', 'value')
@@ -41,7 +42,7 @@ def add_adapters(
         alpha: The difference is scaled by alpha / rank.
 
     Raises:
-        ValueError: If the type is unknown, a number is not a positive
+        InputError: If the type is unknown, a number is not a positive
             integer, or there is no trainable layer to adapt.
         ImportError: If peft is not installed.
 
@@ -49,10 +50,10 @@ def add_adapters(
         alpha 16 on the same layers).
     """
     if type not in TYPES:
-        raise ValueError(f'adapters.type is one of {TYPES}, got {type!r}')
+        raise InputError(f'adapters.type is one of {TYPES}, got {type!r}')
     for name, value in (('rank', rank), ('alpha', alpha)):
         if not isinstance(value, int) or value < 1:
-            raise ValueError(
+            raise InputError(
                 f'adapters.{name} is a positive integer, got {value!r}'
             )
     frozen = {
@@ -61,7 +62,7 @@ def add_adapters(
         if isinstance(layer, nn.Linear) and name.split('.')[-1] in TARGETS
     }
     if all(frozen.values()):
-        raise ValueError(
+        raise InputError(
             f'adapters train the layers named {TARGETS} of a backbone, and '
             f'this {module.__class__.__name__} has no trainable one: take a '
             'backbone with such layers and set its frozen_stages below the '
@@ -117,7 +118,7 @@ def fit_adapters(
         prefix: What the module's keys begin with.
 
     Raises:
-        ValueError: If an adapter is incomplete, or was trained with another
+        InputError: If an adapter is incomplete, or was trained with another
             ``alpha``.
     """
     adapted = {
@@ -164,7 +165,7 @@ def _check_alpha(
 ) -> None:
     given = state_dict.get(name + ALPHA)
     if given is not None and int(given) != layer.lora_alpha['default']:
-        raise ValueError(
+        raise InputError(
             f'the adapters of the checkpoint have alpha={int(given)} '
             f'({name}), those of the model '
             f'alpha={layer.lora_alpha["default"]}: set '

@@ -6,6 +6,8 @@ from mmcv.cnn.bricks.transformer import FFN
 from mmdet.models.layers import MLP, coordinate_to_encoding
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
+
 from .attend import attend
 from .decoder_memory import DecoderMemory
 from .deformable_attention import DeformableAttention
@@ -134,6 +136,9 @@ class RFDETRDecoder(nn.Module):
         num_points: Sampled points per head and level.
         feedforward_channels: Hidden channels of the FFN.
 
+    Raises:
+        InputError: If heads do not share ``embed_dims`` evenly.
+
     Source: LW-DETR (arXiv 2406.03459); rfdetr 1.11.2, TransformerDecoder
         with lite_refpoint_refine.
     """
@@ -149,6 +154,15 @@ class RFDETRDecoder(nn.Module):
         feedforward_channels: int = 2048,
     ) -> None:
         super().__init__()
+        for name, heads in (
+            ('self_attn_num_heads', self_attn_num_heads),
+            ('cross_attn_num_heads', cross_attn_num_heads),
+        ):
+            if heads < 1 or embed_dims % heads:
+                raise InputError(
+                    f'decoder.{name} has to divide embed_dims={embed_dims}, '
+                    f'got {heads}'
+                )
         self.embed_dims = embed_dims
         self.num_levels = num_levels
         self.layers = nn.ModuleList(

@@ -6,6 +6,8 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+
 # Resized at once: 64 MiB of float32, whatever the image's size.
 CHUNK_PIXELS = 2**24
 
@@ -27,11 +29,11 @@ def gt_mask_tensor(
         True in the object, shape (num_gts, h_px, w_px) of the padded input.
 
     Raises:
-        ValueError: If there are no masks, or of another number or size.
+        InputError: If there are no masks, or of another number or size.
         TypeError: If the masks are of another type.
     """
     if 'masks' not in gt_instances:
-        raise ValueError(
+        raise InputError(
             'the mask losses need gt_instances.masks, but the data samples '
             f'have {sorted(gt_instances.keys())} only. Load them with '
             "dict(type='LoadAnnotations', with_bbox=True, with_mask=True) "
@@ -53,7 +55,7 @@ def gt_mask_tensor(
         unpadded,
         padded,
     ):
-        raise ValueError(
+        raise InputError(
             'gt_instances.masks has to hold one mask for each object, of the '
             f"image's size: {len(gt_instances.labels)} objects of {unpadded} "
             f'px (H, W), {padded} px with padding, got '

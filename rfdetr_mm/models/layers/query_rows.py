@@ -59,7 +59,7 @@ def count_to_run(head: nn.Module, name: str) -> int:
         The head's number; in evaluation that of ``test_cfg``, if it has one.
 
     Raises:
-        ValueError: If that of ``test_cfg`` is larger than the head's,
+        InputError: If that of ``test_cfg`` is larger than the head's,
             negative or no query.
     """
     available = getattr(head, name)
@@ -69,7 +69,7 @@ def count_to_run(head: nn.Module, name: str) -> int:
         return available
     least = 1 if name == 'num_queries' else 0
     if not least <= wanted <= available:
-        raise ValueError(
+        raise InputError(
             f'test_cfg.{name} cuts a model down and lies between {least} and '
             f'the {available} that the model runs, got {wanted}'
         )
@@ -87,16 +87,17 @@ def refuse_other_classes(
         prefix: What the head's keys begin with.
 
     Raises:
-        ValueError: With both counts and the way out.
+        InputError: With both counts and the way out.
     """
     key = f'{prefix}cls_branch.weight'
     if key in state_dict and len(state_dict[key]) != num_classes:
-        raise ValueError(
+        raise InputError(
             f'the checkpoint has {len(state_dict[key])} classes ({key}), the '
-            f'model has num_classes={num_classes}; nothing was loaded. Set '
-            "model.bbox_head.num_classes to the checkpoint's, or train from "
-            'it with load_from and the ClassRowsHook, which re-initialises '
-            'the rows'
+            f'model has num_classes={num_classes}; nothing was loaded. Take '
+            'the config that its training wrote into its work dir, or set '
+            "model.bbox_head.num_classes to the checkpoint's; to train on "
+            'other classes from it, use load_from and the ClassRowsHook, '
+            'which re-initialises the rows'
         )
 
 

@@ -6,6 +6,8 @@ half loaded looks like a bad model. So ours raise.
 
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
+
 MAX_LINES = 8
 
 
@@ -20,7 +22,7 @@ def refuse_misfits(
         prefix: What the module's keys begin with.
 
     Raises:
-        ValueError: Naming the missing, unknown and mis-shaped keys.
+        InputError: Naming the missing, unknown and mis-shaped keys.
     """
     wanted = {prefix + k: v for k, v in module.state_dict().items()}
     given = {k: v for k, v in state_dict.items() if k.startswith(prefix)}
@@ -43,7 +45,7 @@ def refuse_mis_shaped(
         prefix: What the module's keys begin with.
 
     Raises:
-        ValueError: Naming the mis-shaped keys.
+        InputError: Naming the mis-shaped keys.
     """
     wanted = {prefix + k: v for k, v in module.state_dict().items()}
     _raise_if_any(_mis_shaped(wanted, state_dict), type(module).__name__)
@@ -66,7 +68,7 @@ def _raise_if_any(lines: list[str], model_name: str) -> None:
     shown = lines[:MAX_LINES]
     if len(lines) > MAX_LINES:
         shown.append(f'... and {len(lines) - MAX_LINES} more')
-    raise ValueError(
+    raise InputError(
         f'the checkpoint does not fit this {model_name}; nothing was loaded. '
         'Use the config of the variant that the checkpoint was made for; to '
         'load one part only, give that part an init_cfg of type Pretrained '

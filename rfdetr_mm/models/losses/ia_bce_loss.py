@@ -8,6 +8,8 @@ from mmdet.registry import MODELS
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from rfdetr_mm.errors import InputError
+
 REDUCTIONS = ('none', 'mean', 'sum')
 
 
@@ -100,7 +102,7 @@ class IABCELoss(QualityFocalLoss):
         loss_weight: Factor on the result.
 
     Raises:
-        ValueError: If ``alpha`` or ``min_target`` lies outside [0, 1] or
+        InputError: If ``alpha`` or ``min_target`` lies outside [0, 1] or
             ``reduction`` is unknown.
 
     Source: rfdetr 1.11.2, models/criterion.py, SetCriterion.loss_labels.
@@ -115,7 +117,7 @@ class IABCELoss(QualityFocalLoss):
     ) -> None:
         for name, value in (('alpha', alpha), ('min_target', min_target)):
             if not 0 <= value <= 1:
-                raise ValueError(
+                raise InputError(
                     f'IABCELoss needs 0 <= {name} <= 1, got {value}.'
                 )
         _check_reduction(reduction)
@@ -154,7 +156,7 @@ class IABCELoss(QualityFocalLoss):
 
         Raises:
             TypeError: If ``target`` is not a pair of tensors.
-            ValueError: If a shape or the reduction does not fit.
+            InputError: If a shape or the reduction does not fit.
         """
         reduction = reduction_override or self.reduction
         _check_reduction(reduction)
@@ -172,7 +174,7 @@ class IABCELoss(QualityFocalLoss):
 
 def _check_reduction(reduction: str) -> None:
     if reduction not in REDUCTIONS:
-        raise ValueError(
+        raise InputError(
             f'The reduction has to be one of {REDUCTIONS}, got {reduction!r}.'
         )
 
@@ -193,7 +195,7 @@ def _check_inputs(
         shapes['weight'] = weight.shape
     for name, shape in shapes.items():
         if tuple(shape) != expected:
-            raise ValueError(
+            raise InputError(
                 f'IABCELoss needs one entry of {name} per prediction: '
                 f'pred is {tuple(pred.shape)}, so {name} has to be '
                 f'{expected}, got {tuple(shape)}.'

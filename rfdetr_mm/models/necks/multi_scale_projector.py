@@ -8,6 +8,8 @@ from mmdet.utils import OptMultiConfig
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from rfdetr_mm.errors import InputError
+
 from ..layers.channel_layer_norm import ChannelLayerNorm, ConvNormAct
 
 
@@ -62,7 +64,7 @@ class MultiScaleProjector(BaseModule):
         init_cfg: mmengine's.
 
     Raises:
-        ValueError: For other scale factors or another order.
+        InputError: For other scale factors or another order.
 
     Source: LW-DETR (arXiv 2406.03459); rfdetr 1.11.2, MultiScaleProjector.
     """
@@ -84,7 +86,7 @@ class MultiScaleProjector(BaseModule):
             or not known.issuperset(scale_factors)
             or list(scale_factors) != descending
         ):
-            raise ValueError(
+            raise InputError(
                 'scale_factors must come from {2.0, 1.0, 0.5}, largest first '
                 f'and without repetition, got {scale_factors}'
             )
@@ -118,10 +120,10 @@ class MultiScaleProjector(BaseModule):
             h * scale, w * scale); an odd side is rounded up for 0.5.
 
         Raises:
-            ValueError: If the number of maps is another.
+            InputError: If the number of maps is another.
         """
         if len(feats) != len(self.in_channels):
-            raise ValueError(
+            raise InputError(
                 'MultiScaleProjector was built for len(in_channels) = '
                 f'{len(self.in_channels)} maps, got {len(feats)}; make '
                 "in_channels fit the backbone's out_indices"

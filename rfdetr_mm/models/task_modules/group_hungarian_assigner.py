@@ -10,6 +10,8 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+
 from ..layers.batch_objects import BatchObjects
 from ..layers.image_size import image_sizes_px
 from .batch_costs import batch_cost, can_batch, lift_half_precision
@@ -50,7 +52,7 @@ class GroupHungarianAssigner(HungarianAssigner):
 
     Raises:
         TypeError: If ``match_costs`` is neither a dict nor a list of dicts.
-        ValueError: If there are no costs or ``num_groups`` is not a positive
+        InputError: If there are no costs or ``num_groups`` is not a positive
             integer.
 
     Source: rfdetr 1.11.2, models/matcher.py, HungarianMatcher; Group DETR,
@@ -67,7 +69,7 @@ class GroupHungarianAssigner(HungarianAssigner):
                 f'{type(match_costs).__name__}.'
             )
         if not all(costs) or not costs:
-            raise ValueError(
+            raise InputError(
                 'GroupHungarianAssigner needs at least one match cost and no '
                 f"empty one, e.g. [dict(type='FocalLogitCost', weight=2.0)], "
                 f'got {match_costs!r}.'
@@ -103,7 +105,7 @@ class GroupHungarianAssigner(HungarianAssigner):
             its class, -1 for background.
 
         Raises:
-            ValueError: If the predictions do not divide into the groups.
+            InputError: If the predictions do not divide into the groups.
         """
         if num_groups is None:
             num_groups = self.num_groups
@@ -142,7 +144,7 @@ class GroupHungarianAssigner(HungarianAssigner):
             The matches of all layers.
 
         Raises:
-            ValueError: If the predictions do not divide into the groups.
+            InputError: If the predictions do not divide into the groups.
         """
         num_groups = _check_num_groups(num_groups)
         costs = []
@@ -185,7 +187,7 @@ class GroupHungarianAssigner(HungarianAssigner):
             The matches of all layers.
 
         Raises:
-            ValueError: If the predictions do not divide into the groups.
+            InputError: If the predictions do not divide into the groups.
         """
         num_objects = objects.counts()
         costs = cls_scores.new_zeros(
@@ -292,7 +294,7 @@ def _lift_instances(instances: InstanceData) -> InstanceData:
 def _check_num_groups(num_groups: int) -> int:
     is_int = isinstance(num_groups, int) and not isinstance(num_groups, bool)
     if not is_int or num_groups < 1:
-        raise ValueError(
+        raise InputError(
             f'num_groups has to be an integer of at least 1, got '
             f'{num_groups!r}.'
         )

@@ -9,6 +9,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+
 
 @dataclass
 class Matches:
@@ -61,11 +63,11 @@ def solve_groups(
         Matches of all layers, on the device of the costs.
 
     Raises:
-        ValueError: If the queries do not divide into the groups.
+        InputError: If the queries do not divide into the groups.
     """
     num_queries = costs.shape[2]
     if num_queries % num_groups:
-        raise ValueError(
+        raise InputError(
             'All groups need the same number of predictions: '
             f'{num_queries} predictions / {num_groups} groups leaves '
             f'{num_queries % num_groups}. Pass the number of groups that the '

@@ -9,6 +9,7 @@ from mmdet.datasets import CocoDataset
 from pycocotools.coco import COCO
 
 from rfdetr_mm.datasets import YoloDataset
+from rfdetr_mm.datasets.layouts import detect_layout
 from tests.data_factory import CLASSES, write_layout
 
 TOOL = Path(__file__).parents[3] / 'tools/dataset_converters/yolo_to_coco.py'
@@ -41,10 +42,12 @@ def instances(dataset):
 def test_stock_data_sets_read_the_same(tool, root, capsys):
     assert tool.main([str(root / 'data.yaml')]) == 0
     assert 'wrote' in capsys.readouterr().out
+    # The folder is read as before.
+    assert detect_layout(str(root))[0] == 'yolo'
     for split in ('train', 'val', 'test'):
         theirs = CocoDataset(
             data_root=str(root),
-            ann_file=f'annotations/instances_{split}.json',
+            ann_file=f'coco/instances_{split}.json',
             data_prefix=dict(img=''),
             metainfo=dict(classes=NAMES),
             test_mode=True,
@@ -98,11 +101,11 @@ def test_one_line_for_what_is_wrong(tool, tmp_path, capsys, text, message):
     assert tool.main([str(path)]) == 1
     errors = capsys.readouterr().err
     assert errors.count('\n') == 1 and message in errors
-    assert not (tmp_path / 'annotations').exists()
+    assert not (tmp_path / 'coco').exists()
 
 
 def test_a_broken_split_leaves_no_file(tool, root):
     (label,) = (root / 'valid' / 'labels').glob('* 1.txt')
     label.write_text('7 .5 .5 .2 .2')
     assert tool.main([str(root / 'data.yaml')]) == 1
-    assert not (root / 'annotations').exists()
+    assert not (root / 'coco').exists()
