@@ -84,11 +84,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(args: argparse.Namespace) -> 'apis.RFDETR':
+def load_model(
+    args: argparse.Namespace, published: bool = True
+) -> 'apis.RFDETR':
     """Build the model that the options name.
 
     Args:
         args: Parsed options of :func:`add_model_options`.
+        published: Whether a size without ``--weights`` takes the published
+            ones, not random ones.
 
     Raises:
         UsageError: If neither a size nor weights were given.
@@ -100,6 +104,8 @@ def load_model(args: argparse.Namespace) -> 'apis.RFDETR':
     if args.model is not None:
         if args.weights is not None:
             fields['pretrain_weights'] = args.weights
+        elif not published:
+            fields['pretrain_weights'] = None
         return getattr(apis, find_size(args.model).class_name)(**fields)
     if args.weights is None:
         raise UsageError(

@@ -87,7 +87,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train."""
     options = given(args, _NAMES) | dict(args.settings)
-    model = load_model(args)
+    # A training that goes on has weights of its own.
+    model = load_model(args, published='resume' not in options)
     model.train(dataset_dir=args.dataset_dir, **options)
     folder = options.get('output_dir', 'output')
     print(f'the best model is {folder}/checkpoint_best_total.pth')

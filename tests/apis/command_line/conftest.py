@@ -49,7 +49,9 @@ def checkpoint(tiny_nano, tmp_path_factory):
 def loaded(tiny_nano, monkeypatch):
     """The tiny model in place of what --model and --weights name."""
     for module in (train, val, export, benchmark):
-        monkeypatch.setattr(module, 'load_model', lambda args: tiny_nano)
+        monkeypatch.setattr(
+            module, 'load_model', lambda args, **options: tiny_nano
+        )
 
 
 @pytest.fixture

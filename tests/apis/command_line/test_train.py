@@ -50,6 +50,19 @@ def test_what_is_not_given_is_left_to_train(command, loaded, calls):
     assert calls[1][1]['resume'] == 'last.pth'
 
 
+def test_resuming_needs_no_published_weights(command, monkeypatch, tmp_path):
+    monkeypatch.setenv('RF_HOME', str(tmp_path))
+    monkeypatch.setattr(
+        'rfdetr_mm.checkpoints.published.download',
+        lambda *args, **options: pytest.fail('a download'),
+    )
+    code, _, errors = command(
+        *('train', tmp_path, '--model', 'nano', '--device', 'cpu', '--resume'),
+        *('--output-dir', tmp_path / 'out', '--resolution', 64),
+    )
+    assert code == 1 and 'No data set was found' in errors
+
+
 @pytest.mark.parametrize(
     'arguments',
     [['--set', 'wings'], ['--epochs', 'x'], ['--batch-size', 'many']],
