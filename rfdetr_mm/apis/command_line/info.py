@@ -157,11 +157,12 @@ def about_checkpoint(name: str) -> dict[str, Any]:
     try:
         saved = identify(path, content)
         variant, fields = saved.variant, saved.fields
-    except InputError as error:
-        try:
-            variant, fields = None, numbers_of_weights(weights)
-        except KeyError:
-            raise error from None
+    except InputError:
+        if 'bbox_head.query_embedding' not in weights:
+            raise
+        variant, fields = None, {}
+        if 'backbone.pos_embed' in weights:  # not so with other backbones
+            fields = numbers_of_weights(weights)
     meta = (ours.get('meta') or {}).get('dataset_meta') or {}
     classes = list(meta.get('classes') or ())
     return dict(

@@ -72,6 +72,16 @@ def test_a_checkpoint_of_no_size(command, of_no_size):
     assert 'size         -\n' in printed
 
 
+def test_rfdetr_head_over_another_backbone(command, tmp_path):
+    path = tmp_path / 'mixed.pth'
+    weights = {'bbox_head.query_embedding': torch.zeros(1, 8, 4)}
+    torch.save(dict(state_dict=weights), path)
+    code, printed, _ = command('info', path, '--json')
+    content = json.loads(printed)
+    assert code == 0 and content['size'] is None
+    assert content['numbers'] == 32 and content['saved'] == {}
+
+
 def test_other_weights_than_a_detector_are_an_error(command, tmp_path):
     path = tmp_path / 'other.pth'
     torch.save(dict(state_dict=dict(weight=torch.zeros(2))), path)
