@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 ENLARGED = 3  # times
 COLUMNS = 2  # pairs side by side
 GAP = 8  # px
-COLOURS = ('#ffd400', '#ff5ad1', '#5ae8ff', '#ffffff')
+COLOURS = ('#ffd400', '#5ae8ff', '#ff5ad1', '#ffffff')
 MASK_OPACITY = 0.4
 
 
@@ -23,11 +23,13 @@ class Objects:
 
     Attributes:
         boxes_xyxy: Corners in pixels of the image.
+        labels: Their classes, which have the colours.
         names: What to write at each box.
         masks: Run-length encodings, one for each box, or none at all.
     """
 
     boxes_xyxy: list[list[float]]
+    labels: list[int]
     names: list[str]
     masks: list[dict[str, Any]]
 
@@ -44,14 +46,14 @@ def paint(image: Image.Image, objects: Objects) -> Image.Image:
     """
     size = (image.width * ENLARGED, image.height * ENLARGED)
     canvas = image.convert('RGB').resize(size)
-    for i, rle in enumerate(objects.masks):
+    colours = [COLOURS[label % len(COLOURS)] for label in objects.labels]
+    for rle, colour in zip(objects.masks, colours):
         pixels = coco_mask.decode(rle) * np.uint8(255 * MASK_OPACITY)
         mask = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
-        canvas.paste(COLOURS[i % len(COLOURS)], mask=mask)
+        canvas.paste(colour, mask=mask)
     draw = ImageDraw.Draw(canvas)
-    for i, (box, name) in enumerate(zip(objects.boxes_xyxy, objects.names)):
+    for box, name, colour in zip(objects.boxes_xyxy, objects.names, colours):
         left, top, right, bottom = (value * ENLARGED for value in box)
-        colour = COLOURS[i % len(COLOURS)]
         draw.rectangle((left, top, right, bottom), outline=colour, width=2)
         corner = (left + 3, min(max(top - 11, 0), canvas.height - 12))
         draw.rectangle(draw.textbbox(corner, name), fill='black')
@@ -68,7 +70,8 @@ def write_contact_sheet(
 ) -> None:
     """Write a sheet with pairs of pictures, truth left, detections right.
 
-    If the detections have masks, both sides show masks.
+    If the detections have masks, both sides show masks. A class has the same
+    colour on both.
 
     Args:
         ann_file: COCO annotations, with ``images/`` beside them and category
@@ -80,7 +83,8 @@ def write_contact_sheet(
     """
     content = json.loads(ann_file.read_text())
     names = {c['id']: c['name'] for c in content['categories']}
-    labels = [names[key] for key in sorted(names)]
+    ids = sorted(names)
+    labels = [names[key] for key in ids]
     with open(predictions_file, 'rb') as file:
         found = {sample['img_id']: sample for sample in pickle.load(file)}
     pairs = []
@@ -94,6 +98,7 @@ def write_contact_sheet(
         ]
         truth = Objects(
             [_corners(ann['bbox']) for ann in anns],
+            [ids.index(ann['category_id']) for ann in anns],
             [names[ann['category_id']] for ann in anns],
             [ann['segmentation'] for ann in anns if 'masks' in pred],
         )
@@ -115,6 +120,7 @@ def _detections(
     boxes, masks = pred['bboxes'].tolist(), pred.get('masks')
     return Objects(
         [boxes[i] for i in keep],
+        [classes[i] for i in keep],
         [f'{labels[classes[i]]} {scores[i]:.2f}' for i in keep],
         [masks[i] for i in keep] if masks else [],
     )

@@ -35,7 +35,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--pred-score-thr',
-        type=float,
+        type=score,
         default=0.3,
         help='detections up to this score are not painted (default: 0.3)',
     )
@@ -50,6 +50,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default='none',
         help="colours: random, coco or voc (default: the data set's)",
     )
+
+
+def score(text: str) -> float:
+    """Read a score.
+
+    Raises:
+        argparse.ArgumentTypeError: If it does not lie in [0, 1].
+    """
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is no score, from 0 to 1')
+    return value
 
 
 def build_inferencer(

@@ -94,7 +94,8 @@ def _enable_flipped_view(cfg: Config) -> None:
     if cfg.get('tta_model') is None:
         stop(
             '--tta needs to know how predictions are merged, but the config '
-            "has no entry tta_model=dict(type='DetTTAModel', tta_cfg=...)"
+            "has no entry tta_model=dict(type='DetTTAModel', tta_cfg=...), "
+            'which merges boxes and leaves masks out'
         )
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:

@@ -227,7 +227,7 @@ def _variant_of_weights(
 ) -> Variant | None:
     """The only size that weights, and numbers beside them, can be of."""
     try:
-        numbers = {**saved, **_numbers_of_weights(weights)}
+        numbers = {**saved, **numbers_of_weights(weights)}
     except (KeyError, AttributeError):
         return None
     configs = {
@@ -250,7 +250,15 @@ def _variant_of_weights(
     return next(iter(configs)) if len(configs) == 1 else None
 
 
-def _numbers_of_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+def numbers_of_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """What shapes of weights say of a model, under names of ModelConfig.
+
+    Args:
+        weights: Of a detector, under this package's names.
+
+    Raises:
+        KeyError: If they have no windowed backbone or no head of RF-DETR.
+    """
     layers = [
         int(key.split('.')[3])
         for key in weights
@@ -275,7 +283,7 @@ def _native_resolution(
 ) -> dict[str, Any]:
     """The resolution that goes with another position table."""
     own: ModelConfig = make_model_config(variant, {})
-    side = _numbers_of_weights(weights)['positional_encoding_size']
+    side = numbers_of_weights(weights)['positional_encoding_size']
     if side == own.positional_encoding_size:
         return {}
     return dict(resolution=side * own.patch_size)

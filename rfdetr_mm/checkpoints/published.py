@@ -217,7 +217,8 @@ def check_licence(name: str, accepted: bool) -> None:
         f'{name} is under the licence {file.licence} (Platform Model '
         'License, shipped with the package rfdetr_plus), not Apache-2.0. '
         f"If you accept it, write '{SCHEME}{name}?{LICENCE_QUERY}=1', in "
-        f'quotes in a shell, or pass {LICENCE_QUERY}=True.'
+        f'quotes in a shell, or pass {LICENCE_QUERY}=True, to rfdetr-mm '
+        f'--{LICENCE_QUERY.replace("_", "-")}.'
     )
 
 

@@ -95,6 +95,18 @@ def test_number_of_images_and_threshold(files):
     assert is_painted(painted(sheet, 0, 0, 'detections'), 0, 2)
 
 
+def test_a_class_has_one_colour_on_both_sides(files):
+    target = files / 'sheet.png'
+    write_contact_sheet(
+        files / 'test.json', files / 'found.pkl', target, 1, 0.05
+    )
+    sheet = np.asarray(Image.open(target))
+    detections = painted(sheet, 0, 0, 'detections')
+    disc, square = (detections[3 * y, 3 * x] for x, y in ((0, 2), (18, 12)))
+    truth = painted(sheet, 0, 0, 'truth')[3 * 12, 3 * 5]
+    assert (disc == truth).all() and (disc != square).any()
+
+
 def rectangle(x1, y1, x2, y2):
     """Run-length encoding of a filled rectangle."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8, order='F')

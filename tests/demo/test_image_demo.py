@@ -75,6 +75,20 @@ def test_errors_are_one_line(demo, tiny, tmp_path, arguments, message):
     assert '\n' not in str(stopped.value)
 
 
+@pytest.mark.parametrize('value', ['50', '-0.1', 'nan', 'high'])
+def test_the_threshold_is_a_score(demo, capsys, value):
+    options = [f'--pred-score-thr={value}']
+    with pytest.raises(SystemExit) as stopped:
+        demo('image_demo').parse_args(['IMAGE', 'MODEL', *options])
+    assert stopped.value.code == 2
+    assert '--pred-score-thr: ' in capsys.readouterr().err
+    for end in ('0', '1'):
+        args = demo('image_demo').parse_args(
+            ['IMAGE', 'MODEL', '--pred-score-thr', end]
+        )
+        assert args.pred_score_thr == float(end)
+
+
 def test_it_runs_from_any_folder(tmp_path):
     done = subprocess.run(
         [sys.executable, SCRIPT, '--help'],

@@ -32,6 +32,7 @@ from mmengine.runner import Runner  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
+from rfdetr_mm.errors import InputError  # noqa: E402
 
 MIN_DRAFT_SIZE = 600  # px; upstream's crop branch resizes to that
 
@@ -61,7 +62,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def our_loader(cfg: Config, batch_size: int, workers: int) -> DataLoader:
-    """Build the data loader of a training, as ResumableTrainLoop has it."""
+    """Build the data loader of a training, as ResumableTrainLoop has it.
+
+    Raises:
+        InputError: If the images do not fill one batch.
+    """
     loader = cfg.train_dataloader.to_dict()
     loader.update(
         batch_size=batch_size,
@@ -70,7 +75,13 @@ def our_loader(cfg: Config, batch_size: int, workers: int) -> DataLoader:
         dataset=dict(type='SeededDataset', dataset=loader['dataset']),
         batch_sampler=dict(type='SeededBatchSampler', drop_last=True),
     )
-    return Runner.build_dataloader(loader, seed=0)
+    built = Runner.build_dataloader(loader, seed=0)
+    if len(built) == 0:
+        raise InputError(
+            f'{len(built.dataset)} training images do not fill a batch of '
+            f'{batch_size}: lower --batch-size'
+        )
+    return built
 
 
 def upstream_loader(cfg: Config, batch_size: int, workers: int) -> DataLoader:
@@ -139,21 +150,17 @@ def one_pass(
     return count / seconds, 1000 * (time.process_time() - cpu_start) / count
 
 
-def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Print a table; return the median of images per second by row."""
-    args = parse_args(argv)
-    register_all_modules(init_default_scope=True)
-    with input_errors_in_one_line():
-        cfg = read_config(args)
-        resolve_own_data(cfg)
-        size = _image_size(cfg)
+def _rows(
+    cfg: Config, batch_size: int, numbers_of_workers: Sequence[int]
+) -> dict[str, tuple[DataLoader, Callable[[Any], Any] | None]]:
+    """What is timed: a loader, and what is done with each batch."""
     has_upstream = importlib.util.find_spec('rfdetr') is not None
     preprocessor = MODELS.build(
         dict(cfg.model.data_preprocessor, batch_augments=None)
     )
-    rows: dict[str, tuple] = {}
-    for workers in args.workers:
-        loader = our_loader(cfg, args.batch_size, workers)
+    rows = {}
+    for workers in numbers_of_workers:
+        loader = our_loader(cfg, batch_size, workers)
         name = f'{workers} workers, '
         rows[name + 'ours, uint8 batches'] = loader, None
         rows[name + 'ours, normalised in this process'] = (
@@ -162,9 +169,21 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         )
         if has_upstream:
             rows[name + 'rfdetr, normalised by its transforms'] = (
-                upstream_loader(cfg, args.batch_size, workers),
+                upstream_loader(cfg, batch_size, workers),
                 None,
             )
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Print a table; return the median of images per second by row."""
+    args = parse_args(argv)
+    register_all_modules(init_default_scope=True)
+    with input_errors_in_one_line():
+        cfg = read_config(args)
+        resolve_own_data(cfg)
+        size = _image_size(cfg)
+        rows = _rows(cfg, args.batch_size, args.workers)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
     for number in range(args.passes + 1):
         for name, (loader, then) in rows.items():

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import yaml
 
-from rfdetr_mm.apis.saved_model import identify
+from rfdetr_mm.apis.saved_model import identify, numbers_of_weights
 from rfdetr_mm.apis.variants import PACKAGE, Variant
 from rfdetr_mm.apis.weights import locate_weights, read_content
 from rfdetr_mm.checkpoints import (
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> None:
     """Show it."""
     if args.checkpoint is not None:
         content = about_checkpoint(args.checkpoint)
-        text = '\n'.join(f'{k:<12} {v}' for k, v in content.items())
+        text = '\n'.join(
+            f'{k:<12} {"-" if v is None else v}' for k, v in content.items()
+        )
     else:
         content = dict(sizes=about_sizes(), **about_machine())
         text = _text(content)
@@ -139,29 +141,39 @@ def _version(name: str) -> str | None:
 def about_checkpoint(name: str) -> dict[str, Any]:
     """What a checkpoint is.
 
+    Of a model that is none of the sizes: what the shapes of its weights say.
+
     Raises:
         InputError: If it cannot be read or is no model of ours.
     """
     path = locate_weights(name, accept_platform_model_license=True)
     content = read_content(path)
     is_upstream = read_upstream_layout(content) is not None
-    saved = identify(path, content)
     try:
         ours, report = to_mmdet_checkpoint(content)
     except ValueError as error:
         raise InputError(f'{path}: {error}') from error
     weights = ours.get('state_dict', ours)
+    try:
+        saved = identify(path, content)
+        variant, fields = saved.variant, saved.fields
+    except InputError:
+        if 'bbox_head.query_embedding' not in weights:
+            raise
+        variant, fields = None, {}
+        if 'backbone.pos_embed' in weights:  # not so with other backbones
+            fields = numbers_of_weights(weights)
     meta = (ours.get('meta') or {}).get('dataset_meta') or {}
     classes = list(meta.get('classes') or ())
     return dict(
         file=path,
         written_by='rfdetr' if is_upstream else 'rfdetr_mm',
-        size=size_name(saved.variant),
-        name=saved.variant.class_name,
+        size=variant and size_name(variant),
+        name=variant and variant.class_name,
         numbers=sum(t.numel() for t in weights.values()),
         epoch=(content.get('meta') or {}).get('epoch'),
         classes=classes,
-        saved=saved.fields,
+        saved=fields,
     )
 
 

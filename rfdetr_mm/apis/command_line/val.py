@@ -1,6 +1,7 @@
 """Evaluate a model on a data set by COCO's metrics.
 
-Classes are matched by name. Values are points, 0 to 100.
+Classes are matched by name. Values are points, 0 to 100; a dash stands where
+there is nothing to measure, such as no small objects.
 
 Examples:
   rfdetr-mm val DATASET --weights mine/checkpoint_best_total.pth
@@ -27,7 +28,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--num-workers', type=int, metavar='N')
     parser.add_argument('--output-dir', help='for logs (default: output)')
     parser.add_argument(
-        '--json', type=Path, metavar='FILE', help='write the metrics, 0 to 1'
+        '--json',
+        type=Path,
+        metavar='FILE',
+        help='write the metrics, 0 to 1, -1 for a dash',
     )
     add_model_options(parser)
 
@@ -41,6 +45,8 @@ def run(args: argparse.Namespace) -> None:
     )
     width = max(map(len, metrics))
     for name, value in metrics.items():
-        print(f'{name:<{width}}  {100 * value:6.2f}')
+        # COCO's -1: the data set has no such objects.
+        points = '-' if value == -1 else f'{100 * value:.2f}'
+        print(f'{name:<{width}}  {points:>6}')
     if args.json is not None:
         write_json(metrics, args.json)

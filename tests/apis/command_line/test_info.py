@@ -1,5 +1,10 @@
 import json
 
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.registry import DefaultScope
+
 from rfdetr_mm.apis.variants import VARIANTS
 from rfdetr_mm.version import __version__
 
@@ -37,6 +42,51 @@ def test_a_checkpoint(command, checkpoint):
     assert content['saved']['resolution'] == 64
     _, printed, _ = command('info', checkpoint)
     assert 'RFDETRNano' in printed
+
+
+@pytest.fixture
+def of_no_size(tiny_nano, tmp_path):
+    """A checkpoint of three decoder layers of another width."""
+    cfg = tiny_nano.model.cfg.copy()
+    cfg.model.bbox_head.embed_dims = cfg.model.neck.out_channels = 64
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+    path = tmp_path / 'mine.pth'
+    meta = dict(dataset_meta=dict(classes=('disc', 'square')))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return path, sum(v.numel() for v in model.state_dict().values())
+
+
+def test_a_checkpoint_of_no_size(command, of_no_size):
+    path, count = of_no_size
+    code, printed, _ = command('info', path, '--json')
+    content = json.loads(printed)
+    assert code == 0
+    assert content['size'] is None and content['name'] is None
+    assert content['numbers'] == count
+    assert content['classes'] == ['disc', 'square']
+    assert content['saved']['dec_layers'] == 2
+    assert content['saved']['hidden_dim'] == 64
+    assert content['saved']['num_queries'] == 8
+    _, printed, _ = command('info', path)
+    assert 'size         -\n' in printed
+
+
+def test_rfdetr_head_over_another_backbone(command, tmp_path):
+    path = tmp_path / 'mixed.pth'
+    weights = {'bbox_head.query_embedding': torch.zeros(1, 8, 4)}
+    torch.save(dict(state_dict=weights), path)
+    code, printed, _ = command('info', path, '--json')
+    content = json.loads(printed)
+    assert code == 0 and content['size'] is None
+    assert content['numbers'] == 32 and content['saved'] == {}
+
+
+def test_other_weights_than_a_detector_are_an_error(command, tmp_path):
+    path = tmp_path / 'other.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(2))), path)
+    code, _, errors = command('info', path)
+    assert code == 1 and 'other.pth' in errors
 
 
 def test_no_checkpoint(command, tmp_path):

@@ -84,7 +84,7 @@ def test_nothing_is_found(command, images, checkpoint, tmp_path):
         (['I', '--weights', 'gone.pth'], 1, 'no checkpoint file'),
         (['I', '--model', 'nanoo'], 1, 'Did you mean nano?'),
         (['I', '--weights', 'TEXT'], 1, 'notes.txt'),
-        (['I', '--model', 'xlarge', '--device', 'cpu'], 1, 'PML-1.0'),
+        (['I', '--model', 'xlarge'], 1, '--accept-platform-model-license'),
         (['I', '--weights', 'W', '--classes', 'squar'], 1, "mean 'square'"),
         (['TEXT', '--weights', 'W', '--device', 'cpu'], 1, 'notes.txt'),
         (['I', '--weights', 'W', '--resolution', '65'], 1, 'not divisible'),
@@ -92,6 +92,7 @@ def test_nothing_is_found(command, images, checkpoint, tmp_path):
         ([], 2, 'required: inputs'),
         (['I', '--weights', 'W', '--save', 'coco'], 2, 'needs --out-dir'),
         (['I', '--weights', 'W', '--batch-size', '0'], 2, '1 at least'),
+        (['I', '--weights', 'W', '--threshold', '50'], 2, 'from 0 to 1'),
         (['I', '--weights', 'W', '--save', 'xml'], 2, 'invalid choice'),
     ],
 )

@@ -4,7 +4,11 @@ import pytest
 
 from rfdetr_mm.apis import RFDETR
 
-METRICS = {'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_50': 0.5}
+METRICS = {
+    'coco/bbox_mAP': 0.25,
+    'coco/bbox_mAP_50': 0.5,
+    'coco/bbox_mAP_s': -1.0,
+}
 
 
 @pytest.fixture
@@ -30,6 +34,7 @@ def test_metrics(command, loaded, calls, tmp_path):
     assert printed.splitlines() == [
         'coco/bbox_mAP      25.00',
         'coco/bbox_mAP_50   50.00',
+        'coco/bbox_mAP_s        -',
     ]
     assert json.loads(path.read_text()) == METRICS
 

@@ -44,6 +44,19 @@ def test_rows(tmp_path, benchmark_data, monkeypatch, capsys, has_upstream):
     assert all(name in table for name in medians)
 
 
+def test_fewer_images_than_a_batch_are_one_line(tmp_path, benchmark_data):
+    root = write_layout(tmp_path / 'data', 'flat')
+    with pytest.raises(SystemExit) as stopped:
+        benchmark_data.main(
+            [str(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py')]
+            + ['--workers', '0', '--batch-size', '8']
+            + ['--cfg-options', f'data_root={root}']
+        )
+    message = str(stopped.value)
+    assert '3 training images do not fill a batch of 8' in message
+    assert '\n' not in message.strip()
+
+
 def test_both_sides_get_the_same_images_and_boxes(tmp_path, benchmark_data):
     pytest.importorskip('rfdetr')
     from mmengine.registry import DefaultScope

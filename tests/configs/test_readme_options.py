@@ -1,0 +1,57 @@
+"""The options of configs/rfdetr/README.md name what they say they name."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[2] / 'configs'
+CONFIGS = sorted(
+    path
+    for folder in ('rfdetr', 'rfdetr_seg')
+    for path in (ROOT / folder).glob('*.py')
+    if path.stem.endswith(('_coco', '_custom'))
+    # They name their sizes in the file, as the README says.
+    and not path.stem.endswith(('multi-scale_coco', 'keep-ratio_coco'))
+)
+
+
+def keys_of(heading: str) -> list[str]:
+    """Keys of the options in the first block below a heading."""
+    text = (ROOT / 'rfdetr' / 'README.md').read_text()
+    block = text.split(f'### {heading}\n')[1].split('```')[1]
+    keys = re.findall(r'([\w.]+\.[\w.]+)=', block)
+    return [key for key in keys if not key.startswith('data_root')]
+
+
+def value_of(cfg: Config, key: str):
+    node = cfg
+    for part in key.split('.'):
+        node = node[int(part) if part.isdigit() else part]
+    return node
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_image_size(path):
+    keys = keys_of('Another image size')
+    assert len(keys) == 4
+    cfg = Config.fromfile(path)
+    for key in keys:
+        step, _, name = key.rpartition('.')
+        if name == 'scale':
+            assert value_of(cfg, step).type == 'RFDETRResize'
+            assert len(value_of(cfg, key)) == 2
+        else:
+            assert isinstance(value_of(cfg, key), int)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_crowded_images(path):
+    keys = keys_of('Crowded images')
+    assert len(keys) == 4
+    queries, found, *limits = (
+        value_of(Config.fromfile(path), key) for key in keys
+    )
+    assert queries == found
+    assert limits == [(1, 10, 100)] * 2
