@@ -196,7 +196,7 @@ def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
     known = {*inspect.signature(Runner.__init__).parameters, *_READ_ELSEWHERE}
     for option in options:
         name = option.partition('.')[0]
-        if name in known:
+        if name in known or isinstance(cfg.get(name), (dict, list)):
             continue
         if name in cfg:
             stop(
