@@ -219,7 +219,8 @@ def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
             for key in cfg
             if key.endswith(('_dataloader', '_evaluator'))
         ]
-        if not any(moved):
+        named = any(option.endswith('.data_root') for option in options)
+        if not any(moved) and not named:
             stop(
                 'data_root changes nothing in this config, whose data sets '
                 f'do not lie below {old}; set data_root of each data set, '

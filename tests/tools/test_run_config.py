@@ -79,6 +79,10 @@ def test_data_root_that_nothing_has(run_config, tmp_path):
     path.write_text("test_dataloader = dict(dataset=dict(data_root='d'))")
     with pytest.raises(SystemExit, match='data_root changes nothing'):
         read(run_config, path, data_root='e')
+    path.write_text(path.read_text() + "\ndata_root = 'd'")
+    own = {'test_dataloader.dataset.data_root': 'f'}
+    cfg = read(run_config, path, data_root='e', **own)
+    assert cfg.test_dataloader.dataset.data_root == 'f'
 
 
 def test_names_within_a_config_are_no_options(run_config):
