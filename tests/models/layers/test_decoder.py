@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
+from rfdetr_mm.errors import InputError
 from rfdetr_mm.models.layers.decoder import (
     QuerySelfAttention,
     RFDETRDecoder,
@@ -86,3 +88,12 @@ def test_self_attention_is_that_of_pytorch():
     torch.testing.assert_close(found, expected)
     swapped = attention(pos, content)
     assert not torch.allclose(swapped, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    'name', ['self_attn_num_heads', 'cross_attn_num_heads']
+)
+@pytest.mark.parametrize('heads', [0, 7])
+def test_heads_share_the_channels_evenly(name, heads):
+    with pytest.raises(InputError, match=f'{name} .*=32, got {heads}'):
+        RFDETRDecoder(1, 32, **{name: heads})
