@@ -4,6 +4,7 @@ import copy
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from tests.evaluation.test_named_coco_metric import (
     WIDTH,
     evaluate,
     rewritten,
+    sample,
     without_detections,
 )
 from tests.evaluation.test_named_coco_metric_masks import (  # noqa: F401
@@ -119,9 +121,39 @@ def test_the_limit_is_the_last_of_the_numbers(
     )
     assert cut == evaluate(tmp_path, truth, few, **options)
     assert cut != evaluate(tmp_path, truth, samples, **options)
-    assert evaluate(
-        tmp_path, truth, samples, proposal_nums=(1, 10, 500), **options
-    ) == evaluate(tmp_path, truth, samples, **options)
+
+
+@pytest.mark.parametrize('limit, found', [(100, 0.83), (500, 1.0)])
+def test_more_than_100_objects(tmp_path, limit, found):
+    """All 120 are found; AP of 100 of them is their recall, at most."""
+    boxes = [[7 * (i % 12), 6 * (i // 12), 5, 4] for i in range(120)]
+    content = dict(
+        images=[dict(id=1, width=WIDTH, height=HEIGHT, file_name='1.jpg')],
+        categories=[dict(id=1, name=CLASSES[0])],
+        annotations=[
+            dict(
+                id=i + 1,
+                image_id=1,
+                category_id=1,
+                bbox=box,
+                area=20,
+                iscrowd=0,
+            )
+            for i, box in enumerate(boxes)
+        ],
+    )
+    corners = [[x, y, x + w, y + h] for x, y, w, h in boxes]
+    rng = np.random.default_rng(0)
+    metrics = evaluate(
+        tmp_path,
+        content,
+        [sample(1, corners, [0] * 120, rng)],
+        classes=CLASSES[:1],
+        metric='bbox',
+        proposal_nums=(1, 10, limit),
+        **VERNIER,
+    )
+    assert metrics['coco/bbox_mAP'] == pytest.approx(found, abs=0.005)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,12 @@ def test_data_root_of_a_resolved_config(run_config, tmp_path):
     assert cfg.test_evaluator.ann_file == str(new / 'test.json')
     cfg = read(run_config, tmp_path / 'resolved.py', data_root=str(old))
     assert cfg.test_evaluator.ann_file == str(old / 'test.json')
+    # A folder whose name only begins like the old one is another folder.
+    cfg.val_dataloader.dataset.data_root = str(new)
+    cfg.dump(tmp_path / 'mixed.py')
+    cfg = read(run_config, tmp_path / 'mixed.py', data_root='/x')
+    assert cfg.test_dataloader.dataset.data_root == '/x'
+    assert cfg.val_dataloader.dataset.data_root == str(new)
 
 
 def test_data_root_that_nothing_has(run_config, tmp_path):
