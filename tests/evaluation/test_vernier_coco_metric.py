@@ -90,8 +90,8 @@ def test_order_of_the_images_and_images_left_out(
 
 def test_without_detections(tmp_path, truth):  # noqa: F811
     empty = without_detections(truth)
-    for sample in empty:
-        sample['pred_instances']['masks'] = torch.zeros(
+    for one in empty:
+        one['pred_instances']['masks'] = torch.zeros(
             0, HEIGHT, WIDTH, dtype=torch.bool
         )
     found = evaluate(tmp_path, truth, empty, metric=BOTH, **VERNIER)
