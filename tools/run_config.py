@@ -223,8 +223,8 @@ def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
         if not any(moved) and not named:
             stop(
                 'data_root changes nothing in this config, whose data sets '
-                f'do not lie below {old}; set data_root of each data set, '
-                'such as train_dataloader.dataset.data_root'
+                f'do not lie below its own data_root={old!r}; set data_root '
+                'of each data set, such as train_dataloader.dataset.data_root'
             )
 
 

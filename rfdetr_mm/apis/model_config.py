@@ -202,25 +202,18 @@ def _check_width(config: ModelConfig) -> None:
 def _numbers_of(variant: Variant) -> dict[str, Any]:
     """Read the numbers of our config under upstream's names."""
     cfg = variant.read_config()
-    model = cfg.model
-    numbers = {
-        field: _entry(model, names[0]) or 3  # in_channels may be left out
-        for field, names in _ENTRIES.items()
-    }
-    patch_size = numbers['patch_size']
-    upsample = _entry(model, 'bbox_head.mask_upsample_ratio')
-    numbers.update(
+    numbers = read_saved_model(cfg.model)
+    return dict(
+        # What a config may leave out.
+        dict(num_channels=3, mask_downsample_ratio=4),
+        **numbers,
         resolution=next(
             step.scale[0]
             for step in cfg.test_dataloader.dataset.pipeline
             if step.type == 'RFDETRResize'
         ),
-        positional_encoding_size=model['backbone']['img_size'] // patch_size,
-        encoder=_ENCODER + model['backbone']['arch'],
-        segmentation_head=upsample is not None,
-        mask_downsample_ratio=round(patch_size / upsample) if upsample else 4,
+        segmentation_head='mask_downsample_ratio' in numbers,
     )
-    return numbers
 
 
 def read_saved_model(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from rfdetr_mm.checkpoints import check_licence
 from rfdetr_mm.errors import InputError
 
 from .arguments import (
@@ -22,12 +23,7 @@ from .model_config import ModelConfig, make_model_config
 from .model_context import ModelContext, OptimizedModel
 from .saved_model import identify
 from .variants import VARIANTS, Variant
-from .weights import (
-    build_detector,
-    locate_weights,
-    read_content,
-    refuse_unaccepted,
-)
+from .weights import build_detector, locate_weights, read_content
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -161,7 +157,7 @@ class Predictor:
         """
         path = os.path.expanduser(os.fspath(path))
         accepted = kwargs.get('accept_platform_model_license', False)
-        refuse_unaccepted(path, accepted)
+        check_licence(os.path.basename(path), accepted)
         content = read_content(path)
         saved = identify(path, content)
         # Below this module, which they are made of.

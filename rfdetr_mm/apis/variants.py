@@ -26,7 +26,7 @@ class Variant:
     weights: str
 
     def read_config(self) -> Config:
-        """Read the config, see :func:`read_shipped`, which names the class."""
+        """Read the config, see :func:`read_shipped`, and name the class."""
         cfg = read_shipped(self.config)
         cfg[MODEL_NAME] = self.class_name
         return cfg

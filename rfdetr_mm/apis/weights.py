@@ -61,7 +61,7 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
     folder = None if is_bare or name.startswith('rfdetr://') else path.parent
     if name.startswith('rfdetr://') or path.name in PUBLISHED_FILES:
         if folder is not None and path.exists():
-            refuse_unaccepted(path, accept_platform_model_license)
+            check_licence(path.name, accept_platform_model_license)
             return str(path)
         try:
             found = resolve_weights(
@@ -80,22 +80,6 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
         f'There is no checkpoint file {" and no ".join(map(str, places))}. '
         f'Published are: {", ".join(PUBLISHED_FILES)}.'
     )
-
-
-def refuse_unaccepted(path: str | os.PathLike[str], accepted: bool) -> None:
-    """Ask for a licence that comes with a published file.
-
-    Args:
-        path: The file; its name tells whether it is one.
-        accepted: Whether the user accepts PML-1.0.
-
-    Raises:
-        InputError: If that is needed and not so.
-    """
-    try:
-        check_licence(Path(path).name, accepted)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def read_content(path: str) -> dict[str, Any]:

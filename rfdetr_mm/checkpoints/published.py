@@ -6,6 +6,8 @@ import os
 import urllib.parse
 from pathlib import Path
 
+from rfdetr_mm.errors import InputError
+
 from .files import file_md5
 from .transfer import download
 
@@ -208,12 +210,12 @@ def check_licence(name: str, accepted: bool) -> None:
         accepted: Whether the user accepts PML-1.0.
 
     Raises:
-        ValueError: If the file is published under it, and that is not so.
+        InputError: If the file is published under it, and that is not so.
     """
     file = PUBLISHED_FILES.get(name)
     if file is None or file.licence == 'Apache-2.0' or accepted:
         return
-    raise ValueError(
+    raise InputError(
         f'{name} is under the licence {file.licence} (Platform Model '
         'License, shipped with the package rfdetr_plus), not Apache-2.0. '
         f"If you accept it, write '{SCHEME}{name}?{LICENCE_QUERY}=1', in "

@@ -27,7 +27,7 @@ class ColorJitter(BaseTransform):
             0.5.
 
     Raises:
-        InputError: If torchvision does not take a range.
+        ValueError: If torchvision does not take a range.
     """
 
     def __init__(

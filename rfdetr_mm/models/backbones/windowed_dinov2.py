@@ -283,7 +283,7 @@ class WindowedDINOv2(BaseModule):
             prefix: What this backbone's keys begin with.
 
         Raises:
-            InputError: If the patch size is another, or adapters do not fit.
+            ValueError: If the patch size is another, or adapters do not fit.
         """
         fit_adapters(self, state_dict, prefix)
         key = f'{prefix}patch_embed.weight'

@@ -1,6 +1,5 @@
 """The written files hold what the YOLO layout says, for stock CocoDataset."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,14 @@ from pycocotools.coco import COCO
 from rfdetr_mm.datasets import YoloDataset
 from rfdetr_mm.datasets.layouts import detect_layout
 from tests.data_factory import CLASSES, write_layout
+from tests.tools.test_own_data import load_tool
 
-TOOL = Path(__file__).parents[3] / 'tools/dataset_converters/yolo_to_coco.py'
 NAMES = CLASSES[::-1]  # of data.yaml
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('yolo_to_coco', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('dataset_converters/yolo_to_coco')
 
 
 @pytest.fixture
