@@ -2,52 +2,65 @@
 # make demo-masks  the same with masks
 # make test    environment (made once, shared by all clones) and all unmarked tests
 # make slow    heavy sweeps and trainings to an AP
+# make matrix  other Pythons and torches: an environment each, deleted afterwards
 # make lint    ruff and docstring coverage
 # make golden  refresh the golden files from rfdetr 1.11.2
-# make env     the environment alone; its folder is printed
+# make env     the environment of demo alone; its folder is printed
+# make test-env  the same with what the tests need
+# make lock    resolve the requirement files anew, by uv
 #
 # STACK=openmmlab: on OpenMMLab's packages instead of OneDL's.
-# PYTHON, RFDETR_MM_VENV, RFDETR_MM_CACHE, MMCV_FIND_LINKS: see
-# tools/dev/environment.sh.
+# PYTHON, TORCH_INDEX, COMPILE_OPS, MMCV_FIND_LINKS, RFDETR_MM_VENV,
+# RFDETR_MM_CACHE: see tools/dev/environment.sh. PYTHONS: tools/dev/matrix.sh.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo demo-masks test slow lint golden env clean
+.PHONY: demo demo-masks test slow matrix lint golden env test-env lock clean
 
 STACK ?= onedl
 export STACK
 
-IN_ENV = env="$$(tools/dev/environment.sh)"; \
+# $(call IN_ENV,GROUP): Python of an environment, on this clone.
+IN_ENV = env="$$(tools/dev/environment.sh $(1))"; \
 	export PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}" \
 	HF_HUB_OFFLINE=1 MPLBACKEND=Agg; "$$env/bin/python" -W ignore setup.py -q link_mim; \
 	"$$env/bin/python"
 
 demo:
-	$(IN_ENV) demo/run.py
+	$(call IN_ENV,demo) demo/run.py
 
 demo-masks:
-	$(IN_ENV) demo/run.py --masks
+	$(call IN_ENV,demo) demo/run.py --masks
 
 # Deployment has a process of its own: in one where the tests of the Python
 # page ran before ONNX Runtime's, OpenVINO's and LiteRT's libraries worked side
 # by side, the interpreter crashed.
 test:
-	$(IN_ENV) -m pytest --stack=$(STACK) -m "not slow" --durations=10 --ignore=tests/deploy
-	$(IN_ENV) -m pytest --stack=$(STACK) -m "not slow" --durations=10 tests/deploy
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m "not slow" --durations=10 --ignore=tests/deploy
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m "not slow" --durations=10 tests/deploy
 
 slow:
-	$(IN_ENV) -m pytest --stack=$(STACK) -m slow -s --ignore=tests/deploy
-	$(IN_ENV) -m pytest --stack=$(STACK) -m slow -s tests/deploy
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s --ignore=tests/deploy
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s tests/deploy
+
+matrix:
+	tools/dev/matrix.sh
 
 lint:
-	$(IN_ENV) -m ruff check . && "$$env/bin/python" -m ruff format --check . \
-	&& "$$env/bin/python" -m interrogate -q -ipsmn --fail-under 90 rfdetr_mm
+	env="$$(tools/dev/environment.sh lint)"; "$$env/bin/ruff" check . && "$$env/bin/ruff" format --check . \
+	&& "$$env/bin/interrogate" -q -ipsmn --fail-under 90 rfdetr_mm
 
 golden:
-	$(IN_ENV) tests/parity/refresh_golden.py
+	$(call IN_ENV,test) tests/parity/refresh_golden.py
 
 env:
-	@tools/dev/environment.sh
+	@tools/dev/environment.sh demo
+
+test-env:
+	@tools/dev/environment.sh test
+
+lock:
+	tools/dev/lock.sh
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
