@@ -21,7 +21,9 @@ esac
 # Writes down how it was called; what is installed is what it was asked for.
 FAKE_UV = """#!/bin/sh
 echo "$*" >> "{calls}"
-case "$*" in *{fails}*) echo "error: {fails} has no network" >&2; exit 2 ;; esac
+case "$*" in
+  *{fails}*) echo "error: {fails} has no network" >&2; exit 2 ;;
+esac
 if [ "$1" = venv ]; then
   for last in "$@"; do :; done
   mkdir -p "$last/bin"
@@ -336,8 +338,9 @@ def wheel(folder, name, version):
         )
 
 
-@pytest.mark.parametrize('local, failure', [('+cpu', 'pip could not'),
-                                            ('', 'was not taken')])  # fmt: skip
+@pytest.mark.parametrize(
+    'local, failure', [('+cpu', 'pip could not'), ('', 'was not taken')]
+)
 def test_folder_of_cpu_builds(bare, tmp_path, local, failure):
     """By the real pip; the next step fails, as it has no index."""
     folder = tmp_path / 'wheels'
