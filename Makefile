@@ -47,8 +47,8 @@ matrix:
 	tools/dev/matrix.sh
 
 lint:
-	env="$$(tools/dev/environment.sh lint)"; "$$env/bin/ruff" check . && "$$env/bin/ruff" format --check . \
-	&& "$$env/bin/interrogate" -q -ipsmn --fail-under 90 rfdetr_mm
+	env="$$(tools/dev/environment.sh lint)"; export PATH="$$env/bin:$$PATH"; \
+	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm
 
 golden:
 	$(call IN_ENV,test) tests/parity/refresh_golden.py
