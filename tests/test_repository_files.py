@@ -45,7 +45,8 @@ def named_paths(text):
 
 @pytest.mark.parametrize('path', TEXTS, ids=name_of)
 def test_make_targets_exist(path):
-    named = re.findall(r'(?<![\w-])make (?:-s )?([a-z][a-z-]*)', path.read_text())
+    target = r'(?<![\w-])make (?:-s )?([a-z][a-z-]*)'
+    named = re.findall(target, path.read_text())
     assert set(named) <= TARGETS
     assert named or path == WORKFLOW
 
