@@ -1,8 +1,9 @@
 """Packaging of rfdetr_mm.
 
 mim and mmengine look for configs, tools and the model index in the folder
-``.mim`` of an installed package; the demos are beside them. In a wheel these are copies; a clone, an
-editable installation's too, gets links: ``python setup.py link_mim``.
+``.mim`` of an installed package; the demos are beside them. In a wheel these
+are copies; a clone, an editable installation's too, gets links:
+``python setup.py link_mim``.
 """
 
 import shutil
