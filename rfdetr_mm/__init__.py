@@ -6,11 +6,15 @@
 import contextlib
 import sys
 
+from .operators import activate
+from .version import __version__
+
+# Before anything imports mmcv's operators, which mmcv may lack.
+activate()
 # OneDL's mmdet prints two lines when it is imported; standard output is for
 # results, which others may read (rfdetr-mm predict --json).
 with contextlib.redirect_stdout(sys.stderr):
     from . import datasets, engine, evaluation, models, registry
-from .version import __version__
 
 __all__ = [
     '__version__',

@@ -9,7 +9,16 @@ from typing import NoReturn
 from rfdetr_mm.errors import InputError, is_out_of_memory
 from rfdetr_mm.version import __version__
 
-from . import benchmark, convert, export, info, predict, train, val
+from . import (
+    benchmark,
+    convert,
+    export,
+    info,
+    predict,
+    setup_operators,
+    train,
+    val,
+)
 from .options import UsageError
 
 DESCRIPTION = """\
@@ -33,7 +42,16 @@ _LESS_MEMORY = (
     'Lower --batch-size (train keeps its steps with --grad-accum-steps) or '
     '--resolution.'
 )
-COMMANDS = (predict, train, val, export, convert, benchmark, info)
+COMMANDS = (
+    predict,
+    train,
+    val,
+    export,
+    convert,
+    benchmark,
+    info,
+    setup_operators,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         dest='command', metavar='COMMAND', required=True
     )
     for module in COMMANDS:
-        name = module.__name__.rpartition('.')[2]
+        name = module.__name__.rpartition('.')[2].replace('_', '-')
         text = module.__doc__.strip()
         command = commands.add_parser(
             name,

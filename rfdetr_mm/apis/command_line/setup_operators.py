@@ -1,0 +1,39 @@
+"""Make mmdet's own tools work with an mmcv that was not compiled.
+
+It writes mmcv/_ext.py, which stands in for mmcv's compiled operators. What
+imports rfdetr_mm, rfdetr-mm itself included, works without it.
+
+Examples:
+  rfdetr-mm setup-operators
+  rfdetr-mm setup-operators --remove
+"""
+
+import argparse
+
+from rfdetr_mm.errors import InputError
+from rfdetr_mm.operators.setup import (
+    SetupError,
+    remove_stand_in,
+    write_stand_in,
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
+    parser.add_argument(
+        '--remove',
+        action='store_true',
+        help='remove the file again; one that it did not write stays',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write or remove the file.
+
+    Raises:
+        InputError: It cannot be written or removed.
+    """
+    try:
+        print(remove_stand_in() if args.remove else write_stand_in())
+    except SetupError as error:
+        raise InputError(str(error)) from error
