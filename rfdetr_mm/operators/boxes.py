@@ -136,7 +136,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """
     dets = _at_least_float(dets)
     threshold = torch.tensor(iou_threshold, dtype=dets.dtype)
-    left = dets[:, 4].sort(0, descending=True, stable=True)[1]
+    left = dets[:, 4].sort(descending=True, stable=True)[1]
     groups = []
     while left.numel():
         first, rest = left[:1], left[1:]

@@ -162,7 +162,6 @@ def roi_pool_forward(
     argmax.fill_(-1)
     for row, roi in enumerate(rois):
         if (size[row] <= 0).any():
-            argmax[row] = 0  # Untouched in compiled mmcv, which hands zeros.
             continue
         feature = input[int(roi[0])]
         for j, (left, right) in enumerate(zip(lefts[row], rights[row])):
