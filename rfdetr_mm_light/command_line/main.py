@@ -11,7 +11,17 @@ from typing import NoReturn
 from rfdetr_mm_light.errors import InputError, UsageError
 from rfdetr_mm_light.version import __version__
 
-from . import benchmark, convert, demo_data, export, info, predict, train, val
+from . import (
+    benchmark,
+    convert,
+    demo_data,
+    export,
+    info,
+    predict,
+    setup_operators,
+    train,
+    val,
+)
 
 DESCRIPTION = """\
 RF-DETR on MMDetection: predict, train, evaluate, export.
@@ -43,6 +53,7 @@ COMMANDS = (
     benchmark,
     info,
     demo_data,
+    setup_operators,
 )
 """Modules with the options of a subcommand, and its description.
 

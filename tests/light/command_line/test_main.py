@@ -20,6 +20,7 @@ NAMES = [
     'benchmark',
     'info',
     'demo-data',
+    'setup-operators',
 ]
 HEAVY = {
     'cv2',
@@ -155,6 +156,7 @@ DEFAULTS = [
             accept_platform_model_license=False,
         ),
     ),
+    ('setup-operators', dict(remove=False)),
     ('info', dict(checkpoint=None, json=False, torch=False)),
 ]
 MODEL = dict(
@@ -170,7 +172,7 @@ MODEL = dict(
 def test_options_and_defaults(line, expected):
     found = vars(build_parser().parse_args(line.split()))
     general = dict(command=line.split()[0], traceback=False)
-    if found['command'] not in ('convert', 'info'):
+    if found['command'] not in ('convert', 'info', 'setup-operators'):
         general |= MODEL
     ours = {k: v for k, v in found.items() if k not in ('module', 'parser')}
     assert ours == {**general, **expected}
