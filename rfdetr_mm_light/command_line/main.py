@@ -94,6 +94,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def command_names() -> list[str]:
+    """Names of all subcommands, as a user types them."""
+    return [_command_name(module) for module in COMMANDS]
+
+
 def _command_name(module: ModuleType) -> str:
     return module.__name__.rpartition('.')[2].replace('_', '-')
 
