@@ -1,19 +1,19 @@
 """Packaging of rfdetr_mm.
 
 mim and mmengine look for configs, tools and the model index in the folder
-``.mim`` of an installed package. In a wheel these are copies; a clone, an
-editable installation's too, gets links: ``python setup.py link_mim``.
+``.mim`` of an installed package; the demos are beside them. In a wheel these
+are copies; a clone, an editable installation's too, gets links:
+``python setup.py link_mim``.
 """
 
 import shutil
 from pathlib import Path
 
 from setuptools import Command, find_packages, setup
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-MIM_CONTENT = ('configs', 'tools', 'model-index.yml')
+MIM_CONTENT = ('configs', 'demo', 'tools', 'model-index.yml')
 
 
 def link_mim(folder: Path) -> None:
@@ -60,35 +60,52 @@ class BuildPy(build_py):
         super().run()
         if self.editable_mode:
             self.run_command('link_mim')
-        else:
-            copy_mim(Path(self.build_lib, 'rfdetr_mm', '.mim'))
-
-
-class BdistWheel(bdist_wheel):
-    def egg2dist(self, egginfo_path, distinfo_path):
-        super().egg2dist(egginfo_path, distinfo_path)
+            return
         # onedl-mim 0.5.1 takes the folder of the first file in pip's sorted
-        # list for the package. With a console script that is '..', unless
-        # a name sorts before it.
-        copy_mim(Path(distinfo_path).parent / '+rfdetr_mm' / '.mim')
+        # list for the package. With a console script that is '..', unless a
+        # name sorts before it: hence the second copy. It is made here and not
+        # where bdist_wheel writes the metadata, because that step is skipped
+        # where pip has had the metadata made already, as it does by default.
+        for package in ('rfdetr_mm', '+rfdetr_mm'):
+            copy_mim(Path(self.build_lib, package, '.mim'))
 
 
 def read_version() -> str:
     """The version, without importing the package."""
     scope: dict = {}
-    exec((ROOT / 'rfdetr_mm' / 'version.py').read_text(), scope)
+    exec((ROOT / 'rfdetr_mm_light' / 'version.py').read_text(), scope)
     return scope['__version__']
 
 
 # Both stacks are imported by the same names (mmengine, mmcv, mmdet) and
 # cannot be installed side by side, so the core requires neither: an extra
-# chooses one.
+# chooses one, with all that `import rfdetr_mm`, the command rfdetr-mm (predict
+# paints with supervision) and mim need. torch belongs to it and not to the
+# core, which must not bring gigabytes to a machine that only runs exported
+# files.
 ONEDL = [
+    'torch>=2.4',
+    'torchvision>=0.19',
+    'scipy',  # the Hungarian algorithm
     'onedl-mmengine>=0.10.12',
+    # Pure Python where pip isolates the build, as it does by default.
     'onedl-mmcv>=2.3.6',
     'onedl-mmdetection>=3.5.1',
+    'onedl-mim>=0.5.1',
+    'supervision>=0.25',
 ]
-OPENMMLAB = ['mmengine>=0.10.7', 'mmcv>=2.1.0,<2.2.0', 'mmdet>=3.3.0']
+# The last releases, of 2023 and 2024, with what they were made for.
+OPENMMLAB = [
+    'torch>=2.1,<2.2',
+    'torchvision>=0.16,<0.17',
+    'scipy',
+    'numpy<2',  # torch 2.1 is built for it
+    'mmengine>=0.10.7',
+    'mmcv>=2.1.0,<2.2.0',  # mmdet refuses later ones
+    'mmdet>=3.3.0',
+    'onedl-mim>=0.5.1',
+    'supervision>=0.25',
+]
 TEST = [
     'rfdetr[train]==1.11.2',  # the parity oracle, imported by tests only
     'pytest>=8',
@@ -104,27 +121,26 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     cmdclass={
-        'bdist_wheel': BdistWheel,
         'build_py': BuildPy,
         'link_mim': LinkMim,
     },
-    packages=find_packages(include=['rfdetr_mm', 'rfdetr_mm.*']),
+    packages=find_packages(include=['rfdetr_mm*']),
+    package_data={'rfdetr_mm': ['py.typed'], 'rfdetr_mm_light': ['py.typed']},
+    # What every use needs; a stack or a runtime is an extra.
     install_requires=[
-        'torch>=2.1',
         'numpy',
-        'scipy',  # the Hungarian algorithm; mmdet needs it too
-        'pillow',  # resizing to the pixel as upstream; mmcv needs it too
+        'Pillow',  # resizing to the pixel as upstream
     ],
     entry_points={
         'console_scripts': [
-            'rfdetr-mm = rfdetr_mm.apis.command_line.main:program',
+            'rfdetr-mm = rfdetr_mm_light.command_line.main:program',
         ],
     },
     extras_require={
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
-        # What predict() of the upstream-style classes returns, the pictures
-        # of rfdetr-mm predict, and the client of deploy_to_roboflow().
+        # What predict() of the upstream-style classes returns, and the client
+        # of deploy_to_roboflow().
         'apis': ['supervision>=0.25', 'roboflow>=1.1'],
         # demo/web_demo.py
         'web': ['gradio>=5'],
@@ -140,6 +156,8 @@ setup(
             'multiprocess',
             'prettytable',
         ],
+        # Running an exported ONNX file, nothing else: no torch.
+        'onnx': ['onnxruntime>=1.18'],
         'openvino': ['openvino>=2025'],
         # LoRA and DoRA adapters (model.adapters) while they are trained; it
         # brings transformers, which nothing else here needs.
@@ -171,6 +189,9 @@ setup(
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Programming Language :: Python :: 3 :: Only',
+        'Typing :: Typed',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],

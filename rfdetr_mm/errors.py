@@ -2,14 +2,9 @@
 
 import torch
 
+from rfdetr_mm_light.errors import InputError
 
-class InputError(ValueError):
-    """A file, folder or option that the user gave cannot be used.
-
-    Its message is written for the user: it says what is wrong with which
-    file or option and what to do. The tools print it without a traceback,
-    so nothing else may raise it.
-    """
+__all__ = ['InputError', 'is_out_of_memory']
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """What differs between the two stacks: OneDL's packages and OpenMMLab's.
 
 Both are imported by the same names, and the rest of the package uses what
-both have. Apart from the distributions' names below there is only this:
+both have. Apart from the distributions' names there is only this:
 
 * OneDL's mmdet prints lines when it is imported; ``rfdetr_mm/__init__.py``
   sends them to standard error on either stack.
@@ -15,18 +15,12 @@ both have. Apart from the distributions' names below there is only this:
   backward passes of our own are taken there (layers/recompute.py).
 * mmdet 3.3.0's DINO works with 256 channels only.
 
-What the tests skip for that is in ``tests/stacks.py``.
+The distributions' names are in ``rfdetr_mm_light/stack.py``; what the tests
+skip for that is in ``tests/stacks.py``.
 """
 
 import torch
 from mmengine.utils import digit_version
-
-# Import name to distributions: OneDL's, OpenMMLab's.
-DISTRIBUTIONS = {
-    'mmengine': ('onedl-mmengine', 'mmengine'),
-    'mmcv': ('onedl-mmcv', 'mmcv'),
-    'mmdet': ('onedl-mmdetection', 'mmdet'),
-}
 
 TELLS_AUTOCAST_OF_DEVICES = digit_version(torch.__version__) >= digit_version(
     '2.4.0'

@@ -1,3 +1,5 @@
 """The version of the package."""
 
-__version__ = '0.1.0'
+from rfdetr_mm_light.version import __version__
+
+__all__ = ['__version__']

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from rfdetr_mm.stack import DISTRIBUTIONS
+from rfdetr_mm_light.stack import DISTRIBUTIONS
 
 # Names of the packages, as imported, that tests skip without.
 OPTIONAL = (

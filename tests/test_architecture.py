@@ -13,7 +13,9 @@ import rfdetr_mm
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'rfdetr_mm'
-FILES = sorted(PACKAGE.rglob('*.py'))
+LIGHT = ROOT / 'rfdetr_mm_light'
+LIGHT_FILES = sorted(LIGHT.rglob('*.py'))
+FILES = sorted(PACKAGE.rglob('*.py')) + LIGHT_FILES
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 12
@@ -93,7 +95,11 @@ def test_the_clone_at_hand_is_tested():
     assert Path(rfdetr_mm.__file__).resolve().parent == PACKAGE.resolve()
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.name))
+@pytest.mark.parametrize(
+    'path',
+    [path for path in FILES if path not in LIGHT_FILES],
+    ids=lambda p: str(p.name),
+)
 def test_import_law(path):
     room = path.relative_to(PACKAGE).parts[0]
     for name in absolute_imports(path):
@@ -104,7 +110,35 @@ def test_import_law(path):
             assert parts[1] not in FORBIDDEN.get(room, ()), name
         if room == 'checkpoints':
             known = {'torch', 'rfdetr_mm', *sys.stdlib_module_names}
-            assert parts[0] in known, name
+            assert parts[0] in known | {'rfdetr_mm_light'}, name
+
+
+def imports_outside_functions(path):
+    """Top-level packages that importing a file imports."""
+    nodes = list(ast.parse(path.read_text()).body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition('.')[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield LIGHT.name if node.level else node.module.partition('.')[0]
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            nodes += ast.iter_child_nodes(node)
+
+
+# file: what it imports within functions, because a user asked for it
+LIGHT_LAZY = {'command_line/info.py': {'rfdetr_mm', 'torch', 'yaml'}}
+
+
+@pytest.mark.parametrize(
+    'path', LIGHT_FILES, ids=lambda p: str(p.relative_to(LIGHT))
+)
+def test_the_light_package_imports_the_standard_library_only(path):
+    known = {LIGHT.name, *sys.stdlib_module_names}
+    assert set(imports_outside_functions(path)) <= known
+    lazy = LIGHT_LAZY.get(path.relative_to(LIGHT).as_posix(), set())
+    packages = {name.partition('.')[0] for name in absolute_imports(path)}
+    assert packages <= known | lazy
 
 
 def test_layers_import_no_registry_modules():
@@ -180,7 +214,7 @@ def test_names():
 
 def test_tests_mirror_the_package():
     """A module's test, where there is one, stands where the module does."""
-    rooms = {p.name for p in PACKAGE.iterdir() if p.is_dir()}
+    rooms = {p.name for p in PACKAGE.iterdir() if p.is_dir()} | {'light'}
     free = {'parity', 'configs', 'tools', 'demo'}
     for path in (ROOT / 'tests').rglob('test_*.py'):
         parts = path.relative_to(ROOT / 'tests').parts
@@ -188,6 +222,8 @@ def test_tests_mirror_the_package():
             continue
         assert parts[0] in rooms, path
         room = PACKAGE.joinpath(*parts[:-1])
+        if parts[0] == 'light':
+            room = LIGHT.joinpath(*parts[1:-1])
         name = path.stem[len('test_') :]
         # reader.py may have test_reader.py and test_reader_more.py
         assert any(

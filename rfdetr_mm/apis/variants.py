@@ -1,29 +1,19 @@
-"""The published sizes of RF-DETR: classes, configs and weights by name."""
+"""The published sizes of RF-DETR with their configs."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import astuple
 
 from mmengine.config import Config
 
-PACKAGE = Path(__file__).resolve().parents[1]
+from rfdetr_mm_light.shipped_files import PACKAGE, find_shipped
+from rfdetr_mm_light.sizes import SIZES, Size
+
+__all__ = ['MODEL_NAME', 'PACKAGE', 'VARIANTS', 'Variant', 'read_shipped']
+
 MODEL_NAME = 'model_name'  # entry of a config: its class of rfdetr
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One size.
-
-    Args:
-        class_name: Of its class in :mod:`rfdetr_mm.apis`.
-        size: Upstream's name, ``RFDETR….size``.
-        config: Its config for a data set of the user's, below ``configs``.
-        weights: Its published file.
-    """
-
-    class_name: str
-    size: str
-    config: str
-    weights: str
+class Variant(Size):
+    """One size, see the row of :mod:`rfdetr_mm_light.sizes`."""
 
     def read_config(self) -> Config:
         """Read the config, see :func:`read_shipped`, and name the class."""
@@ -44,49 +34,10 @@ def read_shipped(name: str) -> Config:
     Raises:
         FileNotFoundError: If the package was copied without its configs.
     """
-    for root in (PACKAGE / '.mim', PACKAGE.parent):
-        path = root / 'configs' / name
-        if path.is_file():
-            return Config.fromfile(path)
-    raise FileNotFoundError(
-        f'configs/{name} is neither in {PACKAGE / ".mim"} nor in '
-        f'{PACKAGE.parent}. Install rfdetr_mm by pip, or in a clone run '
-        'python setup.py link_mim.'
-    )
+    return Config.fromfile(find_shipped(f'configs/{name}'))
 
 
-def _detection(class_name: str, size: str, weights: str) -> Variant:
-    config = f'rfdetr/rfdetr_{size}_custom.py'
-    return Variant(class_name, f'rfdetr-{size}', config, weights)
-
-
-def _segmentation(class_name: str, size: str, weights: str) -> Variant:
-    config = f'rfdetr_seg/rfdetr-seg_{size}_custom.py'
-    return Variant(class_name, f'rfdetr-seg-{size}', config, weights)
-
-
-_ALL = (
-    _detection('RFDETRNano', 'nano', 'rf-detr-nano.pth'),
-    _detection('RFDETRSmall', 'small', 'rf-detr-small.pth'),
-    _detection('RFDETRMedium', 'medium', 'rf-detr-medium.pth'),
-    _detection('RFDETRLarge', 'large', 'rf-detr-large-2026.pth'),
-    _detection('RFDETRBase', 'base', 'rf-detr-base.pth'),
-    Variant(
-        'RFDETRLargeDeprecated',
-        'rfdetr-large',
-        'rfdetr/rfdetr_large-deprecated_custom.py',
-        'rf-detr-large.pth',
-    ),
-    _detection('RFDETRXLarge', 'xlarge', 'rf-detr-xlarge.pth'),
-    _detection('RFDETR2XLarge', '2xlarge', 'rf-detr-xxlarge.pth'),
-    _segmentation('RFDETRSegPreview', 'preview', 'rf-detr-seg-preview.pt'),
-    _segmentation('RFDETRSegNano', 'nano', 'rf-detr-seg-nano.pt'),
-    _segmentation('RFDETRSegSmall', 'small', 'rf-detr-seg-small.pt'),
-    _segmentation('RFDETRSegMedium', 'medium', 'rf-detr-seg-medium.pt'),
-    _segmentation('RFDETRSegLarge', 'large', 'rf-detr-seg-large.pt'),
-    _segmentation('RFDETRSegXLarge', 'xlarge', 'rf-detr-seg-xlarge.pt'),
-    _segmentation('RFDETRSeg2XLarge', '2xlarge', 'rf-detr-seg-xxlarge.pt'),
-)
-
-VARIANTS: dict[str, Variant] = {v.class_name: v for v in _ALL}
+VARIANTS: dict[str, Variant] = {
+    size.class_name: Variant(*astuple(size)) for size in SIZES
+}
 """Class name to size."""

@@ -1,12 +1,6 @@
-"""Convert checkpoints: rfdetr's to this package's, and back.
+"""Run ``rfdetr-mm convert``: convert checkpoints both ways.
 
-The direction is what SRC is not. Everything in the file is checked against
-the model before anything is written.
-
-Examples:
-  rfdetr-mm convert rf-detr-nano.pth nano.pth
-  rfdetr-mm convert mine/checkpoint_best_total.pth for_rfdetr.pth
-  rfdetr-mm convert best.pth for_rfdetr.pth --config work_dirs/mine/mine.py
+Its options are in ``rfdetr_mm_light/command_line/convert.py``.
 """
 
 import argparse
@@ -30,33 +24,9 @@ from rfdetr_mm.checkpoints import (
     write_checkpoint,
 )
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.errors import UsageError
 
-from .options import UsageError, find_size
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommand's options."""
-    parser.add_argument('src', help='checkpoint, or name of a published file')
-    parser.add_argument('dst', help='file to write')
-    parser.add_argument(
-        '--model', metavar='SIZE', help='where the file does not say it'
-    )
-    parser.add_argument(
-        '--config', help='config of the model, where it is none of the sizes'
-    )
-    parser.add_argument(
-        '--ema',
-        action='store_true',
-        help="take the averaged weights in a training checkpoint of rfdetr's",
-    )
-    parser.add_argument(
-        '--force', action='store_true', help='replace an existing DST'
-    )
-    parser.add_argument(
-        '--accept-platform-model-license',
-        action='store_true',
-        help='accept the licence PML-1.0 of xlarge and 2xlarge',
-    )
+from .options import find_size
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,54 +1,11 @@
-"""Write a model as a file for another runtime.
+"""Run ``rfdetr-mm export``: write a model for another runtime.
 
-Examples:
-  rfdetr-mm export --weights best.pth --format onnx --output-dir exported
-  rfdetr-mm export --model nano --format openvino --shape 384 512
-  rfdetr-mm export --model nano --quantization int8 --calibration-data photos/
+Its options are in ``rfdetr_mm_light/command_line/export.py``.
 """
 
 import argparse
 
-from .options import add_model_options, given, load_model
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommand's options."""
-    parser.add_argument(
-        '--format',
-        choices=('onnx', 'openvino', 'tensorrt', 'tflite'),
-        default='onnx',
-        help='default: onnx',
-    )
-    parser.add_argument(
-        '--output-dir', default='output', help='default: output'
-    )
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs=2,
-        metavar=('HEIGHT', 'WIDTH'),
-        help='of its input in pixels (default: the square of the resolution)',
-    )
-    parser.add_argument('--batch-size', type=int, metavar='N')
-    parser.add_argument(
-        '--dynamic-batch', action='store_true', help='any number of images'
-    )
-    parser.add_argument(
-        '--backbone-only', action='store_true', help='features, no detections'
-    )
-    parser.add_argument(
-        '--opset-version', type=int, metavar='N', help="ONNX's (default: 17)"
-    )
-    parser.add_argument('--quantization', choices=('fp32', 'fp16', 'int8'))
-    parser.add_argument(
-        '--calibration-data',
-        metavar='FOLDER',
-        help='images for int8, or a .npy file',
-    )
-    parser.add_argument(
-        '--max-images', type=int, metavar='N', help='of them (default: 100)'
-    )
-    add_model_options(parser)
+from .options import given, load_model
 
 
 def run(args: argparse.Namespace) -> None:

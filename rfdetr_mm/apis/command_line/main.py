@@ -1,117 +1,13 @@
-"""Read the command line, run a subcommand, turn errors into exit codes."""
+"""The command line, which starts without torch in ``rfdetr_mm_light``."""
 
-import argparse
-import sys
-import warnings
-from collections.abc import Sequence
-from typing import NoReturn
-
-from rfdetr_mm.errors import InputError, is_out_of_memory
-from rfdetr_mm.version import __version__
-
-from . import benchmark, convert, export, info, predict, train, val
-from .options import UsageError
-
-DESCRIPTION = """\
-RF-DETR on MMDetection: predict, train, evaluate, export.
-
-  rfdetr-mm predict street.jpg --model nano --out-dir found
-  rfdetr-mm train DATASET --model nano --epochs 50 --output-dir mine
-  rfdetr-mm val DATASET --weights mine/checkpoint_best_total.pth
-  rfdetr-mm predict photos/ --weights mine/checkpoint_best_total.pth
-  rfdetr-mm export --weights mine/checkpoint_best_total.pth --format onnx
-  rfdetr-mm info
-
---model names a size, whose published weights are downloaded once;
---weights is a checkpoint of rfdetr or of this package, which says its size.
-"""
-EPILOG = """\
-rfdetr-mm COMMAND --help has the options and more examples.
-Exit codes: 0 done, 1 it failed (one line says why), 2 wrong usage.
-"""
-_LESS_MEMORY = (
-    'Lower --batch-size (train keeps its steps with --grad-accum-steps) or '
-    '--resolution.'
+from rfdetr_mm_light.command_line.main import (
+    COMMANDS,
+    build_parser,
+    main,
+    program,
 )
-COMMANDS = (predict, train, val, export, convert, benchmark, info)
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser with all subcommands."""
-    parser = argparse.ArgumentParser(
-        prog='rfdetr-mm',
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        '--version', action='version', version=f'rfdetr_mm {__version__}'
-    )
-    parser.add_argument(
-        '--traceback',
-        action='store_true',
-        help='show where an error comes from, instead of one line',
-    )
-    commands = parser.add_subparsers(
-        dest='command', metavar='COMMAND', required=True
-    )
-    for module in COMMANDS:
-        name = module.__name__.rpartition('.')[2]
-        text = module.__doc__.strip()
-        command = commands.add_parser(
-            name,
-            help=text.splitlines()[0].rstrip('.'),
-            description=text,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_options(command)
-        command.set_defaults(run=module.run, parser=command)
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Arguments; the program's own if None.
-
-    Returns:
-        The exit code: 0, or 1 if it failed.
-
-    Raises:
-        SystemExit: With 2 after wrong usage, 0 after ``--help``.
-    """
-    args = build_parser().parse_args(argv)
-    # It has a subcommand's options, not predict()'s.
-    warnings.filterwarnings('ignore', 'The model is not optimised')
-    try:
-        args.run(args)
-    except UsageError as error:
-        args.parser.error(str(error))
-    except KeyboardInterrupt:
-        print('rfdetr-mm: stopped', file=sys.stderr)
-        return 1
-    except Exception as error:
-        if args.traceback or not _is_curable(error):
-            raise
-        line = ' '.join(str(error).split())
-        if is_out_of_memory(error):
-            line = f'the memory does not suffice: {line} {_LESS_MEMORY}'
-        print(f'rfdetr-mm {args.command}: error: {line}', file=sys.stderr)
-        return 1
-    return 0
-
-
-def _is_curable(error: Exception) -> bool:
-    """Whether its message is for the user; else it is a bug."""
-    kinds = (InputError, OSError, ImportError)
-    return isinstance(error, kinds) or is_out_of_memory(error)
-
-
-def program() -> NoReturn:
-    """What the installed script calls."""
-    sys.exit(main())
-
+__all__ = ['COMMANDS', 'build_parser', 'main', 'program']
 
 if __name__ == '__main__':
     program()

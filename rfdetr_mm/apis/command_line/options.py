@@ -1,7 +1,6 @@
-"""Options of several subcommands, above all the choice of a model."""
+"""The model that the options of a subcommand choose."""
 
 import argparse
-import ast
 import difflib
 from typing import Any
 
@@ -9,19 +8,9 @@ from rfdetr_mm import apis
 from rfdetr_mm.apis.variants import VARIANTS, Variant
 from rfdetr_mm.apis.weights import locate_weights
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.errors import UsageError
 
-
-class UsageError(Exception):
-    """Options that do not go together; ends with exit code 2."""
-
-
-def size_name(variant: Variant) -> str:
-    """The short name of a size: ``nano``, ``seg-nano``."""
-    stem = variant.config.rpartition('/')[2].removesuffix('_custom.py')
-    return stem.removeprefix('rfdetr').strip('-_').replace('_', '-')
-
-
-SIZES = {size_name(variant): variant for variant in VARIANTS.values()}
+SIZES = {variant.short_name: variant for variant in VARIANTS.values()}
 """Short name to size."""
 
 
@@ -50,38 +39,6 @@ def find_size(name: str) -> Variant:
             f'{name!r} is no size.{hint} Sizes are: {", ".join(SIZES)}.'
         )
     return SIZES[short]
-
-
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the choice of a model."""
-    group = parser.add_argument_group('model')
-    group.add_argument(
-        '--model',
-        metavar='SIZE',
-        help='nano, small, medium, large, seg-nano, … (rfdetr-mm info has all)'
-        '; needed unless --weights says it',
-    )
-    group.add_argument(
-        '--weights',
-        metavar='FILE',
-        help='checkpoint of rfdetr or of this package, or the name of a '
-        "published file (default: the size's published one)",
-    )
-    group.add_argument(
-        '--device', help='such as cpu or cuda:0 (default: the best there is)'
-    )
-    group.add_argument(
-        '--resolution',
-        type=int,
-        metavar='PX',
-        help="side of the square that the model sees (default: the model's)",
-    )
-    group.add_argument(
-        '--accept-platform-model-license',
-        action='store_true',
-        help='accept the licence PML-1.0 of the published xlarge and 2xlarge '
-        'weights',
-    )
 
 
 def load_model(
@@ -113,27 +70,6 @@ def load_model(
         )
     path = locate_weights(args.weights, args.accept_platform_model_license)
     return apis.from_checkpoint(path, **fields)
-
-
-def batch_size(text: str) -> int | str:
-    """Read a number of images, or ``auto``."""
-    return text if text == 'auto' else int(text)
-
-
-def setting(text: str) -> tuple[str, Any]:
-    """Read ``KEY=VALUE``; a value that is no Python literal is text.
-
-    Raises:
-        argparse.ArgumentTypeError: If there is no ``=``.
-    """
-    key, equals, value = text.partition('=')
-    if not equals or not key.isidentifier():
-        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        words = {'true': True, 'false': False, 'none': None}
-        return key, words.get(value, value)
 
 
 def given(args: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:

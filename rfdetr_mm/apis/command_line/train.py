@@ -1,26 +1,11 @@
-"""Train a model on your own data.
+"""Run ``rfdetr-mm train``: train a model on own data.
 
-DATASET is a folder in Roboflow's, COCO's, YOLO's or the flat layout, with
-train and validation splits; which one is found out. Training starts from the
-published weights of the size, or from --weights. The best model ends up in
-OUTPUT_DIR/checkpoint_best_total.pth.
-
-Examples:
-  rfdetr-mm train DATASET --model nano --epochs 50 --output-dir mine
-  rfdetr-mm train DATASET --model medium --batch-size auto --early-stopping
-  rfdetr-mm train DATASET --model nano --resume --output-dir mine
-  rfdetr-mm train DATASET --weights old.pth --set warmup_epochs=1 wandb=true
+Its options are in ``rfdetr_mm_light/command_line/train.py``.
 """
 
 import argparse
 
-from .options import (
-    add_model_options,
-    batch_size,
-    given,
-    load_model,
-    setting,
-)
+from .options import given, load_model
 
 _NAMES = (
     'epochs',
@@ -34,54 +19,6 @@ _NAMES = (
     'num_workers',
     'seed',
 )
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommand's options."""
-    parser.add_argument('dataset_dir', metavar='DATASET', help='its folder')
-    parser.add_argument('--epochs', type=int, help='default: 100')
-    parser.add_argument(
-        '--batch-size',
-        type=batch_size,
-        metavar='N',
-        help='images at a time, or auto (default: 4)',
-    )
-    parser.add_argument(
-        '--grad-accum-steps',
-        type=int,
-        metavar='N',
-        help='batches that make one step (default: 1)',
-    )
-    parser.add_argument('--lr', type=float, help='default: 1e-4')
-    parser.add_argument(
-        '--lr-encoder', type=float, help='of the backbone (default: 1.5e-4)'
-    )
-    parser.add_argument('--output-dir', help='default: output')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const=True,
-        metavar='FILE',
-        help='go on with this checkpoint of a training, or without a name '
-        'with the latest one in OUTPUT_DIR',
-    )
-    parser.add_argument(
-        '--early-stopping',
-        action='store_true',
-        help='end when the validation no longer gets better',
-    )
-    parser.add_argument('--num-workers', type=int, metavar='N')
-    parser.add_argument('--seed', type=int)
-    parser.add_argument(
-        '--set',
-        dest='settings',
-        nargs='+',
-        type=setting,
-        default=[],
-        metavar='KEY=VALUE',
-        help='any other argument of train(): rfdetr_mm.apis, TrainConfig',
-    )
-    add_model_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,39 +1,12 @@
-"""Evaluate a model on a data set by COCO's metrics.
+"""Run ``rfdetr-mm val``: evaluate a model on a data set.
 
-Classes are matched by name. Values are points, 0 to 100; a dash stands where
-there is nothing to measure, such as no small objects.
-
-Examples:
-  rfdetr-mm val DATASET --weights mine/checkpoint_best_total.pth
-  rfdetr-mm val DATASET --weights best.pth --split test --json metrics.json
+Its options are in ``rfdetr_mm_light/command_line/val.py``.
 """
 
 import argparse
-from pathlib import Path
 
 from .detection_files import write_json
-from .options import add_model_options, given, load_model
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the subcommand's options."""
-    parser.add_argument('dataset_dir', metavar='DATASET', help='its folder')
-    parser.add_argument(
-        '--split',
-        choices=('val', 'test'),
-        default='val',
-        help='default: val',
-    )
-    parser.add_argument('--batch-size', type=int, metavar='N')
-    parser.add_argument('--num-workers', type=int, metavar='N')
-    parser.add_argument('--output-dir', help='for logs (default: output)')
-    parser.add_argument(
-        '--json',
-        type=Path,
-        metavar='FILE',
-        help='write the metrics, 0 to 1, -1 for a dash',
-    )
-    add_model_options(parser)
+from .options import given, load_model
 
 
 def run(args: argparse.Namespace) -> None:

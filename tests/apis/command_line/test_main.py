@@ -9,9 +9,9 @@ import pytest
 from rfdetr_mm.apis.command_line import main as package_main
 from rfdetr_mm.apis.command_line.main import COMMANDS, build_parser
 from rfdetr_mm.errors import InputError
+from tests.light.command_line.test_main import NAMES
 
 ROOT = Path(__file__).parents[3]
-NAMES = ['predict', 'train', 'val', 'export', 'convert', 'benchmark', 'info']
 
 
 def test_help_teaches(command):
@@ -108,27 +108,3 @@ def test_standard_output_is_for_results(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)['package'] == str(ROOT / 'rfdetr_mm')
-
-
-@pytest.mark.slow  # builds and installs a wheel
-def test_the_installed_script(tmp_path):
-    from tests.tools.test_mim import copy_sources
-
-    copy_sources(tmp_path / 'src')
-    target = tmp_path / 'target'
-    pip = [sys.executable, '-m', 'pip', '-q']
-    options = ['--no-deps', '--no-build-isolation', '--no-index']
-    subprocess.run(
-        [*pip, 'install', *options, '--target', target, tmp_path / 'src'],
-        check=True,
-    )
-    done = subprocess.run(
-        [target / 'bin' / 'rfdetr-mm', 'info'],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(target)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert f'package {target}/rfdetr_mm' in done.stdout
-    assert ' 30.43M ' in done.stdout  # of the index in the wheel

@@ -2,15 +2,10 @@ import argparse
 
 import pytest
 
-from rfdetr_mm.apis.command_line.options import (
-    SIZES,
-    batch_size,
-    find_size,
-    given,
-    setting,
-)
+from rfdetr_mm.apis.command_line.options import SIZES, find_size, given
 from rfdetr_mm.apis.variants import VARIANTS
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.command_line.options import batch_size, setting
 
 
 @pytest.mark.parametrize(

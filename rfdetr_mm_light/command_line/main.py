@@ -1,0 +1,162 @@
+"""Read the command line, run a subcommand, turn errors into exit codes."""
+
+import argparse
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import NoReturn
+
+from rfdetr_mm_light.errors import InputError, UsageError
+from rfdetr_mm_light.version import __version__
+
+from . import (
+    benchmark,
+    convert,
+    demo_data,
+    export,
+    info,
+    predict,
+    setup_operators,
+    train,
+    val,
+)
+
+DESCRIPTION = """\
+RF-DETR on MMDetection: predict, train, evaluate, export.
+
+  rfdetr-mm predict street.jpg --model nano --out-dir found
+  rfdetr-mm train DATASET --model nano --epochs 50 --output-dir mine
+  rfdetr-mm val DATASET --weights mine/checkpoint_best_total.pth
+  rfdetr-mm predict photos/ --weights mine/checkpoint_best_total.pth
+  rfdetr-mm export --weights mine/checkpoint_best_total.pth --format onnx
+  rfdetr-mm info
+
+--model names a size, whose published weights are downloaded once;
+--weights is a checkpoint of rfdetr or of this package, which says its size.
+"""
+EPILOG = """\
+rfdetr-mm COMMAND --help has the options and more examples.
+Exit codes: 0 done, 1 it failed (one line says why), 2 wrong usage.
+"""
+_LESS_MEMORY = (
+    'Lower --batch-size (train keeps its steps with --grad-accum-steps) or '
+    '--resolution.'
+)
+COMMANDS = (
+    predict,
+    train,
+    val,
+    export,
+    convert,
+    benchmark,
+    info,
+    demo_data,
+    setup_operators,
+)
+"""Modules with the options of a subcommand, and its description.
+
+One that has ``run`` as well needs no torch. The others run in the module of
+the same name in ``rfdetr_mm.apis.command_line``.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser with all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog='rfdetr-mm',
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        '--version', action='version', version=f'rfdetr_mm {__version__}'
+    )
+    parser.add_argument(
+        '--traceback',
+        action='store_true',
+        help='show where an error comes from, instead of one line',
+    )
+    commands = parser.add_subparsers(
+        dest='command', metavar='COMMAND', required=True
+    )
+    for module in COMMANDS:
+        text = module.__doc__.strip()
+        command = commands.add_parser(
+            _command_name(module),
+            help=text.splitlines()[0].rstrip('.'),
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_options(command)
+        command.set_defaults(module=module, parser=command)
+    return parser
+
+
+def command_names() -> list[str]:
+    """Names of all subcommands, as a user types them."""
+    return [_command_name(module) for module in COMMANDS]
+
+
+def _command_name(module: ModuleType) -> str:
+    return module.__name__.rpartition('.')[2].replace('_', '-')
+
+
+def _find_run(module: ModuleType) -> Callable[[argparse.Namespace], None]:
+    """The function that runs a subcommand; most of them import torch now."""
+    if not hasattr(module, 'run'):
+        name = module.__name__.rpartition('.')[2]
+        module = importlib.import_module(f'rfdetr_mm.apis.command_line.{name}')
+    return module.run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments; the program's own if None.
+
+    Returns:
+        The exit code: 0, or 1 if it failed.
+
+    Raises:
+        SystemExit: With 2 after wrong usage, 0 after ``--help``.
+    """
+    args = build_parser().parse_args(argv)
+    # It has a subcommand's options, not predict()'s.
+    warnings.filterwarnings('ignore', 'The model is not optimised')
+    try:
+        _find_run(args.module)(args)
+    except UsageError as error:
+        args.parser.error(str(error))
+    except KeyboardInterrupt:
+        print('rfdetr-mm: stopped', file=sys.stderr)
+        return 1
+    except Exception as error:
+        if args.traceback or not _is_curable(error):
+            raise
+        line = ' '.join(str(error).split())
+        if _is_out_of_memory(error):
+            line = f'the memory does not suffice: {line} {_LESS_MEMORY}'
+        print(f'rfdetr-mm {args.command}: error: {line}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _is_curable(error: Exception) -> bool:
+    """Whether its message is for the user; else it is a bug."""
+    if isinstance(error, (InputError, OSError, ImportError)):
+        return True
+    return _is_out_of_memory(error)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether torch ran out of memory, if torch was imported at all."""
+    errors = sys.modules.get('rfdetr_mm.errors')
+    return errors is not None and errors.is_out_of_memory(error)
+
+
+def program() -> NoReturn:
+    """What the installed script calls."""
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Options of several subcommands, above all the choice of a model."""
+
+import argparse
+import ast
+from typing import Any
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of a model."""
+    group = parser.add_argument_group('model')
+    group.add_argument(
+        '--model',
+        metavar='SIZE',
+        help='nano, small, medium, large, seg-nano, … (rfdetr-mm info has all)'
+        '; needed unless --weights says it',
+    )
+    group.add_argument(
+        '--weights',
+        metavar='FILE',
+        help='checkpoint of rfdetr or of this package, or the name of a '
+        "published file (default: the size's published one)",
+    )
+    group.add_argument(
+        '--device', help='such as cpu or cuda:0 (default: the best there is)'
+    )
+    group.add_argument(
+        '--resolution',
+        type=int,
+        metavar='PX',
+        help="side of the square that the model sees (default: the model's)",
+    )
+    group.add_argument(
+        '--accept-platform-model-license',
+        action='store_true',
+        help='accept the licence PML-1.0 of the published xlarge and 2xlarge '
+        'weights',
+    )
+
+
+def batch_size(text: str) -> int | str:
+    """Read a number of images, or ``auto``."""
+    return text if text == 'auto' else int(text)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``; a value that is no Python literal is text.
+
+    Raises:
+        argparse.ArgumentTypeError: If there is no ``=``.
+    """
+    key, equals, value = text.partition('=')
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE')
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        words = {'true': True, 'false': False, 'none': None}
+        return key, words.get(value, value)

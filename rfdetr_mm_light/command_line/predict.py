@@ -1,0 +1,56 @@
+"""Detect objects in images.
+
+Prints a line for each image. With --out-dir, writes what --save names:
+  images   OUT_DIR/images/NAME, painted
+  json     OUT_DIR/predictions.json: boxes in pixels, classes, scores, masks
+  coco     OUT_DIR/coco.json: a COCO data set, its annotations with scores
+
+Examples:
+  rfdetr-mm predict street.jpg --model nano
+  rfdetr-mm predict photos/ --model seg-small --threshold 0.4 --out-dir found
+  rfdetr-mm predict *.png --weights best.pth --out-dir found --save coco
+  rfdetr-mm predict street.jpg --model nano --classes person car --json
+"""
+
+import argparse
+from pathlib import Path
+
+from .options import add_model_options
+
+OUTPUTS = ('images', 'json', 'coco')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
+    parser.add_argument(
+        'inputs', nargs='+', help='images, folders of images, web addresses'
+    )
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        default=0.5,
+        help='only detections with a higher score (default: 0.5)',
+    )
+    parser.add_argument(
+        '--classes', nargs='+', metavar='NAME', help='only these classes'
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=1,
+        metavar='N',
+        help='images that the model sees at a time (default: 1)',
+    )
+    parser.add_argument('--out-dir', type=Path, help='folder for results')
+    parser.add_argument(
+        '--save',
+        nargs='+',
+        choices=OUTPUTS,
+        help='what is written to --out-dir (default: images json)',
+    )
+    parser.add_argument(
+        '--json',
+        action='store_true',
+        help='print one JSON object for each image, nothing else',
+    )
+    add_model_options(parser)

@@ -1,0 +1,34 @@
+import json
+
+import pytest
+
+from rfdetr_mm_light.command_line import main
+
+
+def test_a_clip(tmp_path, capfd):
+    folder = tmp_path / 'new' / 'clip'
+    assert main(['demo-data', 'clip', str(folder)]) == 0
+    content = json.loads((folder / 'clip.json').read_text())
+    assert len(content['videos']) == 1 and content['annotations']
+    assert f'frames are in {folder}' in capfd.readouterr().out
+
+
+def test_every_kind_has_a_generator():
+    from rfdetr_mm_light.command_line.demo_data import KINDS
+    from rfdetr_mm_light.shipped_files import find_shipped
+
+    for kind in KINDS:
+        assert find_shipped(f'demo/tiny_{kind}.py').is_file()
+
+
+def test_a_generator_that_fails(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit) as stopped:
+        main(['demo-data', 'clip', str(tmp_path / 'file')])
+    assert stopped.value.code == 1
+
+
+def test_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(['demo-data', 'cats', 'x'])
+    assert stopped.value.code == 2

@@ -1,0 +1,223 @@
+"""The command line starts without torch, and says the same as before."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rfdetr_mm_light.command_line.main import build_parser, command_names
+
+ROOT = Path(__file__).parents[3]
+NAMES = [
+    'predict',
+    'train',
+    'val',
+    'export',
+    'convert',
+    'benchmark',
+    'info',
+    'demo-data',
+    'setup-operators',
+]
+HEAVY = {
+    'cv2',
+    'mmcv',
+    'mmdet',
+    'mmengine',
+    'numpy',
+    'rfdetr_mm',
+    'scipy',
+    'torch',
+    'torchvision',
+}
+
+
+def loaded_by(*arguments):
+    """Top-level packages that are loaded when the command has ended."""
+    code = (
+        'import sys, runpy\n'
+        f"sys.argv = ['rfdetr-mm', *{list(arguments)!r}]\n"
+        'try:\n'
+        "    runpy.run_module('rfdetr_mm_light', run_name='__main__')\n"
+        'except SystemExit as ended:\n'
+        '    assert not ended.code, ended.code\n'
+        "print(*{name.partition('.')[0] for name in sys.modules},"
+        ' file=sys.stderr)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split()), done.stdout
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [['--help'], ['--version'], ['info'], ['info', '--json']]
+    + [[name, '--help'] for name in NAMES],
+    ids=' '.join,
+)
+def test_nothing_heavy_is_loaded(arguments):
+    loaded, printed = loaded_by(*arguments)
+    assert loaded & HEAVY == set()
+    assert printed
+
+
+def test_the_commands():
+    assert command_names() == NAMES
+
+
+# What is given, and every option with its value.
+DEFAULTS = [
+    (
+        'predict a.jpg',
+        dict(
+            inputs=['a.jpg'],
+            threshold=0.5,
+            classes=None,
+            batch_size=1,
+            out_dir=None,
+            save=None,
+            json=False,
+        ),
+    ),
+    (
+        'train D',
+        dict(
+            dataset_dir='D',
+            epochs=None,
+            batch_size=None,
+            grad_accum_steps=None,
+            lr=None,
+            lr_encoder=None,
+            output_dir=None,
+            resume=None,
+            early_stopping=False,
+            num_workers=None,
+            seed=None,
+            settings=[],
+        ),
+    ),
+    (
+        'val D',
+        dict(
+            dataset_dir='D',
+            split='val',
+            batch_size=None,
+            num_workers=None,
+            output_dir=None,
+            json=None,
+        ),
+    ),
+    (
+        'export',
+        dict(
+            format='onnx',
+            output_dir='output',
+            shape=None,
+            batch_size=None,
+            dynamic_batch=False,
+            backbone_only=False,
+            opset_version=None,
+            quantization=None,
+            calibration_data=None,
+            max_images=None,
+        ),
+    ),
+    (
+        'benchmark',
+        dict(
+            batch_size=1,
+            image_size=(480, 640),
+            runs=30,
+            warm_up=3,
+            optimize=None,
+            dtype='float32',
+            json=False,
+        ),
+    ),
+    (
+        'convert A B',
+        dict(
+            src='A',
+            dst='B',
+            model=None,
+            config=None,
+            ema=False,
+            force=False,
+            accept_platform_model_license=False,
+        ),
+    ),
+    ('setup-operators', dict(remove=False)),
+    ('info', dict(checkpoint=None, json=False, torch=False)),
+]
+MODEL = dict(
+    model=None,
+    weights=None,
+    device=None,
+    resolution=None,
+    accept_platform_model_license=False,
+)
+
+
+@pytest.mark.parametrize('line, expected', DEFAULTS)
+def test_options_and_defaults(line, expected):
+    found = vars(build_parser().parse_args(line.split()))
+    general = dict(command=line.split()[0], traceback=False)
+    if found['command'] not in ('convert', 'info', 'setup-operators'):
+        general |= MODEL
+    ours = {k: v for k, v in found.items() if k not in ('module', 'parser')}
+    assert ours == {**general, **expected}
+
+
+def without_site_packages(*arguments, path):
+    """Run Python that finds the standard library and ``path`` only."""
+    return subprocess.run(
+        [sys.executable, '-S', *arguments],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, path))},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    'installed, missing',
+    [
+        ([], 'torch, torchvision, scipy, mmengine, mmcv, mmdet'),
+        (['torch', 'torchvision', 'scipy'], 'mmengine, mmcv, mmdet'),
+        (['torch', 'torchvision', 'scipy', 'mmengine', 'mmcv'], 'mmdet'),
+    ],
+)
+def test_a_missing_stack_is_one_line(tmp_path, installed, missing):
+    for name in installed:
+        (tmp_path / f'{name}.py').touch()
+    path = (ROOT, tmp_path)
+    done = without_site_packages('-c', 'import rfdetr_mm', path=path)
+    line = (
+        f'rfdetr_mm needs {missing}, which this Python does not have. Install '
+        "a stack: pip install 'rfdetr_mm[onedl]', or 'rfdetr_mm[openmmlab]' "
+        "for OpenMMLab's own packages."
+    )
+    assert done.stderr.splitlines()[-1] == f'ImportError: {line}'
+    assert 'During handling' not in done.stderr
+
+    command = ('-m', 'rfdetr_mm_light', 'predict', 'a.jpg', '--model', 'nano')
+    done = without_site_packages(*command, path=path)
+    assert done.returncode == 1 and done.stdout == ''
+    assert done.stderr == f'rfdetr-mm predict: error: {line}\n'
+
+
+def test_info_without_a_stack(tmp_path):
+    command = ('-m', 'rfdetr_mm_light', 'info', '--json')
+    done = without_site_packages(*command, path=(ROOT,))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(done.stdout)
+    assert content['versions']['torch'] == 'not installed'
+    assert content['cuda'] is None
+    assert [row['size'] for row in content['sizes']][:2] == ['nano', 'small']
