@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
@@ -25,15 +24,9 @@ from .coco_masks import (
     find_mask_problem,
     loads_masks,
 )
-from .transforms.load_image import LoadCheckedImage
+from .transforms.load_image import checked_loader
 
 _ROUNDING_PX = 0.01
-_STOCK_LOADERS = (
-    'LoadImageFromFile',
-    'mmcv.LoadImageFromFile',
-    'mmdet.LoadImageFromFile',
-    LoadImageFromFile,
-)
 
 
 @DATASETS.register_module()
@@ -80,7 +73,7 @@ class NamedCocoDataset(CocoDataset):
         pipeline: Sequence[dict | Callable] = (),
         **kwargs: Any,
     ) -> None:
-        pipeline = [_checked_loader(transform) for transform in pipeline]
+        pipeline = [checked_loader(transform) for transform in pipeline]
         self._with_mask = any(map(loads_masks, pipeline))
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
@@ -219,9 +212,3 @@ class NamedCocoDataset(CocoDataset):
                 f'{prefix or "."}{exists}. Set data_root and data_prefix.img '
                 'to the folder that file_name in the annotations counts from.'
             )
-
-
-def _checked_loader(transform: Any) -> Any:
-    if isinstance(transform, dict) and transform.get('type') in _STOCK_LOADERS:
-        return dict(transform, type=LoadCheckedImage)
-    return transform

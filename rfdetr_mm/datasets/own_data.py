@@ -87,7 +87,11 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
         split = splits[source]
         _fill_in(datasets[name], root, split, classes)
         if layout == 'yolo':
-            _make_yolo_dataset(datasets[name], source)
+            with_mask = any(
+                'segm' in evaluator.get('metric', ())
+                for evaluator in _evaluators(cfg, name)
+            )
+            _make_yolo_dataset(datasets[name], source, with_mask)
         for evaluator in _evaluators(cfg, name):
             if evaluator.get('ann_file') == '':
                 evaluator.ann_file = (
@@ -182,6 +186,14 @@ def _yolo_splits(root: str, ann_files: dict[str, str]) -> dict[str, _Split]:
     for split in (name for name in SPLITS if name in ann_files):
         path = os.path.join(root, ann_files[split])
         file = read_yolo_split(path, split)
+        if split == 'val' and not file.annotations:
+            raise InputError(
+                f'{path}, split {split!r}: none of {len(file.images)} images '
+                'has a box, so there is nothing to evaluate detections '
+                f'against. The first image is {file.images[0]["file_name"]}; '
+                'its label file must lie in the folder labels where its path '
+                'has images, or beside it.'
+            )
         folder = os.path.dirname(file.images[0]['file_name'])
         splits[split] = _Split(
             ann_files[split], os.path.relpath(folder, root), file
@@ -252,13 +264,24 @@ def _fill_in(
     dataset.metainfo = metainfo
 
 
-def _make_yolo_dataset(dataset: ConfigDict, split: str) -> None:
-    """Read labels of the YOLO layout; the metric gets them by the images."""
+def _make_yolo_dataset(
+    dataset: ConfigDict, split: str, with_mask: bool
+) -> None:
+    """Read labels of the YOLO layout; the metric gets them by the images.
+
+    Args:
+        dataset: Changed in place.
+        split: That it reads.
+        with_mask: Whether its evaluator needs masks.
+    """
     dataset.type = 'YoloDataset'
     dataset.split = split
     dataset.pop('data_prefix')
     if not dataset.get('test_mode'):
         return
+    if with_mask:
+        # As in training, where the pipeline says so.
+        dataset.with_mask = True
     for transform in dataset.pipeline:
         if transform['type'] == 'PackDetInputs':
             transform.meta_keys = (*transform.meta_keys, 'instances')

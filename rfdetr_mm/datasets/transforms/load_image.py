@@ -22,6 +22,12 @@ from ..image_file import (
 )
 
 _MAX_IN_A_ROW = 200
+_STOCK_LOADERS = (
+    'LoadImageFromFile',
+    'mmcv.LoadImageFromFile',
+    'mmdet.LoadImageFromFile',
+    LoadImageFromFile,
+)
 _END_OF_JPEG = b'\xff\xd9'
 # 1 / key of the height and width, by leaving out frequencies of the blocks.
 _READ_REDUCED = {
@@ -187,6 +193,21 @@ class LoadCheckedImage(LoadImageFromFile):
             f'skip_unreadable={self.skip_unreadable}, '
             f'draft_size={self.draft_size})'
         )
+
+
+def checked_loader(transform: Any) -> Any:
+    """Take mmcv's loader for :class:`LoadCheckedImage`.
+
+    Args:
+        transform: Of a pipeline, or its config.
+
+    Returns:
+        The config of the checking loader with the same options, or what was
+        given if it is another transform.
+    """
+    if isinstance(transform, dict) and transform.get('type') in _STOCK_LOADERS:
+        return dict(transform, type=LoadCheckedImage)
+    return transform
 
 
 def _check_draft(draft_size: int, color_type: str) -> None:
