@@ -12,7 +12,7 @@ from mmdet.registry import DATASETS
 from rfdetr_mm.errors import InputError
 
 from .coco_file import CocoFile, log_in_main_process
-from .coco_masks import find_mask_problem, loads_masks, polygon_area
+from .coco_masks import check_mask, loads_masks, polygon_area
 from .image_file import ImageFileError, read_size
 from .orientation import ignores_orientation, warn_of_turned
 from .transforms.load_image import checked_loader
@@ -155,7 +155,7 @@ class YoloDataset(BaseDetDataset):
             kept = []
             for instance in data['instances']:
                 annotation = dict(id=0, segmentation=instance.get('mask'))
-                problem = find_mask_problem(annotation, data, self.ann_file)
+                problem = check_mask(annotation, data, self.ann_file).problem
                 counts[problem] += 1
                 if problem is None:
                     kept.append(instance)

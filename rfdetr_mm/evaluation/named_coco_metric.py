@@ -21,7 +21,7 @@ from rfdetr_mm.datasets.coco_file import (
     read_coco_file,
     visible_box,
 )
-from rfdetr_mm.datasets.coco_masks import MISSING, find_mask_problem
+from rfdetr_mm.datasets.coco_masks import MISSING, check_mask
 from rfdetr_mm.errors import InputError
 
 
@@ -216,7 +216,12 @@ def _matchable(file: CocoFile, with_mask: bool) -> list[dict[str, Any]]:
         x, y, w, h = annotation['bbox']
         image = images[annotation['image_id']]
         box = visible_box(annotation['bbox'], image)
-        problem = with_mask and find_mask_problem(annotation, image, file.path)
+        problem = None
+        if with_mask:
+            mask = check_mask(annotation, image, file.path)
+            problem = mask.problem
+            counts['parts'] += mask.num_dropped
+            annotation = dict(annotation, segmentation=mask.segmentation)
         if problem == MISSING:
             raise InputError(
                 f'{file.path}: the annotation {annotation["id"]} has no mask '
@@ -234,8 +239,11 @@ def _matchable(file: CocoFile, with_mask: bool) -> list[dict[str, Any]]:
             f'{file.path}: {counts["left out"]} of {len(file.annotations)} '
             'objects are not evaluated, because they are without area or '
             f'outside their image; {counts["cut"]} reach over its border '
-            'and are evaluated as they are written.',
+            f'and are evaluated as they are written; {counts["parts"]} '
+            'polygons without area are left out of their masks.',
             logger='current',
-            level=logging.WARNING if counts['left out'] else logging.INFO,
+            level=logging.WARNING
+            if counts['left out'] or counts['parts']
+            else logging.INFO,
         )
     return kept
