@@ -22,6 +22,7 @@ from .layouts import SPLITS, detect_layout, find_images, image_folders
 from .yolo import read_yolo_split
 
 _MAX_LISTED_CLASSES = 100
+_METRICS = ('NamedCocoMetric', 'VernierCocoMetric')
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     kept, and so are ``metainfo.classes`` of the training set. Without them
     the classes are those of the training file, by category id, without
     unused parent categories. Without a test split the validation split is
-    tested. ``dataset_layout`` is removed, so that the config is an ordinary
+    tested. With ``crowd_as_object=True`` in the config, data sets and metrics
+    take what is marked as a crowd for an object. ``dataset_layout`` is removed, so that the config is an ordinary
     one from then on; if there is an error, the config is unchanged.
 
     Args:
@@ -92,6 +94,8 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
                 for evaluator in _evaluators(cfg, name)
             )
             _make_yolo_dataset(datasets[name], source, with_mask)
+        if cfg.get('crowd_as_object'):
+            _take_crowds_as_objects(datasets[name], _evaluators(cfg, name))
         for evaluator in _evaluators(cfg, name):
             if evaluator.get('ann_file') == '':
                 evaluator.ann_file = (
@@ -100,6 +104,7 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     _set_num_classes(cfg.model, len(classes))
     cfg.data_root = root
     cfg.pop('dataset_layout')
+    cfg.pop('crowd_as_object', None)
     return '\n'.join(
         [
             f'Data set in {root}'
@@ -285,6 +290,15 @@ def _make_yolo_dataset(
     for transform in dataset.pipeline:
         if transform['type'] == 'PackDetInputs':
             transform.meta_keys = (*transform.meta_keys, 'instances')
+
+
+def _take_crowds_as_objects(
+    dataset: ConfigDict, evaluators: list[ConfigDict]
+) -> None:
+    """Let data set and metrics not look at ``iscrowd``."""
+    for part in (dataset, *evaluators):
+        if part.type in ('NamedCocoDataset', *_METRICS):
+            part.crowd_as_object = True
 
 
 def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:
