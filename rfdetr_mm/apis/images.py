@@ -11,9 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from rfdetr_mm.datasets.image_file import (
+    ImageFileError,
+    read_rgb,
+    rgb_pixels,
+)
 from rfdetr_mm.errors import InputError
 
 ImageInput = str | PathLike | Image.Image | np.ndarray | Tensor
@@ -45,8 +50,9 @@ def load_image(
 ) -> LoadedImage:
     """Read an image of any kind.
 
-    Files are decoded by Pillow, which as upstream ignores their EXIF
-    orientation, and converted to RGB. Arrays and tensors are taken as RGB.
+    Files and Pillow images become RGB as in training, see
+    :mod:`~rfdetr_mm.datasets.image_file`; the EXIF orientation is ignored, as
+    upstream does. Arrays and tensors are taken as RGB.
 
     Args:
         image: Path, http(s) address, Pillow image, array (h, w, channels),
@@ -64,10 +70,8 @@ def load_image(
             another number of channels.
         TypeError: If it is of another type.
     """
-    if isinstance(image, (str, PathLike)):
-        image = _open(str(image))
-    if isinstance(image, Image.Image):
-        image = np.asarray(image.convert('RGB'))
+    if isinstance(image, (str, PathLike, Image.Image)):
+        image = as_rgb(image)
     if isinstance(image, np.ndarray):
         pixels = _from_array(image)
     elif isinstance(image, Tensor):
@@ -87,17 +91,33 @@ def load_image(
     return LoadedImage(pixels, _source(pixels) if with_source else None)
 
 
-def _open(name: str) -> Image.Image:
-    file: str | io.BytesIO = name
-    if name.startswith(('http://', 'https://')):
-        file = io.BytesIO(_fetch(name))
-    elif not Path(name).exists():
-        raise FileNotFoundError(f'There is no image file {name}.')
+def as_rgb(image: str | PathLike | Image.Image) -> np.ndarray:
+    """Decode a file, or convert a picture, by the package's one reader.
+
+    Args:
+        image: Path, http(s) address or Pillow image.
+
+    Returns:
+        uint8, RGB, shape (h, w, 3); see
+        :mod:`~rfdetr_mm.datasets.image_file`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ConnectionError: If an address cannot be fetched.
+        InputError: If it holds no picture that can be taken.
+    """
     try:
-        with Image.open(file) as image:
-            return image.convert('RGB')
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f'{name} cannot be read: {error}') from error
+        if isinstance(image, Image.Image):
+            name = getattr(image, 'filename', '') or 'The Pillow image'
+            return rgb_pixels(image, name)
+        name = str(image)
+        if name.startswith(('http://', 'https://')):
+            return read_rgb(io.BytesIO(_fetch(name)), name)
+        if not Path(name).exists():
+            raise FileNotFoundError(f'There is no image file {name}.')
+        return read_rgb(name, name)
+    except ImageFileError as error:
+        raise InputError(str(error)) from error
 
 
 def _fetch(address: str) -> bytes:

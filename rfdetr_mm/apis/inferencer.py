@@ -21,6 +21,7 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.registry import SCOPE
 
 from .devices import find_device
+from .images import as_rgb
 from .no_random_weights import no_random_weights
 
 _ROWS_KEY = CLASS_ROW_WEIGHTS[0][0]
@@ -178,9 +179,7 @@ def _path_or_array(image: Any, num_channels: int) -> str | np.ndarray:
     if isinstance(image, (str, os.PathLike)):
         return os.fspath(image)
     if isinstance(image, Image.Image):
-        return np.ascontiguousarray(
-            np.asarray(image.convert('RGB'))[..., ::-1]
-        )
+        return np.ascontiguousarray(as_rgb(image)[..., ::-1])
     if not isinstance(image, np.ndarray):
         raise InputError(
             'an image has to be a path, an address, a Pillow image or a BGR '

@@ -15,6 +15,8 @@ from torch.utils.data import get_worker_info
 
 from rfdetr_mm.errors import InputError
 
+from .coco_masks import mask_area
+
 _LISTS = ('images', 'annotations', 'categories')
 _NO_PARENT = ('', 'none', 'null')
 _MAX_NAMES = 20
@@ -27,8 +29,9 @@ class CocoFile:
 
     Ids are ints and unique, every ``category_id`` and ``image_id`` is known,
     boxes are four finite numbers (x, y, w, h) in pixels, ``area`` (pixels)
-    and ``iscrowd`` (0 or 1) are always there. Other fields are as in the
-    file.
+    and ``iscrowd`` (0 or 1) are always there. ``height`` and ``width`` are
+    positive ints, or both None where the file does not tell them. Other
+    fields are as in the file.
 
     Args:
         path: Where it was read from.
@@ -53,9 +56,10 @@ def read_coco_file(
 ) -> CocoFile:
     """Read and check a COCO annotation file.
 
-    Ids given as text of digits are taken as ints, a missing ``area`` is the
-    box's, a missing ``iscrowd`` is 0. Annotations of images that are not in
-    the file are left out, with one warning that counts them.
+    Ids given as text of digits are taken as ints, annotations without ``id``
+    are numbered, a missing ``area`` is the mask's or else the box's, a
+    missing ``iscrowd`` is 0. Annotations of images that are not in the file
+    are left out, with one warning that counts them.
 
     Args:
         path: Path or address, as mmengine's file backends take them.
@@ -79,6 +83,7 @@ def read_coco_file(
             raise InputError(
                 f'{path}: {name} is empty, at least one is needed'
             )
+    _number_annotations(path, annotations)
     for name in _LISTS:
         _check_ids(path, name, content[name])
     _check_images(path, images)
@@ -222,15 +227,16 @@ def visible_box(
 
     Args:
         bbox: (x, y, w, h) in pixels.
-        image: Its image, with ``height`` and ``width`` in pixels.
+        image: Its image, with ``height`` and ``width`` in pixels, None where
+            they are not known.
 
     Returns:
         (x1, y1, x2, y2) in pixels within the image, or None if nothing of
         the box lies in it.
     """
     x, y, w, h = bbox
-    x1, x2 = max(x, 0), min(x + w, image['width'])
-    y1, y2 = max(y, 0), min(y + h, image['height'])
+    x1, x2 = max(x, 0), min(x + w, image['width'] or math.inf)
+    y1, y2 = max(y, 0), min(y + h, image['height'] or math.inf)
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
@@ -286,16 +292,34 @@ def _check_ids(path: str, name: str, entries: list[Any]) -> None:
         _to_whole_number(path, field, entry, 'id')
         other = first.setdefault(entry['id'], number)
         if other != number:
+            way_out = 'Remove one of them: they are equal.'
+            if entry != entries[other]:
+                way_out = 'Give one of them another id: they are different.'
             raise InputError(
                 f'{path}: {name}[{other}] and {field} have the same id '
-                f'{entry["id"]}; ids must be unique.'
+                f'{entry["id"]}; ids must be unique. {way_out}'
             )
+
+
+def _number_annotations(path: str, annotations: list[Any]) -> None:
+    """Give ids to annotations if none of them has any, as labelformat's."""
+    for number, annotation in enumerate(annotations):
+        if not isinstance(annotation, dict):
+            _fail(
+                path, f'annotations[{number}]', 'must be an object', annotation
+            )
+    if all(annotation.get('id') is None for annotation in annotations):
+        for number, annotation in enumerate(annotations, start=1):
+            annotation['id'] = number
 
 
 def _check_images(path: str, images: list[dict[str, Any]]) -> None:
     for number, image in enumerate(images):
         field = f'images[{number}]'
         _check_text(path, field, image, 'file_name')
+        if image.get('height') is None and image.get('width') is None:
+            image['height'] = image['width'] = None
+            continue
         for key in ('height', 'width'):
             _to_whole_number(path, field, image, key, 'in pixels')
             if image[key] <= 0:
@@ -325,7 +349,7 @@ def _check_annotation(
         rule = 'must be four finite numbers [x, y, w, h] in pixels'
         _fail(path, f'{field}.bbox', rule, bbox)
     if annotation.get('area') is None:
-        annotation['area'] = bbox[2] * bbox[3]
+        annotation['area'] = mask_area(annotation) or bbox[2] * bbox[3]
     elif not _finite(annotation['area']):
         rule = 'must be a finite number of pixels'
         _fail(path, f'{field}.area', rule, annotation['area'])

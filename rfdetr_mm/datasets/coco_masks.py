@@ -1,6 +1,6 @@
 """Whether masks are needed, and the ``segmentation`` of COCO can be one."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -19,20 +19,39 @@ def loads_masks(transform: Any) -> bool:
     return bool(getattr(transform, 'with_mask', False))
 
 
-def find_mask_problem(
+class CheckedMask(NamedTuple):
+    """What is usable of an annotation's mask.
+
+    Args:
+        segmentation: Polygons with an area, or a run-length encoding; None
+            if nothing is usable.
+        problem: None, ``MISSING`` or ``DEGENERATE``.
+        num_dropped: Polygons without area, which are left out of it.
+    """
+
+    segmentation: list[list[float]] | dict[str, Any] | None
+    problem: str | None
+    num_dropped: int
+
+
+def check_mask(
     annotation: dict[str, Any], image: dict[str, Any], path: str
-) -> str | None:
-    """Say what is wrong with an annotation's mask, if it can be left out.
+) -> CheckedMask:
+    """Take what is usable of an annotation's mask, and say what is not.
 
     Args:
         annotation: Its ``segmentation`` is a list of polygons (x1, y1, x2,
-            y2, ... in pixels) or a run-length encoding, a dict with ``size``
-            (h, w) and ``counts``, compressed or not.
-        image: Its image, with ``height`` and ``width`` in pixels.
+            y2, ... in pixels, or pairs [x, y]; also one polygon of pairs) or
+            a run-length encoding, a dict with ``size`` (h, w) and
+            ``counts``, compressed or not.
+        image: Its image, with ``height`` and ``width`` in pixels, None where
+            they are not known.
         path: Of the annotation file, for the error.
 
     Returns:
-        None for a usable mask, ``MISSING`` or ``DEGENERATE``.
+        The mask. Polygons of less than three corners or without area are
+        left out of it: pycocotools takes four numbers for a box, and fails
+        on other counts.
 
     Raises:
         InputError: If it is neither polygons nor a run-length encoding, or
@@ -41,19 +60,44 @@ def find_mask_problem(
     found = annotation.get('segmentation')
     where = f'{path}: segmentation of the annotation {annotation["id"]}'
     if isinstance(found, dict):
-        return _find_rle_problem(found, image, where)
-    if found in (None, []):
-        return MISSING
-    if not isinstance(found, list) or not all(
-        isinstance(part, list) for part in found
-    ):
-        raise InputError(
-            f'{where} must be a list of polygons or a run-length encoding '
-            f'with size and counts, got {str(found)[:60]}'
-        )
-    if any(polygon_area(polygon) > 0 for polygon in found):
-        return None
-    return DEGENERATE
+        problem = _find_rle_problem(found, image, where)
+        return CheckedMask(None if problem else found, problem, 0)
+    if found is None or found == []:
+        return CheckedMask(None, MISSING, 0)
+    polygons = _polygons(found, where)
+    kept = [polygon for polygon in polygons if polygon_area(polygon) > 0]
+    num_dropped = len(polygons) - len(kept)
+    if not kept:
+        return CheckedMask(None, DEGENERATE, num_dropped)
+    return CheckedMask(kept, None, num_dropped)
+
+
+def _polygons(found: Any, where: str) -> list[list[float]]:
+    """Flat polygons of all forms that exporters write."""
+    if isinstance(found, list) and all(map(_is_pair, found)):
+        found = [found]  # a polygon of pairs
+    if isinstance(found, list) and all(isinstance(p, list) for p in found):
+        flat = [
+            [x for pair in polygon for x in pair]
+            if polygon and all(map(_is_pair, polygon))
+            else polygon
+            for polygon in found
+        ]
+        if all(type(x) in (int, float) for polygon in flat for x in polygon):
+            return flat
+    raise InputError(
+        f'{where} must be a list of polygons ([[x1, y1, x2, y2, ...], ...], '
+        'or pairs [x, y]) or a run-length encoding with size and counts, got '
+        f'{str(found)[:60]}'
+    )
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(x) in (int, float) for x in value)
+    )
 
 
 def polygon_area(polygon: list[float]) -> float:
@@ -69,11 +113,39 @@ def polygon_area(polygon: list[float]) -> float:
     return float(area) if np.isfinite(area) else 0.0
 
 
+def mask_area(annotation: dict[str, Any]) -> float:
+    """Area of an annotation's mask in pixels.
+
+    Args:
+        annotation: It may have a ``segmentation`` of any form.
+
+    Returns:
+        Sum of the polygons' areas or pixels of the run-length encoding; 0 if
+        there is none, or it is not usable.
+    """
+    found = annotation.get('segmentation')
+    if isinstance(found, list) and found:
+        try:
+            return sum(map(polygon_area, _polygons(found, '')))
+        except InputError:  # told where masks are wanted
+            return 0.0
+    counts = found.get('counts') if isinstance(found, dict) else None
+    if isinstance(counts, list) and all(type(n) is int for n in counts):
+        return float(sum(counts[1::2]))
+    if isinstance(counts, str) and counts and len(found.get('size', ())) == 2:
+        encoded = dict(size=found['size'], counts=counts.encode())
+        return float(coco_mask.area(encoded))
+    return 0.0
+
+
 def _find_rle_problem(
     rle: dict[str, Any], image: dict[str, Any], where: str
 ) -> str | None:
     size = [image['height'], image['width']]
-    if list(rle.get('size') or ()) != size:
+    given = rle.get('size')
+    if None in size and isinstance(given, list) and len(given) == 2:
+        size = given
+    if given != size:
         raise InputError(
             f'{where} is a mask of the size {rle.get("size")}, but its image '
             f'has {size} ([height, width]). Correct the size, or encode the '
@@ -81,6 +153,11 @@ def _find_rle_problem(
         )
     counts = rle.get('counts')
     if isinstance(counts, list):
+        if not all(type(count) is int for count in counts):
+            raise InputError(
+                f'{where}: the counts must be whole numbers, got '
+                f'{str(counts)[:60]}'
+            )
         if sum(counts) != size[0] * size[1] or min(counts) < 0:
             raise InputError(
                 f'{where}: the counts must add up to height * width = '

@@ -6,11 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 
 from rfdetr_mm.errors import InputError
 
-from .yolo import has_yolo_split
+from .yolo_layout import YAML_NAMES, find_yolo_yamls, read_yolo_yaml
 
 SPLITS = ('train', 'val', 'test')
-YOLO_FILE = 'data.yaml'
-
 _NUM_PROBED_IMAGES = 8
 _NUM_SHOWN_ENTRIES = 12
 
@@ -45,10 +43,14 @@ def _flat_candidates(root: str) -> Candidates:
 
 
 def _yolo_candidates(root: str) -> Candidates:
-    names = _existing(root, YOLO_FILE)
+    names = find_yolo_yamls(root)
     # Exported files name test images that are not there.
-    has_test = names and has_yolo_split(os.path.join(root, YOLO_FILE), 'test')
-    return dict(train=names, val=names, test=names if has_test else [])
+    with_test = [
+        name
+        for name in names
+        if read_yolo_yaml(os.path.join(root, name)).has_split('test')
+    ]
+    return dict(train=names, val=names, test=with_test)
 
 
 def _existing(root: str, name: str) -> list[str]:
@@ -65,7 +67,7 @@ _DESCRIPTIONS = {
     'roboflow': '{train,valid,test}/_annotations.coco.json',
     'coco': 'annotations/instances_{train,val,test}*.json',
     'flat': '{train,val,test}.json',
-    'yolo': YOLO_FILE,
+    'yolo': f'{" or ".join(YAML_NAMES)}, or another YAML file with names',
 }
 LAYOUTS = tuple(_FINDERS)
 
@@ -80,7 +82,8 @@ def detect_layout(
 
     Known layouts: ``roboflow`` (an export of Roboflow in its format COCO),
     ``coco`` (as COCO itself comes), ``flat`` (one file per split beside the
-    images' folder) and ``yolo`` (``data.yaml``, one file for all splits, see
+    images' folder) and ``yolo`` (``data.yaml``, ``data.yml`` or the only
+    other YAML file with ``names``, one file for all splits, see
     ``YoloDataset``).
 
     Args:
@@ -115,6 +118,11 @@ def detect_layout(
         for name, finder in _FINDERS.items()
         if layout in ('auto', name) and any((files := finder(root)).values())
     }
+    if len(found) > 1 and not {*found.get('yolo', {}).get('train', ())} & {
+        *YAML_NAMES
+    }:
+        # A YAML file of any name is none of YOLO's beside another layout.
+        found.pop('yolo', None)
     if {*splits} - {'test'} <= {*given} and len(found) != 1:
         return None, {}
     name = _the_only_layout(root, layout, found)

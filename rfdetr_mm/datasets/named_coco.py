@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
@@ -19,21 +18,14 @@ from .coco_file import (
     read_coco_file,
     visible_box,
 )
-from .coco_masks import (
-    DEGENERATE,
-    MISSING,
-    find_mask_problem,
-    loads_masks,
-)
-from .transforms.load_image import LoadCheckedImage
+from .coco_masks import DEGENERATE, MISSING, check_mask, loads_masks
+from .image_file import IMAGE_SUFFIXES, ImageFileError, read_size
+from .orientation import ignores_orientation, warn_of_turned
+from .transforms.load_image import checked_loader
 
 _ROUNDING_PX = 0.01
-_STOCK_LOADERS = (
-    'LoadImageFromFile',
-    'mmcv.LoadImageFromFile',
-    'mmdet.LoadImageFromFile',
-    LoadImageFromFile,
-)
+_MAX_SHARE_OF_CROWDS = 0.1  # COCO's own files have 0.01
+_MAX_LOOKED_AT = 500  # images, for their orientation
 
 
 @DATASETS.register_module()
@@ -49,10 +41,12 @@ class NamedCocoDataset(CocoDataset):
     * boxes without area, or wholly outside, are left out. Others are kept,
       also those under one pixel, which mmdet drops, and upstream does not,
     * crowds, and boxes marked ``ignore``, are not trained on
-      (``ignore_flag=1``).
+      (``ignore_flag=1``); many of them are a warning.
 
     With ``LoadAnnotations(with_mask=True)`` in the pipeline, objects without
-    a usable mask are left out as well, and counted.
+    a usable mask are left out as well, and counted; so are polygons without
+    area of a mask that has others. Sizes of images that the file does not
+    tell are read from the image files.
 
     ``LoadImageFromFile`` in the pipeline is taken as ``LoadCheckedImage``.
     (Configs name the former for evaluation, because mmdet's DetInferencer
@@ -60,6 +54,9 @@ class NamedCocoDataset(CocoDataset):
 
     Args:
         pipeline: Transforms or their configs.
+        crowd_as_object: Whether ``iscrowd`` is not looked at. Some exporters
+            mark every mask, or every one with holes or several parts. Set
+            the same for the metric.
         **kwargs: As for ``CocoDataset``; with ``lazy_init`` the file is read,
             and its errors show, at the first use.
 
@@ -78,9 +75,12 @@ class NamedCocoDataset(CocoDataset):
         self,
         *args: Any,
         pipeline: Sequence[dict | Callable] = (),
+        crowd_as_object: bool = False,
         **kwargs: Any,
     ) -> None:
-        pipeline = [_checked_loader(transform) for transform in pipeline]
+        pipeline = [checked_loader(transform) for transform in pipeline]
+        self._crowd_as_object = crowd_as_object
+        self._ignores_orientation = ignores_orientation(pipeline)
         self._with_mask = any(map(loads_masks, pipeline))
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
@@ -91,6 +91,7 @@ class NamedCocoDataset(CocoDataset):
             One entry per image, in the order of the file, as CocoDataset's.
         """
         file = read_coco_file(self.ann_file, self.backend_args)
+        self._complete_sizes(file.images)
         self.cat2label = label_of_category(file, self.metainfo['classes'])
         # In the order of the labels; classes that the file lacks are absent.
         self.cat_ids = list(self.cat2label)
@@ -114,6 +115,7 @@ class NamedCocoDataset(CocoDataset):
             data_list.append(data_info)
         self._report(counts, len(data_list))
         self._check_images([info['img_path'] for info in data_list])
+        self._look_for_turned(data_list)
         return data_list
 
     def filter_data(self) -> list[dict[str, Any]]:
@@ -144,23 +146,28 @@ class NamedCocoDataset(CocoDataset):
             if box is None:
                 counts['empty' if w <= 0 or h <= 0 else 'outside'] += 1
                 continue
+            segmentation = annotation.get('segmentation')
             if self._with_mask:
-                problem = find_mask_problem(annotation, image, self.ann_file)
-                if problem:
-                    counts[problem] += 1
+                mask = check_mask(annotation, image, self.ann_file)
+                if mask.problem:
+                    counts[mask.problem] += 1
                     continue
+                segmentation = mask.segmentation
+                counts['parts'] += mask.num_dropped
             whole = (x, y, x + w, y + h)
             moved_px = max(abs(a - b) for a, b in zip(box, whole))
             counts['cut'] += moved_px > _ROUNDING_PX
-            is_ignored = annotation['iscrowd'] or annotation.get('ignore', 0)
+            is_crowd = annotation['iscrowd'] and not self._crowd_as_object
+            is_ignored = is_crowd or annotation.get('ignore', 0)
+            counts['crowds'] += is_crowd
             counts['ignored' if is_ignored else 'boxes'] += 1
             instance = dict(
                 bbox=list(box),
                 bbox_label=self.cat2label[annotation['category_id']],
                 ignore_flag=int(bool(is_ignored)),
             )
-            if annotation.get('segmentation'):
-                instance['mask'] = annotation['segmentation']
+            if segmentation:
+                instance['mask'] = segmentation
             instances.append(instance)
             self.cat_img_map[annotation['category_id']].append(image['id'])
         return instances
@@ -179,14 +186,70 @@ class NamedCocoDataset(CocoDataset):
             what = 'mask'
             line += (
                 f' Also left out: {counts[MISSING]} objects {MISSING}, '
-                f'{counts[DEGENERATE]} {DEGENERATE}.'
+                f'{counts[DEGENERATE]} {DEGENERATE}, {counts["parts"]} '
+                'polygons without area of masks that are kept.'
+            )
+        crowds = ''
+        num_objects = counts['boxes'] + counts['ignored']
+        if counts['crowds'] > _MAX_SHARE_OF_CROWDS * num_objects:
+            crowds = (
+                f' {counts["crowds"]} of {num_objects} objects are marked as '
+                'crowds (iscrowd: 1) and not trained on. Some exporters mark '
+                'every mask, or every one with holes or several parts: then '
+                'set crowd_as_object=True for data sets and metrics.'
             )
         if not self.test_mode and not counts['boxes']:
-            raise InputError(f'There is no {what} to train on. {line}')
-        is_odd = any(
-            counts[key] for key in ('empty', 'outside', MISSING, DEGENERATE)
+            raise InputError(f'There is no {what} to train on. {line}{crowds}')
+        odd = ('empty', 'outside', 'parts', MISSING, DEGENERATE)
+        is_odd = crowds or any(counts[key] for key in odd)
+        log_in_main_process(
+            line + crowds, logging.WARNING if is_odd else logging.INFO
         )
-        log_in_main_process(line, logging.WARNING if is_odd else logging.INFO)
+
+    def _complete_sizes(self, images: Sequence[dict[str, Any]]) -> None:
+        """Read sizes that the file does not tell, in place."""
+        unknown = [image for image in images if image['height'] is None]
+        for image in unknown:
+            path = osp.join(self.data_prefix.get('img', ''), image['file_name'])
+            try:
+                (image['height'], image['width']), _ = read_size(path)
+            except (OSError, ImageFileError) as error:
+                raise InputError(
+                    f'{self.ann_file} has no height and width of the image '
+                    f'{path}, and they cannot be read from it: {error}'
+                ) from error
+        if unknown:
+            log_in_main_process(
+                f'{self.ann_file} has no height and width of {len(unknown)} '
+                f'of {len(images)} images; they were read from the image '
+                'files.',
+                logging.WARNING,
+            )
+
+    def _look_for_turned(self, data_list: list[dict[str, Any]]) -> None:
+        """Warn of turned pictures where the sizes cannot tell it."""
+        if not self._ignores_orientation or not self._is_local(data_list):
+            return
+        step = -(-len(data_list) // _MAX_LOOKED_AT)
+        sample = data_list[::step]
+        turned = []
+        for info in sample:
+            try:
+                _, orientation = read_size(info['img_path'])
+            except (OSError, ImageFileError):  # told when it is loaded
+                continue
+            # Height and width of the others tell which picture was meant.
+            if 1 < orientation <= 4 or (
+                orientation > 4 and info['height'] == info['width']
+            ):
+                turned.append((info['img_path'], orientation))
+        warn_of_turned(self.ann_file, turned, len(sample))
+
+    def _is_local(self, data_list: list[dict[str, Any]]) -> bool:
+        backend = (self.backend_args or {}).get('backend', 'local')
+        return backend == 'local' and not any(
+            '://' in info['img_path'] for info in data_list
+        )
 
     def _check_images(self, paths: list[str]) -> None:
         """Complain about local image files that are not there."""
@@ -207,6 +270,7 @@ class NamedCocoDataset(CocoDataset):
             for path in local
             if path not in there and not osp.isfile(path)
         ]
+        self._report_unlisted(there, local)
         if missing:
             prefix = self.data_prefix.get('img', '')
             exists = (
@@ -220,8 +284,20 @@ class NamedCocoDataset(CocoDataset):
                 'to the folder that file_name in the annotations counts from.'
             )
 
-
-def _checked_loader(transform: Any) -> Any:
-    if isinstance(transform, dict) and transform.get('type') in _STOCK_LOADERS:
-        return dict(transform, type=LoadCheckedImage)
-    return transform
+    def _report_unlisted(self, there: set[str], listed: list[str]) -> None:
+        """Log how many image files beside the listed ones are not used."""
+        others = sorted(
+            path
+            for path in there - {*listed}
+            if path.lower().endswith(IMAGE_SUFFIXES)
+            and not osp.basename(path).startswith('.')
+        )
+        if others:
+            log_in_main_process(
+                f'{self.ann_file}: {len(others)} image files beside its own '
+                f'are not listed in it and not used, such as {others[0]}. If '
+                'they do not belong to another split and show none of the '
+                'objects, add them to images, without annotations: they '
+                'teach the background.',
+                logging.INFO,
+            )

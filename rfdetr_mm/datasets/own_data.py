@@ -22,6 +22,7 @@ from .layouts import SPLITS, detect_layout, find_images, image_folders
 from .yolo import read_yolo_split
 
 _MAX_LISTED_CLASSES = 100
+_METRICS = ('NamedCocoMetric', 'VernierCocoMetric')
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     kept, and so are ``metainfo.classes`` of the training set. Without them
     the classes are those of the training file, by category id, without
     unused parent categories. Without a test split the validation split is
-    tested. ``dataset_layout`` is removed, so that the config is an ordinary
+    tested. With ``crowd_as_object=True`` in the config, data sets and metrics
+    take what is marked as a crowd for an object. ``dataset_layout`` is removed, so that the config is an ordinary
     one from then on; if there is an error, the config is unchanged.
 
     Args:
@@ -87,7 +89,13 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
         split = splits[source]
         _fill_in(datasets[name], root, split, classes)
         if layout == 'yolo':
-            _make_yolo_dataset(datasets[name], source)
+            with_mask = any(
+                'segm' in evaluator.get('metric', ())
+                for evaluator in _evaluators(cfg, name)
+            )
+            _make_yolo_dataset(datasets[name], source, with_mask)
+        if cfg.get('crowd_as_object'):
+            _take_crowds_as_objects(datasets[name], _evaluators(cfg, name))
         for evaluator in _evaluators(cfg, name):
             if evaluator.get('ann_file') == '':
                 evaluator.ann_file = (
@@ -96,6 +104,7 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     _set_num_classes(cfg.model, len(classes))
     cfg.data_root = root
     cfg.pop('dataset_layout')
+    cfg.pop('crowd_as_object', None)
     return '\n'.join(
         [
             f'Data set in {root}'
@@ -182,6 +191,14 @@ def _yolo_splits(root: str, ann_files: dict[str, str]) -> dict[str, _Split]:
     for split in (name for name in SPLITS if name in ann_files):
         path = os.path.join(root, ann_files[split])
         file = read_yolo_split(path, split)
+        if split == 'val' and not file.annotations:
+            raise InputError(
+                f'{path}, split {split!r}: none of {len(file.images)} images '
+                'has a box, so there is nothing to evaluate detections '
+                f'against. The first image is {file.images[0]["file_name"]}; '
+                'its label file must lie in the folder labels where its path '
+                'has images, or beside it.'
+            )
         folder = os.path.dirname(file.images[0]['file_name'])
         splits[split] = _Split(
             ann_files[split], os.path.relpath(folder, root), file
@@ -252,16 +269,36 @@ def _fill_in(
     dataset.metainfo = metainfo
 
 
-def _make_yolo_dataset(dataset: ConfigDict, split: str) -> None:
-    """Read labels of the YOLO layout; the metric gets them by the images."""
+def _make_yolo_dataset(
+    dataset: ConfigDict, split: str, with_mask: bool
+) -> None:
+    """Read labels of the YOLO layout; the metric gets them by the images.
+
+    Args:
+        dataset: Changed in place.
+        split: That it reads.
+        with_mask: Whether its evaluator needs masks.
+    """
     dataset.type = 'YoloDataset'
     dataset.split = split
     dataset.pop('data_prefix')
     if not dataset.get('test_mode'):
         return
+    if with_mask:
+        # As in training, where the pipeline says so.
+        dataset.with_mask = True
     for transform in dataset.pipeline:
         if transform['type'] == 'PackDetInputs':
             transform.meta_keys = (*transform.meta_keys, 'instances')
+
+
+def _take_crowds_as_objects(
+    dataset: ConfigDict, evaluators: list[ConfigDict]
+) -> None:
+    """Let data set and metrics not look at ``iscrowd``."""
+    for part in (dataset, *evaluators):
+        if part.type in ('NamedCocoDataset', *_METRICS):
+            part.crowd_as_object = True
 
 
 def _evaluators(cfg: Config, split: str) -> list[ConfigDict]:

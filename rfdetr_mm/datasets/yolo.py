@@ -2,22 +2,23 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
-from PIL import Image, UnidentifiedImageError
 
 from rfdetr_mm.errors import InputError
 
 from .coco_file import CocoFile, log_in_main_process
-from .coco_masks import find_mask_problem, loads_masks, polygon_area
+from .coco_masks import check_mask, loads_masks, polygon_area
+from .image_file import ImageFileError, read_size
+from .orientation import ignores_orientation, warn_of_turned
+from .transforms.load_image import checked_loader
+from .yolo_layout import YoloLayout, read_lines, read_yolo_yaml
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 _TOLERANCE = 1e-3  # of a normalised coordinate; labels are rounded
-_FOLDERS = dict(train='train', val='valid', test='test')
 
 
 @DATASETS.register_module()
@@ -25,38 +26,53 @@ class YoloDataset(BaseDetDataset):
     """Images with a text file of objects each.
 
     ``ann_file`` is a YAML file with the class names (``names``, a list or a
-    mapping from 0 on) and, for ``train``, ``val`` and ``test``, the folder of
-    images or a text file that lists them, relative to ``path`` or to the
-    YAML file. The labels of ``.../images/x/1.jpg`` lie in
-    ``.../labels/x/1.txt``; without that file the image has no objects. A
+    mapping of the numbers in the label files) and, for ``train``, ``val`` and
+    ``test``, the folder of images or a text file that lists them, relative to
+    ``path`` or to the YAML file. The labels of ``images/x/1.jpg`` lie in
+    ``labels/x/1.txt``; without that file the image has no objects. A
     line of it is an object: ``class cx cy w h``, or ``class x1 y1 x2 y2 ...``
-    for the outline of a mask, all as parts of the width and height.
+    for the outline of a mask, all as parts of the width and height. Where
+    the YAML file has ``kpt_shape``, keypoints follow the box; they are not
+    used.
 
     Boxes are cut at the border of the image; those without area are left
     out. Of an outline, ``LoadAnnotations(with_mask=True)`` makes the mask;
-    with it in the pipeline, objects without a usable outline are left out as
+    where masks are wanted, objects without a usable outline are left out as
     well, with a warning.
 
     Args:
+        pipeline: Transforms or their configs; ``LoadImageFromFile`` is taken
+            as ``LoadCheckedImage``.
         split: 'train', 'val' or 'test'.
+        with_mask: Whether every object needs a mask; None: if the pipeline
+            loads masks.
         **kwargs: As for mmdet's ``BaseDetDataset``. Without
             ``metainfo.classes`` the names in the YAML file are taken; with
             it, labels follow the names, in any order.
 
     Raises:
         InputError: If the YAML file, a label or an image cannot be used, or
-            there is no outline although masks are to be trained on. A bad
-            label is named by file and line.
+            there is nothing to train on: no box, or no outline although
+            masks are wanted. A bad label is named by file and line.
 
     Source: the format of rfdetr 1.11.2, datasets/yolo.py (Apache-2.0).
     """
 
     def __init__(
-        self, *args: Any, split: str = 'train', **kwargs: Any
+        self,
+        *args: Any,
+        pipeline: Sequence[dict | Callable] = (),
+        split: str = 'train',
+        with_mask: bool | None = None,
+        **kwargs: Any,
     ) -> None:
         self.split = split
-        self._with_mask = any(map(loads_masks, kwargs.get('pipeline', ())))
-        super().__init__(*args, **kwargs)
+        pipeline = [checked_loader(transform) for transform in pipeline]
+        if with_mask is None:
+            with_mask = any(map(loads_masks, pipeline))
+        self._with_mask = with_mask
+        self._ignores_orientation = ignores_orientation(pipeline)
+        super().__init__(*args, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Read names, images and labels; see mmdet's ``BaseDetDataset``.
@@ -64,23 +80,28 @@ class YoloDataset(BaseDetDataset):
         Raises:
             InputError: See the class.
         """
-        names, content = read_yolo_yaml(self.ann_file)
-        classes = tuple(self._metainfo.setdefault('classes', names))
-        if missing := [name for name in names if name not in classes]:
+        layout = read_yolo_yaml(self.ann_file)
+        classes = tuple(self._metainfo.setdefault('classes', layout.names))
+        if missing := [name for name in layout.names if name not in classes]:
             raise InputError(
                 f'{self.ann_file} has classes that metainfo.classes lacks: '
                 f'{", ".join(missing)}. Add them, or leave metainfo.classes '
                 'out to take the names of the file'
             )
-        labels = [classes.index(name) for name in names]
-        images = find_yolo_images(self.ann_file, content, self.split)
-        data_list = []
-        for img_id, path in enumerate(images):
-            width, height = _image_size(path)
+        positions = [classes.index(name) for name in layout.names]
+        paths = layout.find_images(self.split)
+        data_list, turned, unlabelled = [], [], []
+        for img_id, path in enumerate(paths):
+            (height, width), orientation = _read_size(path)
+            if orientation != 1:
+                turned.append((str(path), orientation))
+            label_path = layout.label_path(path)
+            if not label_path.is_file():
+                unlabelled.append(label_path)
             instances = [
-                dict(instance, bbox_label=labels[instance['bbox_label']])
+                dict(instance, bbox_label=positions[instance['bbox_label']])
                 for instance in read_yolo_labels(
-                    _label_path(path), len(names), height, width
+                    label_path, layout, height, width
                 )
             ]
             data_list.append(
@@ -92,28 +113,62 @@ class YoloDataset(BaseDetDataset):
                     instances=instances,
                 )
             )
+        self._report(data_list, unlabelled)
+        if self._ignores_orientation:
+            warn_of_turned(self._source, turned, len(paths))
         if self._with_mask:
-            self._leave_out_boxes(data_list)
+            self._leave_out_boxes(data_list, layout)
         return data_list
 
-    def _leave_out_boxes(self, data_list: list[dict]) -> None:
+    @property
+    def _source(self) -> str:
+        return f'{self.ann_file}, split {self.split!r}'
+
+    def _report(self, data_list: list[dict], unlabelled: list[Path]) -> None:
+        """Log one line; complain if there is no box to train on."""
+        num_boxes = sum(len(data['instances']) for data in data_list)
+        line = (
+            f'{self._source}: {len(data_list)} images, {num_boxes} boxes.'
+        )
+        if unlabelled:
+            line += (
+                f' {len(unlabelled)} images have no label file and count as '
+                f'background; the first one that is missing is '
+                f'{unlabelled[0]}.'
+            )
+        if not num_boxes and not self.test_mode:
+            raise InputError(
+                f'There is no box to train on. {line} Labels lie in the '
+                'folder labels where the path of the image, from the folder '
+                'of the YAML file on, has images, and otherwise beside the '
+                'image.'
+            )
+        log_in_main_process(line, logging.INFO)
+
+    def _leave_out_boxes(
+        self, data_list: list[dict], layout: YoloLayout
+    ) -> None:
         """Leave objects without mask out, in place; none left is an error."""
         counts: Counter[str | None] = Counter()
+        first = None
         for data in data_list:
             kept = []
             for instance in data['instances']:
                 annotation = dict(id=0, segmentation=instance.get('mask'))
-                problem = find_mask_problem(annotation, data, self.ann_file)
+                problem = check_mask(annotation, data, self.ann_file).problem
                 counts[problem] += 1
                 if problem is None:
                     kept.append(instance)
+                else:
+                    first = first or data['img_path']
             data['instances'] = kept
         num_masks = counts.pop(None, 0)
         left_out = ', '.join(f'{n} {problem}' for problem, n in counts.items())
-        line = (
-            f'{self.ann_file}, split {self.split!r}: {num_masks} masks. Left '
-            f'out: {left_out or "none"}.'
-        )
+        line = f'{self._source}: {num_masks} masks. Left out: '
+        line += f'{left_out or "none"}'
+        if first is not None:
+            line += f', the first one in {layout.label_path(Path(first))}'
+        line += '.'
         if not num_masks and not self.test_mode:
             raise InputError(
                 f'There is no mask to train on. {line} Lines "class cx cy w '
@@ -188,162 +243,31 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
     return CocoFile(path, tuple(images), tuple(annotations), tuple(categories))
 
 
-def read_yolo_yaml(path: str) -> tuple[tuple[str, ...], dict]:
-    """Read a YAML file of the YOLO layout.
-
-    Args:
-        path: Of the file.
-
-    Returns:
-        The class names, and everything in the file.
-
-    Raises:
-        InputError: If the file cannot be read or has no usable names.
-    """
+def _read_size(path: Path) -> tuple[tuple[int, int], int]:
+    """(height, width) in pixels as stored, and the EXIF orientation."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f'{path} cannot be read as YAML: {error}') from error
-    names = content.get('names') if isinstance(content, dict) else None
-    if isinstance(names, dict):
-        if sorted(map(str, names)) != sorted(map(str, range(len(names)))):
-            raise InputError(
-                f'{path}: names must be numbered from 0 on without gaps, got '
-                f'{sorted(names, key=str)}'
-            )
-        names = [name for _, name in sorted(names.items(), key=_number)]
-    if not isinstance(names, list) or not names:
-        raise InputError(
-            f'{path} has no class names: it needs names, a list or a mapping '
-            f'from 0 on, got {names!r}'
-        )
-    names = tuple(str(name) for name in names)
-    if len(set(names)) < len(names):
-        raise InputError(f'{path}: a class name is given twice: {names}')
-    return names, content
-
-
-def _number(item: tuple[Any, Any]) -> int:
-    return int(item[0])
-
-
-def find_yolo_images(path: str, content: dict, split: str) -> list[Path]:
-    """List the images of a split.
-
-    Args:
-        path: Of the YAML file.
-        content: Of the YAML file.
-        split: 'train', 'val' or 'test'.
-
-    Returns:
-        Paths, sorted.
-
-    Raises:
-        InputError: If there is no folder or list of them, or no image.
-    """
-    sources, tried = _sources(path, content, split)
-    if not sources:
-        raise InputError(
-            f'{path}: the images of the split {split!r} are not there; looked '
-            f'for {", ".join(map(str, tried))}. Correct {split} (or path) in '
-            'that file'
-        )
-    images = sorted({image for s in sources for image in _images_of(s)})
-    if not images:
-        raise InputError(
-            f'{path}: no images of the split {split!r} (files with '
-            f'{" ".join(IMAGE_SUFFIXES)}) in '
-            f'{", ".join(str(s) for s in sources)}'
-        )
-    return images
-
-
-def has_yolo_split(path: str, split: str) -> bool:
-    """Whether the folder or list of a split is there.
-
-    Args:
-        path: Of the YAML file.
-        split: 'train', 'val' or 'test'.
-
-    Raises:
-        InputError: If the YAML file cannot be read.
-    """
-    _, content = read_yolo_yaml(path)
-    return bool(_sources(path, content, split)[0])
-
-
-def _sources(
-    path: str, content: dict, split: str
-) -> tuple[list[Path], list[Path]]:
-    """Folders and lists of a split's images, and where was looked."""
-    root = Path(path).parent
-    base = root / str(content.get('path') or '')
-    base = base if base.is_dir() else root
-    given = content.get(split)
-    if given is None and split == 'val':
-        given = content.get('valid')
-    if given is None:
-        tried = [
-            base / _FOLDERS.get(split, split) / 'images',
-            base / 'images' / split,
-        ]
-        return [c for c in tried if c.is_dir()][:1], tried
-    given = [str(g) for g in (given if isinstance(given, list) else [given])]
-    # Roboflow writes ../train/images where train/images is meant.
-    pairs = [
-        (base / source, base / source.removeprefix('../')) for source in given
-    ]
-    found = [[c for c in pair if c.exists()][:1] for pair in pairs]
-    tried = list(dict.fromkeys(c for pair in pairs for c in pair))
-    return [c for pair in found for c in pair] if all(found) else [], tried
-
-
-def _images_of(source: Path) -> list[Path]:
-    """Images below a folder, or those that a text file lists."""
-    if source.is_dir():
-        return [
-            file
-            for file in source.rglob('*')
-            if file.suffix.lower() in IMAGE_SUFFIXES
-        ]
-    lines = source.read_text(encoding='utf-8').splitlines()
-    return [source.parent / line.strip() for line in lines if line.strip()]
-
-
-def _label_path(image: Path) -> Path:
-    """The last folder called images becomes labels; otherwise beside it."""
-    parts = list(image.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == 'images':
-            parts[i] = 'labels'
-            break
-    return Path(*parts).with_suffix('.txt')
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels as stored; EXIF rotation is ignored."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f'{path} cannot be read as image: {error}') from error
+        return read_size(path)
+    except FileNotFoundError as error:
+        raise InputError(f'There is no image file {path}.') from error
+    except ImageFileError as error:
+        raise InputError(str(error)) from error
 
 
 def read_yolo_labels(
-    path: Path, num_classes: int, height: int, width: int
+    path: Path, layout: YoloLayout, height: int, width: int
 ) -> list[dict]:
     """Read the objects of one image.
 
     Args:
         path: Of the text file; if it is missing there are no objects.
-        num_classes: Classes are numbered from 0 to num_classes - 1.
+        layout: Tells the numbers of the classes.
         height: Of the image, in pixels.
         width: Of the image, in pixels.
 
     Returns:
         For each object with an area ``bbox`` (x1, y1, x2, y2) in pixels,
-        ``bbox_label``, ``ignore_flag`` 0 and, where the line is an outline,
-        ``mask`` (a list of one polygon).
+        ``bbox_label``, a position in ``layout.names``, ``ignore_flag`` 0
+        and, where the line is an outline, ``mask`` (a list of one polygon).
 
     Raises:
         InputError: For a line that is neither a box nor an outline.
@@ -351,12 +275,11 @@ def read_yolo_labels(
     if not path.is_file():
         return []
     instances = []
-    lines = path.read_text(encoding='utf-8').splitlines()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         try:
-            label, values = _parse_line(line, num_classes)
+            label, values = _parse_line(line, layout)
         except ValueError as error:
             raise InputError(f'{path}, line {number}: {error}') from error
         instance = _make_instance(label, values, height, width)
@@ -366,30 +289,53 @@ def read_yolo_labels(
     return instances
 
 
-def _parse_line(line: str, num_classes: int) -> tuple[int, list[float]]:
-    """Class and normalised coordinates of a line."""
+def _parse_line(line: str, layout: YoloLayout) -> tuple[int, list[float]]:
+    """Label and normalised coordinates of a line."""
     first, *rest = line.split()
+    if num_keypoint_values := layout.num_keypoint_values:
+        if len(rest) != 4 + num_keypoint_values:
+            raise ValueError(
+                'expected "class cx cy w h" and the '
+                f'{num_keypoint_values} numbers of the keypoints (kpt_shape '
+                f'in {layout.path}), got {len(rest)} numbers after the '
+                f'class: {line.strip()!r:.80}'
+            )
+        rest = rest[:4]
     if len(rest) != 4 and (len(rest) < 6 or len(rest) % 2):
         raise ValueError(
             'expected "class cx cy w h" or "class x1 y1 x2 y2 x3 y3 ...", got '
-            f'{len(rest)} numbers after the class: {line.strip()!r}'
+            f'{len(rest)} numbers after the class: {line.strip()!r:.80}'
         )
     try:
-        label, values = float(first), [float(value) for value in rest]
+        number, values = float(first), [float(value) for value in rest]
     except ValueError:
-        raise ValueError(f'not a number in {line.strip()!r}') from None
-    if label not in range(num_classes):
-        raise ValueError(
-            f'class {first} is none of 0 ... {num_classes - 1}, the names in '
-            'the YAML file'
-        )
+        raise ValueError(f'not a number in {line.strip()!r:.80}') from None
+    if number not in layout.labels:
+        raise ValueError(_explain_number(first, layout))
     for value in values:
         if not -_TOLERANCE <= value <= 1 + _TOLERANCE:  # or not a number
             raise ValueError(
                 f'{value} is no part of the width or height, between 0 and 1;'
                 ' pixels have to be divided by the size of the image'
             )
-    return int(label), values
+    return layout.labels[int(number)], values
+
+
+def _explain_number(first: str, layout: YoloLayout) -> str:
+    numbers = sorted(layout.labels)
+    if numbers != list(range(len(numbers))):
+        known = ', '.join(map(str, numbers))
+        return (
+            f'class {first} is none of the numbers of names in {layout.path}: '
+            f'{known}'
+        )
+    return (
+        f'class {first} is none of 0 ... {numbers[-1]}, the names in '
+        f'{layout.path}. A list of names is counted from 0 on; some '
+        'exporters count from 1 on or write the ids of their tool: then '
+        'write names as a mapping of these numbers, such as '
+        f'{{{first}: {layout.names[-1]}}}'
+    )
 
 
 def _make_instance(

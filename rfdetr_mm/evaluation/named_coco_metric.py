@@ -21,7 +21,7 @@ from rfdetr_mm.datasets.coco_file import (
     read_coco_file,
     visible_box,
 )
-from rfdetr_mm.datasets.coco_masks import MISSING, find_mask_problem
+from rfdetr_mm.datasets.coco_masks import MISSING, check_mask
 from rfdetr_mm.errors import InputError
 
 
@@ -44,8 +44,15 @@ class NamedCocoMetric(CocoMetric):
     Without any detection in the whole data set, AP is 0, where mmdet gives
     no value.
 
+    Detections whose box or score is not finite, of a diverged model, count
+    nowhere; pycocotools would take an IoU that is no number for a match.
+    Their number is logged, and is the metric ``non_finite`` if there are
+    any: ``SafeCheckpointHook`` takes no such checkpoint for the best.
+
     Args:
         ann_file: Annotation file; None takes the boxes from the data loader.
+        crowd_as_object: Whether ``iscrowd`` is not looked at, as in
+            ``NamedCocoDataset``.
         **kwargs: As for ``CocoMetric``.
 
     Raises:
@@ -56,7 +63,12 @@ class NamedCocoMetric(CocoMetric):
             images of the data loader, or if that lacks a mask.
     """
 
-    def __init__(self, ann_file: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        ann_file: str | None = None,
+        crowd_as_object: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(ann_file=None, **kwargs)
         self._check_limits()
         self._file: CocoFile | None = None
@@ -64,6 +76,9 @@ class NamedCocoMetric(CocoMetric):
         if ann_file is None:
             return
         file = read_coco_file(ann_file, self.backend_args)
+        if crowd_as_object:
+            for annotation in file.annotations:
+                annotation['iscrowd'] = 0
         annotations = _matchable(file, 'segm' in self.metrics)
         if not annotations and not self.format_only:
             raise InputError(
@@ -104,17 +119,41 @@ class NamedCocoMetric(CocoMetric):
         Raises:
             InputError: If classes or images do not fit the annotation file.
         """
-        self._match(results)
-        return super().compute_metrics(results)
+        num_non_finite = self._match(results)
+        metrics = super().compute_metrics(results)
+        return {**metrics, **num_non_finite}
 
-    def _match(self, results: list) -> None:
-        """Find truth and category ids for what is evaluated."""
+    def _match(self, results: list) -> dict[str, int]:
+        """Find truth and category ids for what is evaluated.
+
+        Returns:
+            ``non_finite``: how many detections were left out, if any.
+        """
+        num = sum(_leave_out_non_finite(found) for _, found in results)
+        if num:
+            print_log(
+                f'{num} detections with a box or score that is not finite '
+                '(nan or inf) are left out of the evaluation. The model has '
+                'diverged, or its file was quantised badly; this is not '
+                'counted as the best checkpoint. Lower the learning rate, or '
+                'turn mixed precision off.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        self._find_truth(results)
+        return dict(non_finite=num) if num else {}
+
+    def _find_truth(self, results: list) -> None:
         if self._file is None:
             self._coco_api = self._coco_api or self._truth_of_loader(results)
             self._category_ids = list(range(len(self.dataset_meta['classes'])))
         elif self.cat_ids is None:
             self._category_ids = self._match_classes()
             self._check_images(results)
+            for truth, _ in results:
+                image = self._coco_api.imgs[truth['img_id']]
+                if image['height'] is None:  # not in the file
+                    image.update(height=truth['height'], width=truth['width'])
         # Ascending, as COCOeval orders them, whose columns mmdet's table of
         # classes names by their position in cat_ids.
         self.cat_ids = sorted(self._category_ids)
@@ -173,6 +212,13 @@ class NamedCocoMetric(CocoMetric):
 
     def _truth_of_loader(self, results: list) -> COCO:
         check_classes(self.dataset_meta['classes'])
+        if not self.format_only and not any(t['anns'] for t, _ in results):
+            raise InputError(
+                'There is no box to evaluate detections against: none of '
+                f'{len(results)} images of the data loader has an object. '
+                'Check where its labels lie; to only write the detections, '
+                'set format_only=True.'
+            )
         if 'segm' in self.metrics:
             _check_masks([truth for truth, _ in results])
         with tempfile.TemporaryDirectory() as folder:
@@ -180,6 +226,31 @@ class NamedCocoMetric(CocoMetric):
             truths = [truth for truth, _ in results]
             path = self.gt_to_coco_json(truths, prefix)
             return _CheckedCOCO(fileio.load(path))
+
+
+def _leave_out_non_finite(found: dict[str, Any]) -> int:
+    """Leave detections of one image out, in place; give their number.
+
+    Labels become whole numbers: those of no detections may be floats.
+    """
+    bboxes = np.asarray(found['bboxes']).reshape(-1, 4)
+    scores = np.asarray(found['scores'])
+    is_finite = np.isfinite(bboxes).all(axis=1) & np.isfinite(scores)
+    if 'mask_scores' in found:
+        is_finite &= np.isfinite(found['mask_scores'])
+    found['labels'] = np.asarray(found['labels']).astype(np.int64)
+    found['bboxes'] = bboxes
+    num = int((~is_finite).sum())
+    if num:
+        for name in ('bboxes', 'scores', 'labels', 'mask_scores'):
+            if name in found:
+                found[name] = found[name][is_finite]
+        if 'masks' in found:
+            found['masks'] = [
+                mask for mask, is_kept in zip(found['masks'], is_finite)
+                if is_kept
+            ]
+    return num
 
 
 class _CheckedCOCO(COCO):
@@ -216,7 +287,12 @@ def _matchable(file: CocoFile, with_mask: bool) -> list[dict[str, Any]]:
         x, y, w, h = annotation['bbox']
         image = images[annotation['image_id']]
         box = visible_box(annotation['bbox'], image)
-        problem = with_mask and find_mask_problem(annotation, image, file.path)
+        problem = None
+        if with_mask:
+            mask = check_mask(annotation, image, file.path)
+            problem = mask.problem
+            counts['parts'] += mask.num_dropped
+            annotation = dict(annotation, segmentation=mask.segmentation)
         if problem == MISSING:
             raise InputError(
                 f'{file.path}: the annotation {annotation["id"]} has no mask '
@@ -234,8 +310,11 @@ def _matchable(file: CocoFile, with_mask: bool) -> list[dict[str, Any]]:
             f'{file.path}: {counts["left out"]} of {len(file.annotations)} '
             'objects are not evaluated, because they are without area or '
             f'outside their image; {counts["cut"]} reach over its border '
-            'and are evaluated as they are written.',
+            f'and are evaluated as they are written; {counts["parts"]} '
+            'polygons without area are left out of their masks.',
             logger='current',
-            level=logging.WARNING if counts['left out'] else logging.INFO,
+            level=logging.WARNING
+            if counts['left out'] or counts['parts']
+            else logging.INFO,
         )
     return kept

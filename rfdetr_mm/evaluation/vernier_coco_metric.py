@@ -64,7 +64,7 @@ class VernierCocoMetric(NamedCocoMetric):
         """
         if self.format_only:
             return super().compute_metrics(results)
-        self._match(results)
+        num_non_finite = self._match(results)
         if self.outfile_prefix is not None:
             predictions = [prediction for _, prediction in results]
             self.results2json(predictions, self.outfile_prefix)
@@ -102,7 +102,7 @@ class VernierCocoMetric(NamedCocoMetric):
                 found.update(self._of_classes(precision))
             shown = ' '.join(f'{values[name]:.3f}' for name in NAMES)
             logger.info(f'{metric}_mAP_copypaste: {shown}')
-        return found
+        return {**found, **num_non_finite}
 
     def _truth_columns(self, metric: str) -> dict[str, Any]:
         """Objects of all images of the file, image after image."""
@@ -200,8 +200,11 @@ def _rows(boxes: Any) -> np.ndarray:
 
 
 def _plain_rle(rle: dict[str, Any]) -> dict[str, Any]:
-    """An RLE whose counts are text or bytes, as pycocotools encodes."""
-    return dict(size=list(rle['size']), counts=rle['counts'])
+    """An RLE with bytes, whether it was made text for a JSON file or not."""
+    counts = rle['counts']
+    if isinstance(counts, str):
+        counts = counts.encode()
+    return dict(size=list(rle['size']), counts=counts)
 
 
 def _import_vernier() -> Any:

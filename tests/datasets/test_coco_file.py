@@ -131,6 +131,7 @@ BAD = [
     ('images.0.file_name', REMOVED, rf'images\[0\].file_name {TEXT}'),
     ('images.0.file_name', '', rf'images\[0\].file_name {TEXT}'),
     ('images.0.height', REMOVED, rf'images\[0\].height {WHOLE} in pixels'),
+    ('images.0.height', None, rf'images\[0\].height {WHOLE} in pixels'),
     ('images.0.height', 0, r'images\[0\].height must be positive, but is 0'),
     ('images.0.width', -60, r'images\[0\].width must be positive'),
     ('images.0.width', None, rf'images\[0\].width {WHOLE}'),
@@ -163,6 +164,45 @@ def test_a_wrong_field_is_named(tmp_path, place, value, message):
     with pytest.raises(ValueError, match=f'boxes.json.*{message}') as error:
         read_coco_file(path)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('flag', [True, False])
+def test_labelformats_annotations_are_completed(tmp_path, flag):
+    """Without id and area; the flag of crowds as JSON's true and false."""
+    content = copy.deepcopy(CONTENT)
+    for annotation in content['annotations']:
+        del annotation['id']
+        annotation['iscrowd'] = flag
+    content['annotations'][1]['segmentation'] = [[5, 5, 9, 5, 9, 8]]
+    file = read_coco_file(write(tmp_path, content))
+    assert [a['id'] for a in file.annotations] == [1, 2, 3]
+    assert [a['area'] for a in file.annotations] == [200, 6, 9]
+    flags = {a['iscrowd'] for a in file.annotations}
+    assert flags == {int(flag)} and type(flags.pop()) is int
+
+
+@pytest.mark.parametrize('change', [{}, dict(bbox=[9, 9, 2, 2])])
+def test_a_repeated_annotation_names_id_and_places(tmp_path, change):
+    """As pylabel writes it."""
+    content = copy.deepcopy(CONTENT)
+    content['annotations'].append({**content['annotations'][1], **change})
+    with pytest.raises(ValueError) as error:
+        read_coco_file(write(tmp_path, content))
+    for part in (
+        'annotations[1] and annotations[3] have the same id 2',
+        'another id: they are different' if change else 'they are equal',
+    ):
+        assert part in str(error.value)
+
+
+def test_sizes_may_be_unknown(tmp_path):
+    content = copy.deepcopy(CONTENT)
+    content['images'][0].update(height=None, width=None)
+    del content['images'][1]['height'], content['images'][1]['width']
+    file = read_coco_file(write(tmp_path, content))
+    assert {i[k] for i in file.images for k in ('height', 'width')} == {None}
+    # What the borders cut off is not known.
+    assert visible_box([-2, 3, 500, 4], file.images[0]) == (0, 3, 498, 7)
 
 
 def test_annotations_of_unknown_images_are_counted(tmp_path, log_lines):

@@ -5,7 +5,8 @@ from pycocotools import mask as coco_mask
 from rfdetr_mm.datasets.coco_masks import (
     DEGENERATE,
     MISSING,
-    find_mask_problem,
+    check_mask,
+    mask_area,
 )
 from rfdetr_mm.errors import InputError
 
@@ -27,7 +28,7 @@ def encoded(height, width, filled=True, compressed=True):
 
 def problem(segmentation):
     annotation = dict(id=8, segmentation=segmentation)
-    return find_mask_problem(annotation, IMAGE, 'file.json')
+    return check_mask(annotation, IMAGE, 'file.json').problem
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_what_can_be_left_out(segmentation, expected):
 
 
 def test_an_annotation_without_the_field():
-    assert find_mask_problem(dict(id=8), IMAGE, 'file.json') == MISSING
+    assert check_mask(dict(id=8), IMAGE, 'file.json').problem == MISSING
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,11 @@ def test_an_annotation_without_the_field():
         (dict(size=[4, 6], counts=[30, -6]), 'but give 24'),
         (TRIANGLE, r'list of polygons .* got \[1, 1, 5'),
         ('text', 'list of polygons'),
+        ([['a'] * 6], 'list of polygons'),
+        ([[None, 1]], 'list of polygons'),
+        ([[1, 1, 5, 1, 1, True]], 'list of polygons'),
+        ([{}], 'list of polygons'),
+        (dict(size=[4, 6], counts=['1', 23]), 'counts must be whole'),
         (7, 'got 7'),
     ],
 )
@@ -76,3 +82,51 @@ def test_what_is_an_error(segmentation, message):
         problem(segmentation)
     assert 'file.json' in str(error.value)
     assert 'annotation 8' in str(error.value)
+
+
+PAIRS = [[1, 1], [5, 1], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    'found, usable, num_dropped',
+    [
+        ([TRIANGLE], [TRIANGLE], 0),
+        (PAIRS, [TRIANGLE], 0),  # label-convert
+        ([PAIRS], [TRIANGLE], 0),
+        ([PAIRS, TRIANGLE], [TRIANGLE] * 2, 0),
+        ([TRIANGLE, [1, 1, 5, 3]], [TRIANGLE], 1),
+        ([[], TRIANGLE, [1, 2, 3], [1, 1, 3, 3, 5, 5]], [TRIANGLE], 3),
+        ([[1, 1], [5, 3]], None, 1),  # two corners
+        (encoded(4, 6), encoded(4, 6), 0),
+    ],
+)
+def test_what_is_usable_of_a_mask(found, usable, num_dropped):
+    annotation = dict(id=8, segmentation=found)
+    checked = check_mask(annotation, IMAGE, 'file.json')
+    assert checked.segmentation == usable
+    assert checked.num_dropped == num_dropped
+    assert (checked.problem is None) == (usable is not None)
+
+
+def test_an_encoding_of_an_image_of_unknown_size():
+    image = dict(id=1, height=None, width=None)
+    annotation = dict(id=8, segmentation=encoded(4, 6))
+    assert check_mask(annotation, image, 'file.json').problem is None
+
+
+@pytest.mark.parametrize(
+    'found, area',
+    [
+        (None, 0),
+        ([TRIANGLE], 4),
+        (PAIRS, 4),
+        ([TRIANGLE, TRIANGLE], 8),
+        ('text', 0),
+        ([['a']], 0),
+        (encoded(4, 6), 6),
+        (encoded(4, 6, compressed=False), 6),
+        (dict(counts='abc'), 0),
+    ],
+)
+def test_area_of_a_mask(found, area):
+    assert mask_area(dict(segmentation=found)) == area

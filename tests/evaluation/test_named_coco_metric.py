@@ -395,3 +395,105 @@ def test_masks_are_evaluated_as_before(tmp_path, truth, samples):
     other = rewritten(content, 'other ids')
     assert evaluate(tmp_path, other, samples, **options) == stock
     assert stock['coco/segm_mAP'] > 0.2
+
+
+def spoiled(content: dict, samples: list[dict], what: str) -> list[dict]:
+    """Samples with a detection in each that is not finite, on an object."""
+    samples = copy.deepcopy(samples)
+    for one in samples:
+        found = one['pred_instances']
+        boxes = [
+            [x, y, x + w, y + h]
+            for (x, y, w, h), image in (
+                (a['bbox'], a['image_id']) for a in content['annotations']
+            )
+            if image == one['img_id']
+        ][:1] or [[1, 2, 30, 40]]
+        box, score = torch.tensor(boxes), torch.ones(1, dtype=torch.float64)
+        if what == 'score':
+            score[0] = float('nan')
+        else:
+            box = box.float()
+            box[0, 2] = float(what)
+        found['bboxes'] = torch.cat([found['bboxes'], box.float()])
+        found['scores'] = torch.cat([found['scores'], score])
+        found['labels'] = torch.cat([found['labels'], torch.tensor([0])])
+    return samples
+
+
+EVALUATORS = ['NamedCocoMetric', 'VernierCocoMetric']
+
+
+@pytest.mark.parametrize('kind', EVALUATORS)
+@pytest.mark.parametrize('what', ['nan', 'inf', 'score'])
+def test_detections_that_are_not_finite_never_match(
+    tmp_path, log_lines, kind, what
+):
+    if kind == 'VernierCocoMetric':
+        pytest.importorskip('vernier', reason='vernier is not installed')
+    content = canonical()
+    samples = predictions(content)
+    clean = evaluate(tmp_path, content, samples, type=kind)
+    bad = spoiled(content, samples, what)
+    found = evaluate(tmp_path, content, bad, type=kind)
+    assert found.pop('coco/non_finite') == len(samples)
+    assert found == clean and 'coco/non_finite' not in clean
+    assert any(f'{len(samples)} detections with a' in s for s in log_lines)
+
+
+@pytest.mark.parametrize('kind', EVALUATORS)
+def test_ten_boxes_of_nan_find_nothing(tmp_path, kind):
+    if kind == 'VernierCocoMetric':
+        pytest.importorskip('vernier', reason='vernier is not installed')
+    content = canonical()
+    rng = np.random.default_rng(0)
+    samples = [
+        sample(image['id'], np.full((10, 4), np.nan), [0] * 10, rng)
+        for image in content['images']
+    ]
+    found = evaluate(tmp_path, content, samples, type=kind)
+    assert found['coco/bbox_mAP'] == 0
+    assert found['coco/non_finite'] == 10 * len(samples)
+
+
+def test_labels_of_no_detections_may_be_floats(tmp_path):
+    """As a detector without detections in an image may give them."""
+    content = canonical()
+    samples = predictions(content)
+    nothing = samples[0]['pred_instances']
+    nothing['bboxes'] = torch.zeros(0, 4)
+    nothing['scores'] = torch.zeros(0, dtype=torch.float64)
+    nothing['labels'] = torch.zeros(0, dtype=torch.long)
+    expected = evaluate(tmp_path, content, samples)
+    nothing['labels'] = torch.zeros(0, dtype=torch.float64)
+    nothing['bboxes'] = torch.zeros(0)
+    assert evaluate(tmp_path, content, samples) == expected
+
+
+def test_crowds_may_be_taken_for_objects(tmp_path):
+    content = canonical()
+    for annotation in content['annotations']:
+        annotation['iscrowd'] = 0
+    samples = predictions(content)
+    expected = evaluate(tmp_path, content, samples)
+    for annotation in content['annotations'][::2]:
+        annotation['iscrowd'] = 1
+    found = evaluate(tmp_path, content, samples, crowd_as_object=True)
+    assert found == expected != evaluate(tmp_path, content, samples)
+
+
+def test_sizes_of_images_may_be_unknown(tmp_path):
+    content = canonical()
+    samples = predictions(content)
+    expected = evaluate(tmp_path, content, samples)
+    for image in content['images'][::2]:
+        image.update(height=None, width=None)
+    assert evaluate(tmp_path, content, samples) == expected
+
+
+def test_no_truth_in_the_loader_is_an_error(tmp_path):
+    samples = predictions(canonical())
+    for one in samples:
+        one['instances'] = []
+    with pytest.raises(InputError, match='no box to evaluate .* 12 images'):
+        evaluate(tmp_path, None, samples)

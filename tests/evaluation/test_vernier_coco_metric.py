@@ -176,3 +176,19 @@ def test_without_vernier(tmp_path, truth, monkeypatch):  # noqa: F811
     monkeypatch.setitem(sys.modules, 'vernier', None)
     with pytest.raises(InputError, match='pip install "vernier'):
         evaluate(tmp_path, truth, [], metric='bbox', **VERNIER)
+
+
+def test_masks_are_evaluated_and_written(
+    tmp_path,
+    truth,  # noqa: F811
+    samples,  # noqa: F811
+):
+    """Writing makes the encodings text, which the evaluator does not take."""
+    options = dict(metric=BOTH, **VERNIER)
+    prefix = str(tmp_path / 'found')
+    written = evaluate(
+        tmp_path, truth, samples, outfile_prefix=prefix, **options
+    )
+    assert written == evaluate(tmp_path, truth, samples, **options)
+    for kind in BOTH:
+        assert (tmp_path / f'found.{kind}.json').stat().st_size > 1000

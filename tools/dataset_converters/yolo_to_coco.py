@@ -21,7 +21,8 @@ from pathlib import Path
 
 from rfdetr_mm.checkpoints import atomic_file
 from rfdetr_mm.datasets.layouts import SPLITS
-from rfdetr_mm.datasets.yolo import has_yolo_split, read_yolo_split
+from rfdetr_mm.datasets.yolo import read_yolo_split
+from rfdetr_mm.datasets.yolo_layout import read_yolo_yaml
 from rfdetr_mm.errors import InputError
 
 
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     out_dir = args.out_dir or args.yaml.parent / 'coco'
     try:
-        splits = [s for s in SPLITS if has_yolo_split(str(args.yaml), s)]
+        layout = read_yolo_yaml(str(args.yaml))
+        splits = [s for s in SPLITS if layout.has_split(s)]
         contents = {s: coco_content(args.yaml, s) for s in splits}
         if not contents:
             raise InputError(f'{args.yaml} names no images that are there')

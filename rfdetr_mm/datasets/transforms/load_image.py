@@ -11,11 +11,23 @@ from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 from mmengine import fileio
 from mmengine.logging import print_log
-from PIL import Image
 
 from rfdetr_mm.errors import InputError
 
+from ..image_file import (
+    BrokenImageError,
+    ImageFileError,
+    open_picture,
+    rgb_pixels,
+)
+
 _MAX_IN_A_ROW = 200
+_STOCK_LOADERS = (
+    'LoadImageFromFile',
+    'mmcv.LoadImageFromFile',
+    'mmdet.LoadImageFromFile',
+    LoadImageFromFile,
+)
 _END_OF_JPEG = b'\xff\xd9'
 # 1 / key of the height and width, by leaving out frequencies of the blocks.
 _READ_REDUCED = {
@@ -94,6 +106,10 @@ class LoadCheckedImage(LoadImageFromFile):
         """
         try:
             full_size = self._load(results)
+        except BrokenImageError as error:
+            return self._skip(results, error)
+        except ImageFileError as error:
+            raise InputError(str(error)) from error
         except Exception as error:  # decoders raise all kinds
             return self._skip(results, error)
         self._num_in_a_row = 0
@@ -110,15 +126,16 @@ class LoadCheckedImage(LoadImageFromFile):
         if self.draft_size is None and not is_upstreams:
             super().transform(results)
             return results['img_shape']
-        data = fileio.get(results['img_path'], backend_args=self.backend_args)
-        with Image.open(io.BytesIO(data)) as picture:
+        path = results['img_path']
+        data = fileio.get(path, backend_args=self.backend_args)
+        with open_picture(io.BytesIO(data), path) as picture:
             full_size = picture.size[::-1]
             img = None
             if self.draft_size is not None and picture.mode in ('RGB', 'L'):
                 img = self._read_jpeg(data, full_size, results)
             if img is None and is_upstreams:
                 # mmcv would put grey pictures with alpha on a canvas.
-                img = np.array(picture.convert('RGB'))[..., ::-1]
+                img = rgb_pixels(picture, path)[..., ::-1]
         if img is None:
             super().transform(results)
             return full_size
@@ -147,10 +164,8 @@ class LoadCheckedImage(LoadImageFromFile):
         path = results['img_path']
         is_listed = 'img_id' in results  # in an annotation file
         number = f' (id {results["img_id"]})' if is_listed else ''
-        problem = (
-            f'The image {path}{number} cannot be read: '
-            f'{type(error).__name__}: {error}.'
-        )
+        reason = getattr(error, 'reason', f'{type(error).__name__}: {error}')
+        problem = f'The image {path}{number} cannot be read: {reason}.'
         if not self.skip_unreadable:
             way_out = ', or remove the image from the annotation file'
             raise InputError(
@@ -178,6 +193,21 @@ class LoadCheckedImage(LoadImageFromFile):
             f'skip_unreadable={self.skip_unreadable}, '
             f'draft_size={self.draft_size})'
         )
+
+
+def checked_loader(transform: Any) -> Any:
+    """Take mmcv's loader for :class:`LoadCheckedImage`.
+
+    Args:
+        transform: Of a pipeline, or its config.
+
+    Returns:
+        The config of the checking loader with the same options, or what was
+        given if it is another transform.
+    """
+    if isinstance(transform, dict) and transform.get('type') in _STOCK_LOADERS:
+        return dict(transform, type=LoadCheckedImage)
+    return transform
 
 
 def _check_draft(draft_size: int, color_type: str) -> None:

@@ -20,6 +20,7 @@ from ..random_state import random_state, set_random_state
 
 RESUME_KEY = 'resume_state'
 PLAIN_PREFIX = 'plain/'
+NON_FINITE = 'non_finite'  # of NamedCocoMetric
 _PATIENCE = ('wait_count', 'best_score')
 
 
@@ -37,6 +38,8 @@ class SafeCheckpointHook(CheckpointHook):
     * The file of the best ``plain/...`` metric of TwoWeightsValLoop has the
       plain weights as its ``state_dict``, all others have the averaged ones.
       Best files are for inference, so each holds one set of weights.
+    * Weights with which the metric found detections that are not finite
+      (its value ``non_finite``) are never the best.
 
     Takes the arguments of CheckpointHook. An ``interval`` in iterations
     (``by_epoch=False``) should be a multiple of ``accumulative_counts``:
@@ -253,6 +256,12 @@ class SafeCheckpointHook(CheckpointHook):
                 best = hub.get_info(f'best_score{suffix}')
             if score is None or not self.is_better_than[key](score, best):
                 continue
+            if num := metrics.get(_beside(key, NON_FINITE), 0):
+                runner.logger.warning(
+                    f'{key} is {score:0.4f}, but {num:.0f} detections were '
+                    'not finite: this checkpoint is not taken for the best.'
+                )
+                continue
             name = f'best_{key}_{self.filename_tmpl.format(step)}'
             name = name.replace('/', '_')
             path = self.file_backend.join_path(self.out_dir, name)
@@ -285,6 +294,12 @@ class SafeCheckpointHook(CheckpointHook):
             )
         finally:
             self._saves_best = self._saves_plain_best = False
+
+
+def _beside(key: str, name: str) -> str:
+    """A metric's name with the prefix of another one."""
+    prefix, slash, _ = key.rpartition('/')
+    return prefix + slash + name
 
 
 def _stoppers(runner: Runner) -> list[EarlyStoppingHook]:

@@ -51,16 +51,12 @@ def palette(pixels):
     return Image.fromarray(pixels).quantize(8)
 
 
-def grey_16_bits(pixels):
-    return Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
-
-
 def black_and_white(pixels):
     return Image.fromarray(pixels).convert('1')
 
 
 @pytest.mark.parametrize(
-    'draw', [grey, rgba, palette, black_and_white, grey_alpha, grey_16_bits]
+    'draw', [grey, rgba, palette, black_and_white, grey_alpha]
 )
 @pytest.mark.parametrize('draft_size', [None, 4])
 def test_every_mode_is_what_pillow_makes_of_it(

@@ -241,6 +241,34 @@ def test_best_files_are_kept_apart(tmp_path):
         assert not {'optimizer', 'ema_state_dict'} & set(content)
 
 
+class _Diverges(Hook):
+    """Some detections of some epochs are not finite, as the metric says."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, epochs):
+        self.epochs = epochs
+        self.scores = {}
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.scores[runner.epoch] = metrics['score']
+        if runner.epoch in self.epochs:
+            metrics['non_finite'] = 7
+
+
+@pytest.mark.parametrize('epochs', [(), (1,), (2, 3), (1, 2, 3, 4)])
+def test_weights_that_give_nan_are_never_the_best(tmp_path, epochs):
+    hook = _Diverges(epochs)
+    build(tmp_path, custom=[hook], hook=dict(save_best='score')).train()
+    finite = [e for e in hook.scores if e not in epochs]
+    found = [path.name for path in tmp_path.glob('best_*')]
+    if not finite:
+        assert found == []
+        return
+    best = max(finite, key=hook.scores.get)
+    assert found == [f'best_score_epoch_{best}.pth']
+
+
 def test_early_stopping_stops(tmp_path):
     runner = build(
         tmp_path,
