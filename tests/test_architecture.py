@@ -54,6 +54,8 @@ FORBIDDEN = {
 ROOMS = set().union(*FORBIDDEN.values())
 # Modules that mmengine asks for by their names; they use mmdet's only.
 FORBIDDEN |= {'registry.py': ROOMS, 'utils': ROOMS}
+# Read by every room, so it reads none.
+FORBIDDEN['sizes'] = ROOMS
 OPTIONAL = {
     'mmdeploy',
     'onnx',
@@ -72,6 +74,8 @@ NOT_BY_DEFAULT = {'rfdetr_mm.apis', 'peft'}
 SHARED = {
     'rfdetr_mm.adapter_weights',
     'rfdetr_mm.errors',
+    'rfdetr_mm.sizes.blocks',
+    'rfdetr_mm.sizes.config_facts',
     'rfdetr_mm.stack',
 }
 

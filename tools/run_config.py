@@ -33,6 +33,10 @@ import rfdetr_mm  # noqa: E402, F401  registers models, hooks and loaders
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 from rfdetr_mm.engine import join_cpu_processes  # noqa: E402
 from rfdetr_mm.errors import InputError, is_out_of_memory  # noqa: E402
+from rfdetr_mm.sizes.config_facts import (  # noqa: E402
+    check_sizes_agree,
+    set_resolution,
+)
 
 # No room, no quota left, no writing on this disk.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -45,6 +49,7 @@ _READ_ELSEWHERE = {
     'device',
     'model_name',
     'notes',
+    'resolution',
     'runner_type',
     'test_pipeline',
     'train_pipeline',
@@ -132,7 +137,9 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         action=OptionAction,
         metavar='KEY=VALUE',
         help='change entries of the config, e.g. train_dataloader.batch_size=8'
-        ' model.backbone.frozen_stages=2; a list is "[a,b]", without spaces, '
+        ' model.backbone.frozen_stages=2; resolution=512 or resolution='
+        '"(384,512)", (height, width) in pixels, sets the image size '
+        'everywhere; a list is "[a,b]", without spaces, '
         'and one of its entries is addressed by its number: '
         'test_dataloader.dataset.pipeline.1.kernel=predict',
     )
@@ -182,8 +189,7 @@ def read_config(args: argparse.Namespace) -> Config:
         )
     cfg = Config.fromfile(path)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        _merge_options(cfg, args.cfg_options)
+    merge_options(cfg, args.cfg_options or {})
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -191,8 +197,30 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Merge --cfg-options, and see to those that would change nothing."""
+def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Merge --cfg-options, and see to those that would change nothing.
+
+    ``resolution`` is the image size in all places that depend on it,
+    ``data_root`` the folder of all data sets.
+
+    Args:
+        cfg: The config, changed in place.
+        options: Key to value, as on the command line.
+
+    Raises:
+        SystemExit: If an option cannot have an effect.
+        InputError: If the image size cannot be, or the config's places say
+            different ones.
+    """
+    options = dict(options)
+    resolution = options.pop('resolution', None)
+    _merge(cfg, options)
+    if resolution is not None:
+        set_resolution(cfg, resolution)
+    check_sizes_agree(cfg)
+
+
+def _merge(cfg: Config, options: Mapping[str, Any]) -> None:
     known = {*inspect.signature(Runner.__init__).parameters, *_READ_ELSEWHERE}
     for option in options:
         name = option.partition('.')[0]
@@ -203,7 +231,7 @@ def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
                 f'--cfg-options {option} changes nothing: {name} is a name '
                 'within the config file, which was used when the file was '
                 'read. Change the entries that have its value (for the image '
-                'size, see configs/rfdetr/README.md)'
+                'size: resolution=…)'
             )
         close = difflib.get_close_matches(name, known, 1)
         hint = f'; did you mean {close[0]}?' if close else ''

@@ -1,6 +1,6 @@
 """What happens when a checkpoint has other classes than the model."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmdet.registry import HOOKS
@@ -10,6 +10,7 @@ from mmengine.runner import BaseLoop, Runner
 
 from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS, take_class_rows
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.config_facts import named_classes
 
 _ROWS_KEY = CLASS_ROW_WEIGHTS[1][0]
 _MAX_NAMES = 10
@@ -57,7 +58,7 @@ class ClassRowsHook(Hook):
         if num_classes is None or old_rows is None:
             return
         num_rows = len(old_rows)
-        old = _names((checkpoint.get('meta') or {}).get('dataset_meta'))
+        old = named_classes((checkpoint.get('meta') or {}).get('dataset_meta'))
         new = _dataset_names(runner)
         if num_rows != num_classes:
             rows = [i % num_rows for i in range(num_classes)]
@@ -115,14 +116,8 @@ def _dataset_names(runner: Runner) -> tuple[str, ...]:
     for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
         if isinstance(loop, BaseLoop):
             dataset = loop.dataloader.dataset
-            return _names(getattr(dataset, 'metainfo', None))
+            return named_classes(getattr(dataset, 'metainfo', None))
     return ()
-
-
-def _names(metainfo: MutableMapping[str, Any] | None) -> tuple[str, ...]:
-    metainfo = metainfo or {}
-    names = metainfo.get('classes', metainfo.get('CLASSES')) or ()
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _is_reordered(
