@@ -9,6 +9,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS, take_class_rows
+from rfdetr_mm.datasets.joined import check_same_classes, joined_parts
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import named_classes
 
@@ -36,6 +37,39 @@ class ClassRowsHook(Hook):
     """
 
     priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Refuse joined data sets whose labels mean different classes.
+
+        Args:
+            runner: The runner that trains.
+
+        Raises:
+            InputError: If classes, or their order, differ between parts.
+        """
+        _check_joined(runner.train_dataloader, 'train_dataloader')
+
+    def before_val(self, runner: Runner) -> None:
+        """Refuse joined data sets whose labels mean different classes.
+
+        Args:
+            runner: The runner that validates.
+
+        Raises:
+            InputError: If classes, or their order, differ between parts.
+        """
+        _check_joined(runner.val_dataloader, 'val_dataloader')
+
+    def before_test(self, runner: Runner) -> None:
+        """Refuse joined data sets whose labels mean different classes.
+
+        Args:
+            runner: The runner that tests.
+
+        Raises:
+            InputError: If classes, or their order, differ between parts.
+        """
+        _check_joined(runner.test_dataloader, 'test_dataloader')
 
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
@@ -97,6 +131,12 @@ _WAY_OUT = (
 )
 
 
+def _check_joined(loader: Any, where: str) -> None:
+    parts = list(joined_parts(getattr(loader, 'dataset', None)))
+    if len(parts) > 1:
+        check_same_classes(parts, where)
+
+
 def _model_class_rows(model: Any) -> int | None:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -116,7 +156,9 @@ def _dataset_names(runner: Runner) -> tuple[str, ...]:
     for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
         if isinstance(loop, BaseLoop):
             dataset = loop.dataloader.dataset
-            return named_classes(getattr(dataset, 'metainfo', None))
+            parts = list(joined_parts(dataset))
+            check_same_classes(parts, 'the data loader')
+            return parts[0][1]
     return ()
 
 
