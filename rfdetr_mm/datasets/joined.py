@@ -49,25 +49,22 @@ def reconcile_joined_classes(cfg: Any) -> None:
 def _reconcile(parts: Sequence[Any], where: str) -> None:
     metas = [_metainfo(part) for part in parts]
     names = [named_classes(meta) for meta in metas]
-    check_same_classes(
-        [
-            (_title(part, i), n)
-            for i, (part, n) in enumerate(zip(parts, names))
-        ],
-        where,
-        any_order=True,
-    )
-    for i, (part, own) in enumerate(zip(parts, names)):
+    titles = [_title(part, i) for i, part in enumerate(parts)]
+    check_same_classes(list(zip(titles, names)), where, any_order=True)
+    for title, part, own in zip(titles, parts, names):
         kind = _class_of(part)
         if own != names[0] and not issubclass(kind, _BY_NAME):
             raise InputError(
                 f'{where} joins data sets with their classes in another '
-                f'order: {_title(parts[0], 0)} has {listed(names[0])}, '
-                f'{_title(part, i)} has {listed(own)}. The labels of '
+                f'order: {titles[0]} has {listed(names[0])}, '
+                f'{title} has {listed(own)}. The labels of '
                 f'{kind.__name__} follow the order of its file and not the '
                 "names: take type='NamedCocoDataset'"
             )
-    if all(meta == metas[0] for meta in metas):
+    given = [part.get('metainfo') for part in parts]
+    if all(meta == metas[0] for meta in metas) and all(
+        meta == given[0] for meta in given
+    ):
         return
     common: dict[str, Any] = {}
     for meta in reversed(metas):

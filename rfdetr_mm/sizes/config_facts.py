@@ -425,7 +425,9 @@ def _final_resizes(steps: Any, says_size: bool = False) -> list[Any]:
     found: list[Any] = []
     for step in steps if isinstance(steps, (list, tuple)) else ():
         if isinstance(step, (list, tuple)):
-            found += _final_resizes(step, says_size)  # views beside each other
+            # Alternatives, as the views of test-time augmentation.
+            for view in step:
+                found += _final_resizes([view], says_size)
             continue
         if not isinstance(step, Mapping):
             continue
