@@ -1,11 +1,13 @@
 """The published sizes of RF-DETR: classes, configs and weights by name."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmengine.config import Config
 
-PACKAGE = Path(__file__).resolve().parents[1]
+from rfdetr_mm.sizes.shipped import PACKAGE, read_shipped
+
+__all__ = ['MODEL_NAME', 'PACKAGE', 'VARIANTS', 'Variant', 'read_shipped']
+
 MODEL_NAME = 'model_name'  # entry of a config: its class of rfdetr
 
 
@@ -30,29 +32,6 @@ class Variant:
         cfg = read_shipped(self.config)
         cfg[MODEL_NAME] = self.class_name
         return cfg
-
-
-def read_shipped(name: str) -> Config:
-    """Read a config of an installed package or of a clone.
-
-    Args:
-        name: Its path below ``configs``.
-
-    Returns:
-        The config.
-
-    Raises:
-        FileNotFoundError: If the package was copied without its configs.
-    """
-    for root in (PACKAGE / '.mim', PACKAGE.parent):
-        path = root / 'configs' / name
-        if path.is_file():
-            return Config.fromfile(path)
-    raise FileNotFoundError(
-        f'configs/{name} is neither in {PACKAGE / ".mim"} nor in '
-        f'{PACKAGE.parent}. Install rfdetr_mm by pip, or in a clone run '
-        'python setup.py link_mim.'
-    )
 
 
 def _detection(class_name: str, size: str, weights: str) -> Variant:

@@ -20,11 +20,11 @@ from mmdeploy.utils import (
     get_ir_config,
 )
 from mmengine.config import Config
-from mmengine.hub import get_config
 from torch import nn
 
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes import config_facts
+from rfdetr_mm.sizes.shipped import PACKAGE, read_shipped
 
 from .onnx_file import check_axes
 
@@ -71,8 +71,13 @@ def deploy_config(
     kind = 'dynamic' if dynamic_batch else 'static'
     name = f'{task}_{backend}{suffix}_{kind}.py'
     try:
-        cfg = get_config(f'rfdetr_mm::deploy/{task}/{name}')
+        cfg = read_shipped(f'deploy/{task}/{name}')
     except FileNotFoundError as error:
+        if not any(
+            (root / 'configs').is_dir()
+            for root in (PACKAGE / '.mim', PACKAGE.parent)
+        ):
+            raise
         raise InputError(
             f'there is no deploy config {name} for task={task!r}, '
             f'backend={backend!r}, precision={precision!r}, '
