@@ -8,12 +8,20 @@ registered in mmdet's registries, so those of this scope are empty and pass
 every question on.
 """
 
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 from mmdet import registry as mmdet_registry
 from mmengine import registry as mmengine_registry
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 
 SCOPE = 'rfdetr_mm'
+
+_SHIPPED = ('configs', 'tools', 'model-index.yml')
 
 # Imported at the first look-up: mmdet's registries do not do it when they are
 # asked as parents.
@@ -43,5 +51,35 @@ def _add_scope() -> None:
             )
 
 
+def link_shipped_files(package: Path) -> None:
+    """Let mmengine find the configs of a clone that was not installed.
+
+    It looks for them in the folder ``.mim`` of the package, which
+    installations have. A clone gets the links that ``python setup.py
+    link_mim`` would make; a clone that cannot be written to stays as it is,
+    and its configs are found by their paths alone.
+
+    Args:
+        package: The package's folder.
+    """
+    folder, clone = package / '.mim', package.parent
+    if os.path.lexists(folder) or not all(
+        (clone / name).exists() for name in ('setup.py', *_SHIPPED)
+    ):
+        return
+    # Links are no more than a convenience, and several processes may come
+    # here at once: the first one wins.
+    with contextlib.suppress(OSError):
+        new = Path(tempfile.mkdtemp(prefix='.mim.', dir=package))
+        try:
+            for name in _SHIPPED:
+                (new / name).symlink_to(f'../../{name}')
+            new.chmod(0o755)
+            new.rename(folder)
+        except OSError:
+            shutil.rmtree(new, ignore_errors=True)
+
+
 MODULE2PACKAGE[SCOPE] = SCOPE
+link_shipped_files(Path(__file__).resolve().parent)
 _add_scope()

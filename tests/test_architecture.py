@@ -19,6 +19,10 @@ FILES = sorted(PACKAGE.rglob('*.py')) + LIGHT_FILES
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 12
+# Longer files, each with the reason why it is not split.
+LONGER_FILES = {
+    'models/dense_heads/rfdetr_head.py': 'one head, from maps to detections',
+}
 
 # room: rooms of the package that it must not import
 FORBIDDEN = {
@@ -52,6 +56,8 @@ FORBIDDEN = {
 ROOMS = set().union(*FORBIDDEN.values())
 # Modules that mmengine asks for by their names; they use mmdet's only.
 FORBIDDEN |= {'registry.py': ROOMS, 'utils': ROOMS}
+# Read by every room, so it reads none.
+FORBIDDEN['sizes'] = ROOMS
 OPTIONAL = {
     'mmdeploy',
     'onnx',
@@ -70,6 +76,8 @@ NOT_BY_DEFAULT = {'rfdetr_mm.apis', 'peft'}
 SHARED = {
     'rfdetr_mm.adapter_weights',
     'rfdetr_mm.errors',
+    'rfdetr_mm.sizes.blocks',
+    'rfdetr_mm.sizes.config_facts',
     'rfdetr_mm.stack',
 }
 
@@ -151,7 +159,8 @@ def test_layers_import_no_registry_modules():
 @pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.name))
 def test_sizes(path):
     text = path.read_text()
-    assert text.count('\n') <= MAX_FILE_LINES
+    name = path.relative_to(PACKAGE).as_posix()
+    assert text.count('\n') <= MAX_FILE_LINES or LONGER_FILES.get(name)
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue

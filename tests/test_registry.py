@@ -16,6 +16,7 @@ from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import CheckpointLoader
 
 from rfdetr_mm.models import RFDETR
+from rfdetr_mm.registry import link_shipped_files
 
 ROOT = Path(__file__).parents[1]
 NAME = 'rfdetr_mm::rfdetr/rfdetr_nano_coco.py'
@@ -118,3 +119,22 @@ def test_models_by_name(monkeypatch):
     state = loaded.state_dict()
     assert all(torch.equal(state[key], v) for key, v in weights.items())
     assert DefaultScope.get_current_instance().scope_name == scope == 'mmdet'
+
+
+@pytest.mark.parametrize('is_clone', [True, False])
+def test_a_clone_gets_links_and_keeps_what_it_has(tmp_path, is_clone):
+    package = tmp_path / 'clone' / 'rfdetr_mm'
+    package.mkdir(parents=True)
+    for name in ('configs', 'tools'):
+        (package.parent / name).mkdir()
+    (package.parent / 'model-index.yml').write_text('Import: []')
+    if is_clone:
+        (package.parent / 'setup.py').write_text('')
+    link_shipped_files(package)
+    assert (package / '.mim').is_dir() == is_clone
+    assert [p.name for p in package.iterdir()] == ['.mim'] * is_clone
+    if is_clone:
+        assert (package / '.mim/model-index.yml').read_text()
+        (package / '.mim/model-index.yml').unlink()
+        link_shipped_files(package)  # an installation's content stays
+        assert not (package / '.mim/model-index.yml').exists()

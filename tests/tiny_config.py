@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from rfdetr_mm.sizes.config_facts import set_resolution
 from tests.data_factory import CLASSES
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
@@ -21,11 +22,10 @@ def tiny_config(
     """
     cfg = Config.fromfile(CONFIGS / name)
     side = 72 if 'seg' in name else 64  # px, a multiple of the patch
-    cfg.model.backbone.img_size = side
+    set_resolution(cfg, side)
     cfg.model.bbox_head.update(num_classes=2, num_queries=8, num_groups=2)
     cfg.model.test_cfg.max_per_img = MAX_PER_IMG
     dataset = cfg.test_dataloader.dataset
-    dataset.pipeline[1].scale = (side, side)
     dataset.update(
         data_root=str(data_root),
         ann_file='annotations.json',

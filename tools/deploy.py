@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from run_config import (
+    OptionAction,
     check_checkpoint,
     input_errors_in_one_line,
+    merge_options,
     require_deploy,
     stop,
 )
@@ -59,6 +61,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help="write the files that mmdeploy's SDK reads",
     )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionAction,
+        metavar='KEY=VALUE',
+        help="change entries of the model's config; resolution=512 or "
+        'resolution="(384,512)", (height, width) in pixels, is the image size '
+        'that it is exported for',
+    )
     # Of mmdeploy's tool, for backends that RF-DETR has no configs for
     parser.add_argument('--quant', action='store_true', help=argparse.SUPPRESS)
     parser.add_argument('--uri', help=argparse.SUPPRESS)
@@ -71,7 +82,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def calibration(args: argparse.Namespace, task: object) -> object:
+def calibration(
+    args: argparse.Namespace, model_cfg: object, task: object
+) -> object:
     """Images for a static int8 export, None if it needs none."""
     from mmdeploy.utils import get_calib_filename
 
@@ -84,7 +97,7 @@ def calibration(args: argparse.Namespace, task: object) -> object:
         return folder_calibration(args.quant_image_dir, task)
     if get_calib_filename(task.deploy_cfg) is None:
         return None
-    source = args.calib_dataset_cfg or args.model_cfg
+    source = args.calib_dataset_cfg or model_cfg
     return dataset_calibration(source, task)
 
 
@@ -107,7 +120,12 @@ def check_device(name: str, deploy_cfg: object) -> None:
         )
 
 
-def paint(args: argparse.Namespace, task: object, files: list[Path]) -> None:
+def paint(
+    args: argparse.Namespace,
+    model_cfg: object,
+    task: object,
+    files: list[Path],
+) -> None:
     """Paint the detections of both models."""
     from mmdeploy.apis import visualize_model
     from mmdeploy.utils import Backend, get_backend
@@ -116,7 +134,7 @@ def paint(args: argparse.Namespace, task: object, files: list[Path]) -> None:
     for kind, model in ((backend, files), (Backend.PYTORCH, args.checkpoint)):
         target = Path(args.work_dir, f'output_{kind.value}.jpg')
         visualize_model(
-            args.model_cfg,
+            model_cfg,
             args.deploy_cfg,
             [str(file) for file in files] if kind is backend else model,
             args.test_img or args.img,
@@ -147,6 +165,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         get_root_logger().setLevel(args.log_level)
         deploy_cfg = Config.fromfile(args.deploy_cfg)
         model_cfg = Config.fromfile(args.model_cfg)
+        merge_options(model_cfg, args.cfg_options or {})
         check_device(args.device, deploy_cfg)
         task = build_task_processor(model_cfg, deploy_cfg, args.device)
         files = export(
@@ -155,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
             deploy_cfg,
             args.work_dir,
             device=args.device,
-            calibration=calibration(args, task),
+            calibration=calibration(args, model_cfg, task),
         )
         if args.dump_info:
             from mmdeploy.backend.sdk.export_info import export2SDK
@@ -168,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
                 device=args.device,
             )
         if not get_codebase_config(deploy_cfg).get('backbone_only'):
-            paint(args, task, files)
+            paint(args, model_cfg, task, files)
     return files
 
 

@@ -7,14 +7,12 @@ that lies beside it and not another one that happens to be installed.
 import argparse
 import contextlib
 import difflib
-import errno
 import importlib.util
 import inspect
 import logging
 import os
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,18 +22,29 @@ ROOT = Path(__file__).resolve().parents[1]
 if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
     sys.path.insert(0, str(ROOT))
 
-from mmdet.registry import RUNNERS  # noqa: E402
-from mmdet.utils import setup_cache_size_limit_of_dynamo  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 import rfdetr_mm  # noqa: E402, F401  registers models, hooks and loaders
-from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
-from rfdetr_mm.engine import join_cpu_processes  # noqa: E402
-from rfdetr_mm.errors import InputError, is_out_of_memory  # noqa: E402
+from rfdetr_mm.engine.running import build_runner  # noqa: E402, F401
+from rfdetr_mm.errors import (  # noqa: E402
+    InputError,
+    curable_line,
+    is_disk_error,
+)
+from rfdetr_mm.sizes.config_facts import (  # noqa: E402
+    check_sizes_agree,
+    set_resolution,
+)
 
-# No room, no quota left, no writing on this disk.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_LESS_MEMORY = (
+    'Lower train_dataloader.batch_size, in validation and tests the '
+    'batch_size of val_dataloader and test_dataloader; '
+    'optim_wrapper.accumulative_counts=N keeps the images per step '
+    '(tools/analysis_tools/find_batch_size.py proposes both). Other ways: '
+    'model.backbone.with_cp=True, mixed precision by --amp, a smaller image '
+    'size by resolution=N.'
+)
 # Entries of a config that these tools read beside the Runner.
 _READ_ELSEWHERE = {
     'auto_scale_lr',
@@ -45,6 +54,7 @@ _READ_ELSEWHERE = {
     'device',
     'model_name',
     'notes',
+    'resolution',
     'runner_type',
     'test_pipeline',
     'train_pipeline',
@@ -63,44 +73,26 @@ def stop(message: str) -> NoReturn:
 def input_errors_in_one_line() -> Iterator[None]:
     """Stop with one line at what options can cure; leave other errors alone.
 
-    That is an InputError, memory that does not suffice, and a full or
-    read-only disk, also when a log file meets it, where Python would print a
+    Which these are says :func:`rfdetr_mm.errors.curable_line`. A full disk
+    is one also when a log file meets it, where Python would print a
     traceback at every line and go on.
     """
     default = logging.Handler.handleError
 
     def handle_error(handler: logging.Handler, record: Any) -> None:
         error = sys.exc_info()[1]
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        if is_disk_error(error):
             raise error
         default(handler, record)
 
     logging.Handler.handleError = handle_error
     try:
         yield
-    except InputError as error:
-        # One from a worker of a data loader has its traceback before it.
-        stop(str(error).rpartition('InputError: ')[2].strip())
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
+    except Exception as error:
+        line = curable_line(error, _LESS_MEMORY)
+        if line is None:
             raise
-        first_line = str(error).strip().splitlines()[0]
-        stop(
-            f'the memory does not suffice: {first_line} Lower '
-            'train_dataloader.batch_size, in validation and tests the '
-            'batch_size of val_dataloader and test_dataloader; '
-            'optim_wrapper.accumulative_counts=N keeps the images per step '
-            '(tools/analysis_tools/find_batch_size.py proposes both). Other '
-            'ways: model.backbone.with_cp=True, mixed precision by --amp, a '
-            'smaller image size.'
-        )
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        stop(
-            f'{error}. Make room or choose another --work-dir; a training '
-            'goes on from its last checkpoint with --resume'
-        )
+        stop(line)
     finally:
         logging.Handler.handleError = default
 
@@ -132,7 +124,9 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         action=OptionAction,
         metavar='KEY=VALUE',
         help='change entries of the config, e.g. train_dataloader.batch_size=8'
-        ' model.backbone.frozen_stages=2; a list is "[a,b]", without spaces, '
+        ' model.backbone.frozen_stages=2; resolution=512 or resolution='
+        '"(384,512)", (height, width) in pixels, sets the image size '
+        'everywhere; a list is "[a,b]", without spaces, '
         'and one of its entries is addressed by its number: '
         'test_dataloader.dataset.pipeline.1.kernel=predict',
     )
@@ -182,8 +176,7 @@ def read_config(args: argparse.Namespace) -> Config:
         )
     cfg = Config.fromfile(path)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        _merge_options(cfg, args.cfg_options)
+    merge_options(cfg, args.cfg_options or {})
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -191,8 +184,30 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Merge --cfg-options, and see to those that would change nothing."""
+def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Merge --cfg-options, and see to those that would change nothing.
+
+    ``resolution`` is the image size in all places that depend on it,
+    ``data_root`` the folder of all data sets.
+
+    Args:
+        cfg: The config, changed in place.
+        options: Key to value, as on the command line.
+
+    Raises:
+        SystemExit: If an option cannot have an effect.
+        InputError: If the image size cannot be, or the config's places say
+            different ones.
+    """
+    options = dict(options)
+    resolution = options.pop('resolution', None)
+    _merge(cfg, options)
+    if resolution is not None:
+        set_resolution(cfg, resolution)
+    check_sizes_agree(cfg)
+
+
+def _merge(cfg: Config, options: Mapping[str, Any]) -> None:
     known = {*inspect.signature(Runner.__init__).parameters, *_READ_ELSEWHERE}
     for option in options:
         name = option.partition('.')[0]
@@ -203,7 +218,7 @@ def _merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
                 f'--cfg-options {option} changes nothing: {name} is a name '
                 'within the config file, which was used when the file was '
                 'read. Change the entries that have its value (for the image '
-                'size, see configs/rfdetr/README.md)'
+                'size: resolution=…)'
             )
         close = difflib.get_close_matches(name, known, 1)
         hint = f'; did you mean {close[0]}?' if close else ''
@@ -265,19 +280,6 @@ def check_checkpoint(location: str | None, given_by: str) -> None:
     )
 
 
-def _check_work_dir(work_dir: str) -> None:
-    """Complain now about a folder that nothing can be written to."""
-    try:
-        Path(work_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=work_dir, buffering=0) as file:
-            file.write(b'x')
-    except OSError as error:
-        raise InputError(
-            f'nothing can be written to the work dir {work_dir} '
-            f'({error.strerror}); choose another one by --work-dir'
-        ) from error
-
-
 def require_deploy() -> None:
     """Stop unless the packages that deployment needs are installed.
 
@@ -295,27 +297,3 @@ def require_deploy() -> None:
             "install 'rfdetr_mm[deploy]' && pip install --no-deps "
             'mmdeploy==1.3.1'
         )
-
-
-def build_runner(cfg: Config) -> Runner:
-    """Build the Runner, or the one named by ``runner_type``.
-
-    A config that leaves its data set open is filled in before, and what was
-    found is logged. The processes of a distributed job without a GPU are
-    joined.
-
-    Raises:
-        InputError: If the user's data set or the work dir cannot be used, or
-            there is no launcher where one is named.
-    """
-    found = resolve_own_data(cfg)
-    _check_work_dir(cfg.work_dir)
-    join_cpu_processes(cfg)
-    setup_cache_size_limit_of_dynamo()
-    if 'runner_type' in cfg:
-        runner = RUNNERS.build(cfg)
-    else:
-        runner = Runner.from_cfg(cfg)
-    if found is not None:
-        runner.logger.info(found)
-    return runner

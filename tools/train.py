@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -15,8 +14,6 @@ from run_config import (
     read_config,
     stop,
 )
-
-from rfdetr_mm.checkpoints import read_checkpoint
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,29 +65,10 @@ def train_config(args: argparse.Namespace) -> Config:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-        _check_resumable(cfg.load_from)
     check_checkpoint(
         cfg.get('load_from'), '--resume' if args.resume else 'load_from'
     )
     return cfg
-
-
-def _check_resumable(location: str | None) -> None:
-    """Stop if a local file is no state of a training."""
-    if location is None or not Path(location).is_file():
-        return
-    try:
-        checkpoint = read_checkpoint(location)
-    except ValueError as error:
-        stop(str(error))
-    meta = checkpoint.get('meta') or {}
-    if 'optimizer' in checkpoint and {'epoch', 'iter'} <= set(meta):
-        return
-    stop(
-        f'--resume needs a checkpoint that a training has written, {location} '
-        'holds weights without optimizer, epoch and iteration; to start from '
-        f'these weights, use --cfg-options load_from={location}'
-    )
 
 
 def _enable_mixed_precision(cfg: Config) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.blocks import check_divisible
 
 from .devices import find_device
 from .model_config import ModelConfig
@@ -29,7 +30,6 @@ def input_shape(shape: Any, config: ModelConfig) -> tuple[int, int]:
     """
     if shape is None:
         return (config.resolution, config.resolution)
-    block = config.block_size
     if isinstance(shape, np.ndarray):
         shape = shape.tolist()
     if not isinstance(shape, Sequence) or len(shape) != 2:
@@ -38,13 +38,15 @@ def input_shape(shape: Any, config: ModelConfig) -> tuple[int, int]:
         problem = 'integers (height, width), neither bool nor float'
     elif min(shape) <= 0:
         problem = 'positive integers (height, width)'
-    elif any(side % block for side in shape):
-        problem = (
-            f'divisible by patch_size ({config.patch_size}) * num_windows '
-            f'({config.num_windows}) = {block}'
-        )
     else:
-        return (int(shape[0]), int(shape[1]))
+        size_hw = (int(shape[0]), int(shape[1]))
+        check_divisible(
+            f'shape={tuple(shape)}',
+            size_hw,
+            config.patch_size,
+            config.num_windows,
+        )
+        return size_hw
     raise InputError(f'shape has to be {problem}, got {shape!r}')
 
 

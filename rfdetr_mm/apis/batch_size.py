@@ -34,7 +34,10 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.structures import InstanceData
 
 from rfdetr_mm.errors import InputError, is_out_of_memory
-from rfdetr_mm.models.data_preprocessors import multi_scale_sizes
+from rfdetr_mm.sizes.config_facts import (
+    innermost_datasets,
+    largest_training_size,
+)
 
 from .variants import PACKAGE
 
@@ -100,41 +103,6 @@ def split_target(largest: int, target: int) -> tuple[int, int]:
 # What is tried.
 
 
-def largest_shape(cfg: Config) -> tuple[int, int]:
-    """Give the largest (height, width) in pixels that a config trains on.
-
-    With ``keep_ratio``, lying and upright images may share a batch, which is
-    then padded to the long side both ways.
-
-    Raises:
-        InputError: If the training pipeline does not resize.
-    """
-    for augment in cfg.model.data_preprocessor.get('batch_augments') or []:
-        if augment.type == 'BatchMultiScaleResize':
-            keys = ('img_size', 'patch_size', 'num_windows', 'expanded')
-            sizes = multi_scale_sizes(
-                **{key: augment[key] for key in keys if key in augment}
-            )
-            return tuple(sizes[-1])
-    resizes = [s for s in _train_pipeline(cfg) if 'Resize' in str(s.type)]
-    if not resizes:
-        raise InputError(
-            'the training pipeline has no resizing step at its top level'
-        )
-    scales = resizes[-1].get('scales') or [resizes[-1].scale]
-    scales = [(s, s) if isinstance(s, int) else s for s in scales]
-    if resizes[-1].get('keep_ratio'):
-        scales = [(max(scale), max(scale)) for scale in scales]
-    return max(h for _, h in scales), max(w for w, _ in scales)
-
-
-def _train_pipeline(cfg: Config) -> list[dict]:
-    dataset = cfg.train_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset.pipeline
-
-
 def synthetic_batch(
     cfg: Config, batch_size: int, num_objects: int
 ) -> dict[str, list]:
@@ -149,8 +117,12 @@ def synthetic_batch(
     Returns:
         ``inputs``, uint8 of shape (3, h, w), and ``data_samples``.
     """
-    height, width = largest_shape(cfg)
-    has_masks = any(step.get('with_mask') for step in _train_pipeline(cfg))
+    height, width = largest_training_size(cfg)
+    has_masks = any(
+        step.get('with_mask')
+        for dataset in innermost_datasets(cfg.train_dataloader.dataset)
+        for step in dataset.pipeline
+    )
     samples = []
     for _ in range(batch_size):
         corners = torch.rand(num_objects, 2, 2).sort(dim=1).values
@@ -381,7 +353,7 @@ def propose_batch_size(
 
     largest = find_largest(fits, target)
     if not largest:
-        height, width = largest_shape(cfg)
+        height, width = largest_training_size(cfg)
         raise InputError(
             f'not even one image of {height} x {width} px with {num_objects} '
             'objects fits. Lower the image size, or set '

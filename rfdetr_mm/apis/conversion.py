@@ -18,6 +18,7 @@ from rfdetr_mm.checkpoints import (
     to_mmdet_checkpoint,
     to_upstream_checkpoint,
 )
+from rfdetr_mm.sizes.config_facts import class_names_of_split, image_size
 
 from .variants import MODEL_NAME
 
@@ -118,7 +119,7 @@ def from_rfdetr(
         )
     checkpoint, report = to_mmdet_checkpoint(content, use_ema=use_ema)
     weights, notes = fit_to_config(checkpoint['state_dict'], config)
-    names = _config_class_names(config)
+    names = class_names_of_split(config, 'train')
     if upstream.class_names is None and len(names) == len(report.class_names):
         report.class_names = names
     report = dataclasses.replace(
@@ -210,11 +211,9 @@ def _optional_architecture(config: Config) -> dict[str, Any]:
 
 def input_side(config: Config) -> int:
     """Side in pixels of the square test images, else of the table."""
-    dataset = config.get('test_dataloader', {}).get('dataset', {})
-    for step in dataset.get('pipeline', config.get('test_pipeline', ())):
-        scale = step.get('scale')
-        if isinstance(scale, (list, tuple)) and scale[0] == scale[1]:
-            return scale[0]
+    height, width = image_size(config)
+    if height == width:
+        return height
     return config.model.backbone.img_size
 
 
@@ -231,10 +230,3 @@ def model_name(config: Config, architecture: Mapping[str, Any]) -> str | None:
     )
     side = architecture['positional_encoding_size']
     return LARGER_NAMES.get((name, side), name)
-
-
-def _config_class_names(config: Config) -> tuple[str, ...]:
-    """Class names that the config sets for its training data."""
-    dataset = config.get('train_dataloader', {}).get('dataset', {})
-    metainfo = dataset.get('metainfo') or {}
-    return tuple(metainfo.get('classes', ()))

@@ -57,16 +57,10 @@ class RawDetector(nn.Module):
             return self._run(images)
 
     def _run(self, images: Tensor) -> tuple[Tensor, ...]:
-        feats = self.neck(self.backbone(images))
-        outs = self.head._decode(feats, None, num_groups=1)
-        boxes, logits = outs.bbox_preds[-1], outs.cls_scores[-1]
-        if not self.head.has_masks:
-            return boxes, logits
-        branch = self.head.mask_branch
-        masks = branch.of_last_layer(
-            branch.enlarge(feats[0]), outs.hidden_states
+        logits, boxes, *masks = self.head.raw_outputs(
+            self.neck(self.backbone(images))
         )
-        return boxes, logits, masks.dense()
+        return boxes, logits, *masks
 
 
 def optimize(

@@ -19,6 +19,11 @@ from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS
 from rfdetr_mm.datasets import LoadCheckedImage
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.registry import SCOPE
+from rfdetr_mm.sizes.config_facts import (
+    check_sizes_agree,
+    named_classes,
+    set_resolution,
+)
 
 from .devices import find_device
 from .images import as_rgb
@@ -50,8 +55,12 @@ class RFDETRInferencer(DetInferencer):
         scope: The package that the name is looked up in.
         palette: Colours for painting, as in mmdet's visualizer.
         show_progress: Whether to show a progress bar.
+        resolution: Image size that replaces the config's, the side of a
+            square or (height, width), in pixels.
 
     Raises:
+        InputError: If ``resolution`` is no size that the model can take, or
+            the places of the config say different sizes.
         ValueError: If the name is unknown, the licence of the weights was
             not accepted, or weights and config do not fit each other.
     """
@@ -64,7 +73,9 @@ class RFDETRInferencer(DetInferencer):
         scope: str = SCOPE,
         palette: str = 'none',
         show_progress: bool = True,
+        resolution: int | tuple[int, int] | None = None,
     ) -> None:
+        self.resolution = resolution
         super().__init__(
             model=model,
             weights=weights,
@@ -122,6 +133,10 @@ class RFDETRInferencer(DetInferencer):
         self, cfg: ConfigType, weights: str | None, device: str = 'cpu'
     ) -> nn.Module:
         """Build the model; one that a checkpoint fills draws no weights."""
+        if cfg is not None:
+            if self.resolution is not None:
+                set_resolution(cfg, self.resolution)
+            check_sizes_agree(cfg)
         model = (cfg or {}).get('model', {})
         # A checkpoint fits RFDETR in full or is refused; adapters may be new.
         if weights is None or (model.get('type'), model.get('adapters')) != (
@@ -202,12 +217,10 @@ def _class_names(meta: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         meta: With ``dataset_meta``, or ``CLASSES`` as before mmdet 3.
     """
-    named = {k.lower(): v for k, v in meta.get('dataset_meta', meta).items()}
-    names = named.get('classes') or ()
-    return (names,) if isinstance(names, str) else tuple(names)
+    return named_classes(meta.get('dataset_meta', meta))
 
 
 def _class_names_of_config(cfg: ConfigDict) -> tuple[str, ...]:
     dataset = copy.deepcopy(cfg.test_dataloader.dataset)
     dataset.lazy_init = True
-    return tuple(DATASETS.build(dataset).metainfo.get('classes') or ())
+    return named_classes(DATASETS.build(dataset).metainfo)

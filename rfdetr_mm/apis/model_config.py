@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import functools
-import itertools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,6 +11,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.blocks import parse_resolution
+from rfdetr_mm.sizes.config_facts import image_size, set_image_size
 
 from .devices import find_device
 from .variants import Variant
@@ -121,24 +122,21 @@ class ModelConfig:
         Raises:
             InputError: If it is no positive multiple of ``block_size``.
         """
-        resolution = _positive_int('resolution', resolution)
-        if resolution % self.block_size:
+        size_hw = parse_resolution(
+            resolution, self.patch_size, self.num_windows
+        )
+        if size_hw[0] != size_hw[1]:
             raise InputError(
-                f'resolution={resolution} is not divisible by patch_size '
-                f'({self.patch_size}) * num_windows ({self.num_windows}) = '
-                f'{self.block_size}. Take {_neighbours(resolution, self)}.'
+                f'resolution={resolution!r} must be the side of a square in '
+                'this class. A model that is trained on rectangles has a '
+                'config (configs/rfdetr/README.md); predict() and export() '
+                'take shape=(height, width).'
             )
+        resolution = size_hw[0]
         # Base has DINOv2's own table of 37 patches at every resolution.
         if self.positional_encoding_size == self.resolution // self.patch_size:
             self.positional_encoding_size = resolution // self.patch_size
         self.resolution = resolution
-
-
-def _neighbours(resolution: int, config: ModelConfig) -> str:
-    block = config.block_size
-    below = resolution // block * block
-    near = [str(side) for side in (below, below + block) if side]
-    return ' or '.join(near)
 
 
 def make_model_config(
@@ -207,11 +205,7 @@ def _numbers_of(variant: Variant) -> dict[str, Any]:
         # What a config may leave out.
         dict(num_channels=3, mask_downsample_ratio=4),
         **numbers,
-        resolution=next(
-            step.scale[0]
-            for step in cfg.test_dataloader.dataset.pipeline
-            if step.type == 'RFDETRResize'
-        ),
+        resolution=image_size(cfg)[0],
         segmentation_head='mask_downsample_ratio' in numbers,
     )
 
@@ -322,6 +316,7 @@ def fill_in_model(cfg: Config, config: ModelConfig) -> None:
         }
     )
     model = cfg.model
+    set_image_size(cfg, (config.resolution, config.resolution))
     model.backbone.img_size = (
         config.positional_encoding_size * config.patch_size
     )
@@ -345,23 +340,3 @@ def fill_in_model(cfg: Config, config: ModelConfig) -> None:
         model.backbone.frozen_stages = _ALL_BLOCKS
     if config.backbone_lora:
         model.adapters = dict(type='dora')
-    for split in ('train', 'val', 'test'):
-        set_image_side(cfg, split, config.resolution)
-
-
-def set_image_side(cfg: Config, split: str, side_px: int) -> None:
-    """Let a split's images be resized to a square, in place.
-
-    Args:
-        cfg: The config.
-        split: ``'train'``, ``'val'`` or ``'test'``.
-        side_px: Side of the square in pixels.
-    """
-    pipelines = [cfg[f'{split}_dataloader'].dataset.pipeline]
-    if split != 'val':  # which has that of the test
-        pipelines.append(cfg[f'{split}_pipeline'])
-    for step in itertools.chain(*pipelines):
-        if step.type == 'RFDETRResize':
-            step.scale = (side_px, side_px)
-        if 'draft_size' in step:
-            step.draft_size = max(600, side_px)

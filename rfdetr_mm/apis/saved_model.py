@@ -10,6 +10,7 @@ from typing import Any
 
 from rfdetr_mm.checkpoints import read_upstream_layout
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.config_facts import size_of_tests
 
 from .model_config import (
     ENCODER_CHANNELS,
@@ -210,16 +211,11 @@ def _literal(node: ast.expr) -> Any:
 
 def _test_resolution(cfg: Mapping[str, Any]) -> int | None:
     """The side of the square that a saved config tests on."""
-    node: Any = cfg.get('test_dataloader')
-    for key in ('dataset', 'pipeline'):
-        node = node.get(key) if isinstance(node, Mapping) else None
-    for step in node if isinstance(node, list) else ():
-        if isinstance(step, Mapping) and step.get('type') == 'RFDETRResize':
-            scale = step.get('scale')
-            sides = scale if isinstance(scale, list) else [scale]
-            if len(set(sides)) == 1 and isinstance(sides[0], int):
-                return sides[0]
-    return None
+    place = size_of_tests(cfg)
+    if place is None or place.size_hw[0] != place.size_hw[1]:
+        return None
+    side = place.size_hw[0]
+    return side if isinstance(side, int) else None
 
 
 def _variant_of_weights(
@@ -272,7 +268,7 @@ def numbers_of_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
         segmentation_head=any('mask_branch.' in key for key in weights),
         patch_size=weights['backbone.patch_embed.weight'].shape[-1],
         hidden_dim=weights['bbox_head.query_embedding'].shape[-1],
-        dec_layers=1 + max(layers, default=0),
+        dec_layers=1 + max(layers, default=-1),
         positional_encoding_size=math.isqrt(pos_embed.shape[1] - 1),
         num_queries=weights['bbox_head.query_embedding'].shape[1],
     )

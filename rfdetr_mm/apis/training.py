@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
-from torch import nn
 
 from rfdetr_mm.checkpoints import atomic_file
 from rfdetr_mm.datasets import resolve_own_data
+from rfdetr_mm.engine.running import build_runner
 from rfdetr_mm.errors import InputError
 
 from .model_config import ModelConfig
@@ -22,24 +20,6 @@ from .train_config import TrainConfig
 
 BEST_FILE = 'checkpoint_best_total.pth'
 CONFIG_FILE = 'training_config.json'
-
-
-class DeviceRunner(Runner):
-    """Runner that trains on ``cfg.device`` where mmengine takes the best."""
-
-    def wrap_model(
-        self, model_wrapper_cfg: dict | None, model: nn.Module
-    ) -> nn.Module:
-        """Put the model on its device; distributed ones as mmengine does.
-
-        Args:
-            model_wrapper_cfg: Of mmengine.
-            model: The model.
-        """
-        device = self.cfg.get('device')
-        if device is None or self.distributed:
-            return super().wrap_model(model_wrapper_cfg, model)
-        return model.to(device)
 
 
 def find_data(cfg: Config, only: str | None = None) -> str:
@@ -66,23 +46,6 @@ def find_data(cfg: Config, only: str | None = None) -> str:
             f'folder {cfg.data_root!r} (seen from {Path.cwd()})'
         )
     return resolve_own_data(cfg, only)
-
-
-def build_runner(cfg: Config, device: str) -> Runner:
-    """Build the Runner of a complete config.
-
-    Args:
-        cfg: The config.
-        device: That is trained on.
-
-    Returns:
-        The Runner.
-    """
-    register_all_modules(init_default_scope=False)
-    cfg.device = device
-    if device.startswith('cuda:'):
-        torch.cuda.set_device(device)
-    return DeviceRunner.from_cfg(cfg)
 
 
 def run_training(cfg: Config, device: str, found: str) -> Path:

@@ -7,9 +7,10 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.models.data_preprocessors import multi_scale_sizes
+from rfdetr_mm.sizes.blocks import multi_scale_sizes
+from rfdetr_mm.sizes.config_facts import set_image_size
 
-from .model_config import ModelConfig, set_image_side
+from .model_config import ModelConfig
 from .train_config import TrainConfig
 from .variants import Variant, read_shipped
 
@@ -157,7 +158,6 @@ def _set_scales(cfg: Config, model: ModelConfig, train: TrainConfig) -> None:
         expanded=train.expanded_scales,
     )
     sizes = multi_scale_sizes(**arguments)
-    set_image_side(cfg, 'train', sizes[-1][0])
     if train.multi_scale == 'per-sample':
         at = [step.type for step in pipeline].index('RFDETRResize')
         pipeline[at] = ConfigDict(
@@ -166,14 +166,15 @@ def _set_scales(cfg: Config, model: ModelConfig, train: TrainConfig) -> None:
             resize_type='RFDETRResize',
             kernel='training',
         )
-        return
-    cfg.model.data_preprocessor.batch_augments = [
-        dict(
-            type='BatchMultiScaleResize',
-            interval=train.grad_accum_steps,
-            **arguments,
-        )
-    ]
+    else:
+        cfg.model.data_preprocessor.batch_augments = [
+            dict(
+                type='BatchMultiScaleResize',
+                interval=train.grad_accum_steps,
+                **arguments,
+            )
+        ]
+    set_image_size(cfg, (model.resolution, model.resolution))
 
 
 def _set_average(cfg: Config, train: TrainConfig) -> None:

@@ -4,7 +4,7 @@ from dataclasses import astuple
 
 from mmengine.config import Config
 
-from rfdetr_mm_light.shipped_files import PACKAGE, find_shipped
+from rfdetr_mm.sizes.shipped import PACKAGE, read_shipped
 from rfdetr_mm_light.sizes import SIZES, Size
 
 __all__ = ['MODEL_NAME', 'PACKAGE', 'VARIANTS', 'Variant', 'read_shipped']
@@ -20,21 +20,6 @@ class Variant(Size):
         cfg = read_shipped(self.config)
         cfg[MODEL_NAME] = self.class_name
         return cfg
-
-
-def read_shipped(name: str) -> Config:
-    """Read a config of an installed package or of a clone.
-
-    Args:
-        name: Its path below ``configs``.
-
-    Returns:
-        The config.
-
-    Raises:
-        FileNotFoundError: If the package was copied without its configs.
-    """
-    return Config.fromfile(find_shipped(f'configs/{name}'))
 
 
 VARIANTS: dict[str, Variant] = {

@@ -18,6 +18,7 @@ from .coco_file import (
     listed,
     read_coco_file,
 )
+from .joined import reconcile_joined_classes
 from .layouts import SPLITS, detect_layout, find_images, image_folders
 from .yolo import read_yolo_split
 
@@ -55,6 +56,10 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     take what is marked as a crowd for an object. ``dataset_layout`` is removed, so that the config is an ordinary
     one from then on; if there is an error, the config is unchanged.
 
+    In a config that names its files, the parts of joined data sets get one
+    order of the classes, see
+    :func:`~rfdetr_mm.datasets.joined.reconcile_joined_classes`.
+
     Args:
         cfg: The config, with all options merged.
         only: 'val' or 'test', to look at this split alone. Then
@@ -69,6 +74,7 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
             cannot be used.
     """
     if 'dataset_layout' not in cfg:
+        reconcile_joined_classes(cfg)
         return None
     root = _data_root(cfg)
     datasets = {split: _innermost_dataset(cfg, split) for split in SPLITS}

@@ -20,13 +20,13 @@ from mmdeploy.utils import (
     get_ir_config,
 )
 from mmengine.config import Config
-from mmengine.hub import get_config
 from torch import nn
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes import config_facts
+from rfdetr_mm.sizes.shipped import PACKAGE, read_shipped
 
 from .onnx_file import check_axes
-from .task import check_divisible
 
 TASKS = ('detection', 'instance-seg')
 
@@ -71,8 +71,13 @@ def deploy_config(
     kind = 'dynamic' if dynamic_batch else 'static'
     name = f'{task}_{backend}{suffix}_{kind}.py'
     try:
-        cfg = get_config(f'rfdetr_mm::deploy/{task}/{name}')
+        cfg = read_shipped(f'deploy/{task}/{name}')
     except FileNotFoundError as error:
+        if not any(
+            (root / 'configs').is_dir()
+            for root in (PACKAGE / '.mim', PACKAGE.parent)
+        ):
+            raise
         raise InputError(
             f'there is no deploy config {name} for task={task!r}, '
             f'backend={backend!r}, precision={precision!r}, '
@@ -193,7 +198,9 @@ def write_graph(
         InputError: If the image size does not divide.
     """
     height, width = image_size(model_cfg, deploy_cfg)
-    check_divisible(model_cfg, height, width)
+    config_facts.check_size_of_model(
+        model_cfg, 'the image size', (height, width)
+    )
     ir_config = get_ir_config(deploy_cfg)
     backbone = model_cfg.model.backbone
     channels = backbone.get('in_channels', 3)
@@ -228,13 +235,13 @@ def image_size(model_cfg: Config, deploy_cfg: Config) -> tuple[int, int]:
         deploy_cfg: The deploy config; its ``input_shape`` goes first.
 
     Returns:
-        The size, else that of the test pipeline, else the square of the
-        backbone's position table.
+        The size, else that of the model's config, see
+        :func:`rfdetr_mm.sizes.config_facts.image_size`.
+
+    Raises:
+        InputError: If the places of the model's config say different sizes.
     """
-    size = get_input_shape(deploy_cfg)
-    for step in model_cfg.get('test_pipeline', ()):
-        if size is None and step['type'] == 'RFDETRResize':
-            size = step['scale']
-    if size is None:
-        size = [model_cfg.model.backbone.img_size] * 2
-    return int(size[1]), int(size[0])
+    size_wh = get_input_shape(deploy_cfg)
+    if size_wh is not None:
+        return int(size_wh[1]), int(size_wh[0])
+    return config_facts.image_size(model_cfg)

@@ -9,13 +9,21 @@ from mmdeploy.codebase.mmdet.deploy.object_detection import (
     ObjectDetection,
 )
 from mmdeploy.utils import get_codebase_config, get_input_shape, get_ir_config
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
 from torch.utils.data import Dataset
 
 from rfdetr_mm.checkpoints.class_rows import COCO_CLASSES, generic_class_names
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.config_facts import (
+    check_size_of_model,
+    check_sizes_agree,
+    class_names_of_split,
+    innermost_datasets,
+    named_classes,
+    set_pipeline_size,
+)
 
 from .backend_model import DetectionBackendModel
 
@@ -49,12 +57,16 @@ class RFDETRObjectDetection(ObjectDetection):
             return
         check_task(model_cfg, deploy_cfg)
         self.input_shape = get_input_shape(deploy_cfg)
-        if self.input_shape is not None:
-            check_divisible(model_cfg, *self.input_shape[::-1])
-            self.model_cfg = copy.deepcopy(model_cfg)
-            set_image_size(
-                self.model_cfg.get('test_pipeline', []), self.input_shape
+        if self.input_shape is None:
+            check_sizes_agree(model_cfg)
+        else:
+            size_hw = self.input_shape[::-1]
+            check_size_of_model(
+                model_cfg, 'input_shape of the deploy config', size_hw
             )
+            self.model_cfg = copy.deepcopy(model_cfg)
+            if pipeline := self.model_cfg.get('test_pipeline'):
+                set_pipeline_size(pipeline, size_hw, stretch=True)
 
     def build_pytorch_model(
         self,
@@ -114,10 +126,10 @@ class RFDETRObjectDetection(ObjectDetection):
         """Build a data set whose images get the exported size."""
         if self.is_rfdetr and self.input_shape is not None:
             dataset_cfg = copy.deepcopy(dataset_cfg)
-            inner = dataset_cfg
-            while 'dataset' in inner:
-                inner = inner['dataset']
-            set_image_size(inner['pipeline'], self.input_shape)
+            for inner in innermost_datasets(dataset_cfg):
+                set_pipeline_size(
+                    inner['pipeline'], self.input_shape[::-1], stretch=True
+                )
         return super().build_dataset(dataset_cfg, is_sort_dataset, **kwargs)
 
 
@@ -140,48 +152,15 @@ def check_task(model_cfg: Config, deploy_cfg: Config) -> None:
         )
 
 
-def check_divisible(model_cfg: Config, height: int, width: int) -> None:
-    """Refuse an image size that windows of patches do not fill.
-
-    Raises:
-        InputError: With the rule, its numbers and the nearest size.
-    """
-    backbone = model_cfg.model.backbone
-    if backbone.type != 'WindowedDINOv2':
-        return
-    patch, windows = backbone.patch_size, backbone.num_windows
-    divisor = patch * windows
-    if height % divisor or width % divisor:
-        near = [
-            max(divisor, round(side / divisor) * divisor)
-            for side in (height, width)
-        ]
-        raise InputError(
-            'height and width must be divisible by patch_size * num_windows '
-            f'= {patch} * {windows} = {divisor}: got {height} x {width} (H x '
-            f'W), {height} = {height // divisor} * {divisor} + '
-            f'{height % divisor}, {width} = {width // divisor} * {divisor} + '
-            f'{width % divisor}; the nearest is {near[0]} x {near[1]}'
-        )
-
-
-def set_image_size(pipeline: list[ConfigDict], size_wh: Sequence[int]) -> None:
-    """Let our resizing transform give images of one size, in place."""
-    for step in pipeline:
-        if step['type'] == 'RFDETRResize':
-            step['scale'] = tuple(size_wh)
-            step['keep_ratio'] = False
-
-
 def class_names(
     model_cfg: Config, dataset_meta: dict[str, Any]
 ) -> tuple[str, ...]:
     """Names of the classes, by the checkpoint, the config or their count."""
     count = model_cfg.model.bbox_head.num_classes
-    dataset = model_cfg.get('test_dataloader', {}).get('dataset', {})
-    for meta in (dataset_meta, dataset.get('metainfo') or {}):
-        names = meta.get('classes', meta.get('CLASSES'))
-        names = (names,) if isinstance(names, str) else tuple(names or ())
+    for names in (
+        named_classes(dataset_meta),
+        class_names_of_split(model_cfg, 'test'),
+    ):
         if len(names) == count:
             return names
     coco = count == len(COCO_CLASSES)

@@ -1,5 +1,6 @@
 """Learning rates and weight decays of RF-DETR's parameters."""
 
+import logging
 from numbers import Real
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmengine.utils.dl_utils.parrots_wrapper import (
     _InstanceNorm,
 )
 from torch import nn
+from torch.optim import Optimizer
 
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.stack import has_fused_adamw
@@ -27,6 +29,8 @@ EMBEDDINGS = (
     'register_tokens',
     'patch_embed',
 )
+# Of a group of the optimizer, beside its learning rate
+_SETTINGS = ('weight_decay', 'betas', 'eps', 'momentum')
 NORMS = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -118,7 +122,9 @@ class RFDETROptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 self.optimizer_cfg['fused'] = True
             else:
                 del self.optimizer_cfg['fused']
-        return super().__call__(model)
+        wrapper = super().__call__(model)
+        _keep_settings(wrapper.optimizer)
+        return wrapper
 
     def add_params(
         self, params: list[dict], module: nn.Module, **kwargs: Any
@@ -197,6 +203,56 @@ class RFDETROptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return self.paramwise_cfg['layer_decay_rate'] ** (
             num_layers + 1 - layer
         )
+
+
+def _keep_settings(optimizer: Optimizer) -> None:
+    """Let a resumed optimizer have the settings of the config, not the file's.
+
+    Learning rates are the schedule's business, see ``WarmupStepLR``.
+    """
+    settings = [
+        {name: group[name] for name in _SETTINGS if name in group}
+        for group in optimizer.param_groups
+    ]
+
+    def check(_: Optimizer, state_dict: dict) -> None:
+        saved = [len(group['params']) for group in state_dict['param_groups']]
+        own = [len(group['params']) for group in optimizer.param_groups]
+        if saved != own:
+            raise InputError(
+                f'the training to be resumed had {len(saved)} groups of '
+                f'parameters ({sum(saved)} tensors), the config makes '
+                f'{len(own)} ({sum(own)} tensors), so that the averages of '
+                'the optimizer cannot be taken over. Resume with the '
+                "layer_decay_rate, custom_keys and frozen parts of the file's "
+                'training (its config is in its work dir), or start a new '
+                'training from its weights by load_from'
+            )
+
+    def keep(_: Optimizer) -> None:
+        changed = {}
+        for group, own in zip(optimizer.param_groups, settings):
+            for name, value in own.items():
+                if not _are_same(group[name], value):
+                    changed.setdefault(name, (group[name], value))
+            group.update(own)
+        for name, (old, new) in changed.items():
+            print_log(
+                f'The resumed training had {name}={old}; it goes on with '
+                f'{name}={new} of the config.',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    optimizer.register_load_state_dict_pre_hook(check)
+    optimizer.register_load_state_dict_post_hook(keep)
+
+
+def _are_same(old: Any, new: Any) -> bool:
+    """Whether two settings are equal; pairs may be lists or tuples."""
+    return old == new or (
+        isinstance(old, (list, tuple)) and list(old) == list(new)
+    )
 
 
 def _is_decayed(backbone: nn.Module, path: str) -> bool:

@@ -1,9 +1,11 @@
 """Upstream's two learning rate schedules, both with a linear warm-up."""
 
+import logging
 import math
 from abc import abstractmethod
 
 from mmdet.registry import PARAM_SCHEDULERS
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
@@ -56,6 +58,32 @@ class _WarmupLR(LRSchedulerMixin, _ParamScheduler):
         """Return where the schedule stands; its shape is the config's."""
         names = ('num_iters', 'last_step', '_global_step', '_last_value')
         return {name: getattr(self, name) for name in (*names, 'base_values')}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Stand where a schedule stood, with the rates of this config.
+
+        The optimizer has just got the learning rates of the file; those of
+        the config, which may have been changed since, replace them.
+
+        Args:
+            state_dict: Of :meth:`state_dict`.
+        """
+        rates = self.base_values
+        super().load_state_dict(state_dict)
+        if list(self.base_values) != list(rates):
+            print_log(
+                'The resumed training had learning rates up to '
+                f'{max(self.base_values):g}; it goes on with those of the '
+                f'config, up to {max(rates):g} (before warm-up and decay).',
+                logger='current',
+                level=logging.WARNING,
+            )
+        self.base_values = rates
+        self._last_value = self._get_value()
+        for group, base, rate in zip(
+            self.optimizer.param_groups, rates, self._last_value
+        ):
+            group.update(lr=rate, initial_lr=base)
 
     def step(self) -> None:
         """Count an iteration; adjust the rates if it ended a step."""

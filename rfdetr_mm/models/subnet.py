@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.blocks import check_divisible, rounded_to_blocks
 
 from .data_preprocessors import BatchSubnetResize
 
@@ -99,12 +100,10 @@ class Subnet:
 
         Half a block is rounded up, and a side has one block at least.
         """
-        block = self.block
         return replace(
             self,
             resolution=tuple(
-                max(1, (2 * side + block) // (2 * block)) * block
-                for side in self.resolution
+                rounded_to_blocks(side, self.block) for side in self.resolution
             ),
         )
 
@@ -153,15 +152,12 @@ def check_subnet(subnet: Subnet, num_layers: int, num_queries: int) -> None:
     Raises:
         InputError: With rule, arithmetic and way out.
     """
-    height, width = subnet.resolution
-    if height % subnet.block or width % subnet.block:
-        raise InputError(
-            f'{subnet}: both sides must be multiples of patch_size * '
-            f'num_windows = {subnet.patch_size} * {subnet.num_windows} = '
-            f'{subnet.block} px, but {height} leaves {height % subnet.block} '
-            f'and {width} leaves {width % subnet.block}; the nearest is '
-            f'{subnet.rounded()}'
-        )
+    check_divisible(
+        f'{subnet}: the image size',
+        subnet.resolution,
+        subnet.patch_size,
+        subnet.num_windows,
+    )
     for what, wanted, available in (
         ('decoder layers', subnet.num_decoder_layers, num_layers),
         ('queries', subnet.num_queries, num_queries),

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from rfdetr_mm.apis import batch_size as module
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.config_facts import largest_training_size
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs/rfdetr'
@@ -66,12 +67,12 @@ def test_search(limit, target, tried, proposal):
         ('rfdetr_2xlarge_coco', (880, 880)),
     ],
 )
-def test_largest_shape(name, shape_hw):
+def test_largest_training_size(name, shape_hw):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
-    assert module.largest_shape(cfg) == shape_hw
+    assert largest_training_size(cfg) == shape_hw
     wrapped = dict(type='RepeatDataset', dataset=cfg.train_dataloader.dataset)
     cfg.train_dataloader.dataset = wrapped
-    assert module.largest_shape(cfg) == shape_hw
+    assert largest_training_size(cfg) == shape_hw
 
 
 @pytest.mark.parametrize('with_mask', [False, True])

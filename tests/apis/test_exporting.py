@@ -126,7 +126,7 @@ def test_openvino(nano, tmp_path):
         ),
         (dict(format='trt', quantization='int8'), 'needs calibration_data'),
         (dict(calibration_data=[1, 2]), r'a folder of .*, got \[1, 2\]'),
-        (dict(shape=(64, 65)), 'divisible by patch_size'),
+        (dict(shape=(64, 65)), 'multiple of patch_size'),
         (dict(patch_size=14), "not the model's"),
         (dict(batch_size=0), 'batch_size'),
         (dict(max_images=0), 'max_images has to be a positive integer'),

@@ -118,8 +118,8 @@ def test_what_is_changed_in_the_config():
     [
         (dict(resoluton=384), 'Did you mean resolution'),
         (dict(lr=1e-4), 'no argument .lr.'),
-        (dict(resolution=400), '16.*2.*= 32. Take 384 or 416'),
-        (dict(resolution=20), 'Take 32'),
+        (dict(resolution=400), '16.*2.*= 32 .*384 x 384 and 416 x 416'),
+        (dict(resolution=20), 'nearest legal size is 32 x 32'),
         (dict(resolution=-32), 'positive integer, got -32'),
         (dict(resolution=384.0), 'positive integer, got 384.0'),
         (dict(resolution=True), 'positive integer, got True'),

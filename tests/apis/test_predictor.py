@@ -137,7 +137,7 @@ def test_another_shape(nano):
     square = nano.predict(images()[0], threshold=0.0, shape=(64, 64))
     assert_same(square, nano.predict(images()[0], threshold=0.0))
     assert not np.allclose(wide.confidence, square.confidence, atol=1e-4)
-    with pytest.raises(InputError, match='divisible'):
+    with pytest.raises(InputError, match='multiple of patch_size'):
         nano.predict(images()[0], shape=(60, 64))
     with pytest.raises(InputError, match='patch_size=14'):
         nano.predict(images()[0], patch_size=14)

@@ -280,7 +280,7 @@ def test_size_that_does_not_divide(tmp_path):
     deploy_cfg = deploy_config('detection', 'onnxruntime', input_size=(64, 80))
     message = refused(tmp_path, config(), deploy_cfg)
     assert '16 * 2 = 32' in message and '80 = 2 * 32 + 16' in message
-    assert 'nearest is 64 x 64' in message
+    assert 'sizes are 64 x 64' in message
 
 
 @pytest.mark.parametrize('seg', [False, True], ids=['boxes', 'masks'])

@@ -127,3 +127,33 @@ def test_a_longer_run_resumes_with_its_own_length():
 def test_wrong_settings_are_explained(config, message):
     with pytest.raises(ValueError, match=message):
         build(wrapper(), 4, 2, **config)
+
+
+@pytest.mark.parametrize('kind', ['WarmupStepLR', 'WarmupCosineLR'])
+def test_resuming_takes_the_rates_of_the_config(kind, log_lines):
+    first, second = wrapper(), wrapper()
+    scheduler = build(first, 4, 3, type=kind, warmup=1)
+    for _ in range(6):
+        scheduler.step()
+    for group in second.param_groups:
+        group['lr'] *= 3
+    resumed = build(second, 4, 3, type=kind, warmup=1)
+    second.load_state_dict(first.state_dict())
+    resumed.load_state_dict(scheduler.state_dict())
+    for _ in range(4):
+        for old, new in zip(first.param_groups, second.param_groups):
+            assert new['lr'] == pytest.approx(3 * old['lr'])
+            assert new['initial_lr'] == pytest.approx(3 * old['initial_lr'])
+        scheduler.step()
+        resumed.step()
+    (line,) = [text for text in log_lines if 'resumed' in text]
+    assert 'up to 0.5;' in line and 'up to 1.5 ' in line
+
+
+def test_resuming_with_the_same_rates_says_nothing(log_lines):
+    first, second = wrapper(), wrapper()
+    schedules = [build(w, 4, 3, type='WarmupStepLR') for w in (first, second)]
+    second.load_state_dict(first.state_dict())
+    schedules[1].load_state_dict(schedules[0].state_dict())
+    assert second.state_dict() == first.state_dict()
+    assert not log_lines

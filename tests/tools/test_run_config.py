@@ -8,6 +8,8 @@ import torch
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.visualization import Visualizer
 
+from rfdetr_mm.datasets import resolve_own_data
+from rfdetr_mm.errors import is_out_of_memory
 from rfdetr_mm.models.detectors import RFDETR
 from tests.data_factory import write_layout
 from tests.tools.test_own_data import CONFIG, ROOT, load_tool
@@ -65,7 +67,7 @@ def test_data_root_of_a_resolved_config(run_config, tmp_path):
     old, new = (write_layout(tmp_path / n, 'flat') for n in ('a', 'ab'))
     cfg = read(run_config, CUSTOM, data_root=str(old))
     assert cfg.dataset_layout  # still to be looked for
-    run_config.resolve_own_data(cfg)
+    resolve_own_data(cfg)
     cfg.dump(tmp_path / 'resolved.py')
     cfg = read(run_config, tmp_path / 'resolved.py', data_root=str(new))
     assert cfg.test_dataloader.dataset.data_root == str(new)
@@ -108,7 +110,7 @@ def test_names_within_a_config_are_no_options(run_config):
     ],
 )
 def test_exhausted_memory_is_one_line(run_config, error):
-    assert run_config.is_out_of_memory(error)
+    assert is_out_of_memory(error)
     with pytest.raises(SystemExit) as stopped:
         with run_config.input_errors_in_one_line():
             raise error
@@ -133,7 +135,7 @@ def test_exhausted_memory_is_one_line(run_config, error):
     ],
 )
 def test_other_errors_keep_their_traceback(run_config, error):
-    assert not run_config.is_out_of_memory(error)
+    assert not is_out_of_memory(error)
     with pytest.raises(type(error)):
         with run_config.input_errors_in_one_line():
             raise error
@@ -158,7 +160,7 @@ def test_multi_scale_training_stops_at_its_first_step(
         raise AssertionError('another size came first')
 
     monkeypatch.setattr(RFDETR, 'loss', loss)
-    with pytest.raises(SystemExit, match='does not suffice: CUDA out of'):
+    with pytest.raises(SystemExit, match='out of memory: CUDA out of'):
         train.main(
             [str(config), '--work-dir', str(tmp_path / 'work')]
             + ['--cfg-options', f'data_root={root}']

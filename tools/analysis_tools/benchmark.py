@@ -23,6 +23,7 @@ from run_config import (  # noqa: E402  (puts this clone in front)
     OptionAction,
     check_checkpoint,
     input_errors_in_one_line,
+    merge_options,
     stop,
 )
 
@@ -137,7 +138,7 @@ def read(name: str, options: dict | None) -> Config:
         cfg = Config.fromfile(name)
     else:
         stop(f'there is no config file {name} (seen from {Path.cwd()})')
-    cfg.merge_from_dict(options or {})
+    merge_options(cfg, options or {})
     return cfg
 
 

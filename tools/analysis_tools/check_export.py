@@ -40,6 +40,8 @@ from mmengine.runner import Runner  # noqa: E402
 from torch import nn  # noqa: E402
 
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
+from rfdetr_mm.errors import InputError  # noqa: E402
+from rfdetr_mm.sizes.config_facts import size_of_tests  # noqa: E402
 
 BACKENDS = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'tflite'}
 PYTORCH = 'PyTorch'
@@ -181,6 +183,8 @@ def compare(args: argparse.Namespace) -> list[Row]:
         cfg.data_root = args.data
     resolve_own_data(cfg)
     exported = [find_deploy_config(cfg, file) for file in args.files]
+    for file, deploy_cfg, _ in exported:
+        check_size_of_file(cfg, file, deploy_cfg)
     tasks = [build_task_processor(cfg, c, args.device) for _, c, _ in exported]
     models = {PYTORCH: tasks[0].build_pytorch_model(args.checkpoint)}
     precisions = {PYTORCH: 'fp32'}
@@ -250,6 +254,34 @@ def find_deploy_config(cfg: Config, file: str) -> tuple[Path, Config, str]:
         layout=facts.get('layout', 'end2end'),
     )
     return path, deploy_cfg, precision
+
+
+def check_size_of_file(cfg: Config, file: Path, deploy_cfg: Config) -> None:
+    """Refuse a file that takes images of another size than are tested.
+
+    Args:
+        cfg: Config of the model.
+        file: The exported model.
+        deploy_cfg: How it is read.
+
+    Raises:
+        InputError: With both sizes and the way out.
+    """
+    from mmdeploy.utils import get_input_shape
+
+    size_wh = get_input_shape(deploy_cfg)
+    place = size_of_tests(cfg)
+    # An exported file has one size, also of a model that keeps the ratio.
+    if size_wh is None or place is None or place.keep_ratio:
+        return
+    height, width = size_wh[1], size_wh[0]
+    if (height, width) != place.size_hw:
+        raise InputError(
+            f'{file} takes images of {height} x {width} (height x width in '
+            f'px), but {place}, so it is not the model of this config: export '
+            'it again, or check it at its own size by --cfg-options '
+            f'resolution="({height},{width})"'
+        )
 
 
 @torch.no_grad()

@@ -24,9 +24,9 @@ from mmengine.config import Config  # noqa: E402
 
 from rfdetr_mm.apis.batch_size import (  # noqa: E402
     NUM_OBJECTS,
-    largest_shape,
     propose_batch_size,
 )
+from rfdetr_mm.sizes.config_facts import largest_training_size  # noqa: E402
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> str:
                 f'{target} images per step cannot be shared by '
                 f'{args.num_gpus} GPUs; give a multiple of them by --target'
             )
-        height, width = largest_shape(cfg)
+        height, width = largest_training_size(cfg)
         print(f'{height} x {width} px, {args.num_objects} objects per image')
         print(f'{"batch":>6} {"peak GiB":>9} {"s per batch":>12}')
         batch_size, count = propose_batch_size(

@@ -31,6 +31,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from rfdetr_mm.checkpoints import upstream_to_mmdet  # noqa: E402
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
+from rfdetr_mm.sizes.config_facts import set_resolution  # noqa: E402
 
 # Variants with patches of 16 px: rfdetr builds them without a download.
 VARIANTS = {
@@ -169,7 +170,7 @@ def our_config(
     cfg = Config.fromfile(ROOT / 'configs' / 'rfdetr' / name)
     cfg.data_root = str(setup.data)
     resolve_own_data(cfg)
-    cfg.model.backbone.img_size = setup.image_size
+    set_resolution(cfg, setup.image_size)
     cfg.model.bbox_head.num_queries = setup.num_queries
     cfg.model.bbox_head.num_groups = setup.num_groups
     cfg.model.test_cfg.max_per_img = setup.num_queries
@@ -181,9 +182,6 @@ def our_config(
             for step in loader.dataset.pipeline
             if step.type not in AUGMENTATIONS
         ]
-        for step in loader.dataset.pipeline:
-            if step.type == 'RFDETRResize':
-                step.scale = (setup.image_size, setup.image_size)
     _take_first_images(cfg, setup)
     kind = {'step': 'WarmupStepLR', 'cosine': 'WarmupCosineLR'}
     cfg.param_scheduler = [

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import torch
-from extraction import inner_dataset, set_image_size
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.models import Subnet
+from rfdetr_mm.sizes.config_facts import set_image_size
 
 
 def build_model(
@@ -78,8 +78,7 @@ class Accuracy:
         """The validation set at an image size; the last one is kept."""
         if size != self._size:
             cfg = copy.deepcopy(self.cfg)
-            inner_dataset(cfg.val_dataloader)  # complains about no pipeline
-            set_image_size(cfg, *size)
+            set_image_size(cfg, size)
             with _quiet():
                 self._loader = Runner.build_dataloader(
                     cfg.val_dataloader, seed=0

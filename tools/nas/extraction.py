@@ -5,14 +5,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from torch import Tensor
 
-from rfdetr_mm.errors import InputError
 from rfdetr_mm.models import Subnet
 from rfdetr_mm.models.layers.patch_kernel import resize_patch_kernel
 from rfdetr_mm.models.layers.position_table import resize_position_table
 from rfdetr_mm.models.subnet import check_subnet
+from rfdetr_mm.sizes.config_facts import set_image_size
 
 _LAYER_KEY = re.compile(
     r'bbox_head\.(?:decoder\.layers|mask_branch\.blocks)\.(\d+)\..*'
@@ -69,51 +69,13 @@ def extract_config(supernet: Config, subnet: Subnet) -> Config:
         for hook in cfg.get('custom_hooks') or ()
         if hook['type'] != 'SubnetHook'
     ]
-    set_image_size(cfg, *subnet.resolution)
+    set_image_size(cfg, subnet.resolution)
     return cfg
 
 
 def table_side_of(backbone: Mapping[str, Any]) -> int:
     """Side of the position table of a backbone's config, in cells."""
     return backbone['img_size'] // backbone['patch_size']
-
-
-def set_image_size(cfg: Config, height: int, width: int) -> None:
-    """Let all pipelines of a config end at one image size.
-
-    Args:
-        cfg: A detector's config; changed in place.
-        height: In pixels.
-        width: In pixels.
-
-    Raises:
-        InputError: If a pipeline has no resizing step that can be set.
-    """
-    for name in ('train', 'val', 'test'):
-        if f'{name}_pipeline' in cfg:
-            _resize_to(cfg[f'{name}_pipeline'], height, width)
-        if cfg.get(f'{name}_dataloader'):
-            pipeline = inner_dataset(cfg[f'{name}_dataloader']).pipeline
-            _resize_to(pipeline, height, width)
-
-
-def inner_dataset(dataloader: ConfigDict) -> ConfigDict:
-    """The data set of a loader's config that has a pipeline."""
-    dataset = dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset
-
-
-def _resize_to(pipeline: list[ConfigDict], height: int, width: int) -> None:
-    steps = [step for step in pipeline if step['type'] == 'RFDETRResize']
-    if not steps:
-        raise InputError(
-            'the image size of a sub-network is set in the step RFDETRResize '
-            'of a pipeline, but one has only '
-            f'{[str(step["type"]) for step in pipeline]}'
-        )
-    steps[-1]['scale'] = (width, height)
 
 
 def extract_weights(

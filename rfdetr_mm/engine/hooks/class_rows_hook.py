@@ -1,6 +1,6 @@
 """What happens when a checkpoint has other classes than the model."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmdet.registry import HOOKS
@@ -9,7 +9,9 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS, take_class_rows
+from rfdetr_mm.datasets.joined import check_same_classes, joined_parts
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.config_facts import named_classes
 
 _ROWS_KEY = CLASS_ROW_WEIGHTS[1][0]
 _MAX_NAMES = 10
@@ -36,6 +38,39 @@ class ClassRowsHook(Hook):
 
     priority = 'VERY_HIGH'
 
+    def before_train(self, runner: Runner) -> None:
+        """Refuse joined data sets whose labels mean different classes.
+
+        Args:
+            runner: The runner that trains.
+
+        Raises:
+            InputError: If classes, or their order, differ between parts.
+        """
+        _check_joined(runner.train_dataloader, 'train_dataloader')
+
+    def before_val(self, runner: Runner) -> None:
+        """Refuse joined data sets whose labels mean different classes.
+
+        Args:
+            runner: The runner that validates.
+
+        Raises:
+            InputError: If classes, or their order, differ between parts.
+        """
+        _check_joined(runner.val_dataloader, 'val_dataloader')
+
+    def before_test(self, runner: Runner) -> None:
+        """Refuse joined data sets whose labels mean different classes.
+
+        Args:
+            runner: The runner that tests.
+
+        Raises:
+            InputError: If classes, or their order, differ between parts.
+        """
+        _check_joined(runner.test_dataloader, 'test_dataloader')
+
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
     ) -> None:
@@ -57,7 +92,7 @@ class ClassRowsHook(Hook):
         if num_classes is None or old_rows is None:
             return
         num_rows = len(old_rows)
-        old = _names((checkpoint.get('meta') or {}).get('dataset_meta'))
+        old = named_classes((checkpoint.get('meta') or {}).get('dataset_meta'))
         new = _dataset_names(runner)
         if num_rows != num_classes:
             rows = [i % num_rows for i in range(num_classes)]
@@ -96,6 +131,12 @@ _WAY_OUT = (
 )
 
 
+def _check_joined(loader: Any, where: str) -> None:
+    parts = list(joined_parts(getattr(loader, 'dataset', None)))
+    if len(parts) > 1:
+        check_same_classes(parts, where)
+
+
 def _model_class_rows(model: Any) -> int | None:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -115,14 +156,10 @@ def _dataset_names(runner: Runner) -> tuple[str, ...]:
     for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
         if isinstance(loop, BaseLoop):
             dataset = loop.dataloader.dataset
-            return _names(getattr(dataset, 'metainfo', None))
+            parts = list(joined_parts(dataset))
+            check_same_classes(parts, 'the data loader')
+            return parts[0][1]
     return ()
-
-
-def _names(metainfo: MutableMapping[str, Any] | None) -> tuple[str, ...]:
-    metainfo = metainfo or {}
-    names = metainfo.get('classes', metainfo.get('CLASSES')) or ()
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _is_reordered(

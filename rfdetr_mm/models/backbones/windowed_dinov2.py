@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.blocks import check_divisible
 
 from ..layers.adapters import fit_adapters
 from ..layers.dinov2_block import VIT_NORM_EPS, DINOv2Block
@@ -219,19 +220,13 @@ class WindowedDINOv2(BaseModule):
 
     def _grid_of(self, x: Tensor) -> tuple[int, int]:
         height_px, width_px = x.shape[-2:]
-        divisor = self.patch_size * self.num_windows
-        if height_px % divisor or width_px % divisor:
-            near = [
-                max(divisor, round(side / divisor) * divisor)
-                for side in (height_px, width_px)
-            ]
-            raise InputError(
-                'the input height and width must be divisible by patch_size '
-                f'* num_windows ({self.patch_size} * {self.num_windows} = '
-                f'{divisor}), got {height_px} x {width_px} (H x W); resize '
-                f'to {near[0]} x {near[1]} or set pad_size_divisor={divisor} '
-                'in the data preprocessor'
-            )
+        check_divisible(
+            'the input of the backbone (resize it, or set pad_size_divisor '
+            'in the data preprocessor)',
+            (height_px, width_px),
+            self.patch_size,
+            self.num_windows,
+        )
         return height_px // self.patch_size, width_px // self.patch_size
 
     # Inductor fixes the memory layout of the images at their first size.

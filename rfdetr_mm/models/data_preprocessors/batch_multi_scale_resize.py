@@ -9,63 +9,9 @@ from mmengine.logging import MessageHub
 from torch import Tensor, nn
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.blocks import multi_scale_sizes
 
 from .resize_batch import resize_batch
-
-MIN_BLOCKS = 2  # per side
-
-
-def multi_scale_sizes(
-    img_size: int | tuple[int, int],
-    patch_size: int,
-    num_windows: int,
-    expanded: bool = True,
-) -> list[tuple[int, int]]:
-    """List the image sizes of multi-scale training.
-
-    A block is patch_size * num_windows pixels, the least step of a side. The
-    short side varies by up to five blocks around the image size and has two
-    at least; the long side of a rectangle follows it, rounded to blocks.
-
-    Args:
-        img_size: Side of a square, or (height, width), in pixels.
-        patch_size: Of the backbone, in pixels.
-        num_windows: Of the backbone, per side.
-        expanded: From -5 to +5 blocks; otherwise from -3 to +4.
-
-    Returns:
-        (height, width) in pixels, ascending.
-
-    Raises:
-        InputError: If a side is no multiple of a block.
-
-    Source: rfdetr 1.11.2, datasets.coco.compute_multi_scale_scales, whose
-        sizes are square (Apache-2.0).
-    """
-    height, width = (img_size,) * 2 if isinstance(img_size, int) else img_size
-    block = patch_size * num_windows
-    if height % block or width % block or min(height, width) < block:
-        raise InputError(
-            'both sides of img_size must be multiples of patch_size * '
-            f'num_windows = {patch_size} * {num_windows} = {block} px, but '
-            f'got {height} x {width} (H x W); the nearest size is '
-            f'{_to_blocks(height, block)} x {_to_blocks(width, block)}'
-        )
-    short = min(height, width)
-    offsets = range(-5, 6) if expanded else range(-3, 5)
-    counts = [short // block + offset for offset in offsets]
-    return [
-        tuple(
-            _to_blocks(side * count * block / short, block)
-            for side in (height, width)
-        )
-        for count in counts
-        if count >= MIN_BLOCKS
-    ]
-
-
-def _to_blocks(side: float, block: int) -> int:
-    return max(1, round(side / block)) * block
 
 
 @MODELS.register_module()

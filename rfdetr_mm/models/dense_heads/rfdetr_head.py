@@ -424,9 +424,27 @@ class RFDETRHead(BaseDenseHead):
     def _detect(
         self, outs: HeadOutputs, batch_img_metas: list[dict], rescale: bool
     ) -> InstanceList:
-        return self.predict_by_feat(
-            outs.cls_scores, outs.bbox_preds, batch_img_metas, rescale
-        )
+        last_layer = self._last_layer(outs)
+        return self.predict_by_feat(*last_layer, batch_img_metas, rescale)
+
+    def raw_outputs(self, x: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Run the first group of queries and give what detections come from.
+
+        Args:
+            x: Maps, one for each level, shape (bs, embed_dims, h, w).
+
+        Returns:
+            Of the last decoder layer, or of the proposals if no decoder
+            layer is run: logits, shape (bs, num_queries, num_classes),
+            normalised boxes (cx, cy, w, h), shape (bs, num_queries, 4), and
+            in a head with masks their logits, shape (bs, num_queries,
+            mask_h, mask_w).
+        """
+        outs = self._decode(x, None, num_groups=1)
+        return tuple(output[0] for output in self._last_layer(outs))
+
+    def _last_layer(self, outs: HeadOutputs) -> tuple[Tensor, ...]:
+        return outs.cls_scores[-1:], outs.bbox_preds[-1:]
 
     def predict_by_feat(
         self,

@@ -258,9 +258,7 @@ class RFDETRInsHead(RFDETRHead):
         )
         return loss_mask, loss_dice
 
-    def _detect(
-        self, outs: HeadOutputs, batch_img_metas: list[dict], rescale: bool
-    ) -> InstanceList:
+    def _last_layer(self, outs: HeadOutputs) -> tuple[Tensor, ...]:
         enlarged = self.mask_branch.enlarge(outs.feats[0])
         if len(outs.hidden_states):
             masks = self.mask_branch.of_last_layer(
@@ -268,13 +266,7 @@ class RFDETRInsHead(RFDETRHead):
             )
         else:
             masks = self._proposal_masks(enlarged, outs)
-        return self.predict_by_feat(
-            outs.cls_scores,
-            outs.bbox_preds,
-            masks.dense().unsqueeze(0),
-            batch_img_metas,
-            rescale,
-        )
+        return *super()._last_layer(outs), masks.dense().unsqueeze(0)
 
     def predict_by_feat(
         self,

@@ -87,7 +87,7 @@ def test_nothing_is_found(command, images, checkpoint, tmp_path):
         (['I', '--model', 'xlarge'], 1, '--accept-platform-model-license'),
         (['I', '--weights', 'W', '--classes', 'squar'], 1, "mean 'square'"),
         (['TEXT', '--weights', 'W', '--device', 'cpu'], 1, 'notes.txt'),
-        (['I', '--weights', 'W', '--resolution', '65'], 1, 'not divisible'),
+        (['I', '--weights', 'W', '--resolution', '65'], 1, 'multiple of'),
         (['I'], 2, 'choose a model'),
         ([], 2, 'required: inputs'),
         (['I', '--weights', 'W', '--save', 'coco'], 2, 'needs --out-dir'),

@@ -122,7 +122,7 @@ def test_rectangle_keeps_its_shape_to_half_a_block():
 
 @pytest.mark.parametrize('bad', [100, (96, 100), (0, 0), 8])
 def test_bad_image_size_is_explained(bad):
-    with pytest.raises(ValueError, match=r'8 \* 2 = 16 px.*nearest size is'):
+    with pytest.raises(ValueError, match=r'8 \* 2 = 16 px.*nearest legal'):
         multi_scale_sizes(bad, **BLOCK)
 
 

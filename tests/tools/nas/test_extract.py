@@ -178,4 +178,4 @@ def test_pipeline_without_a_resizing_step_is_explained():
 
     cfg = Config(dict(test_pipeline=[dict(type='Resize', scale=(3, 4))]))
     with pytest.raises(InputError, match=r"RFDETRResize.*only \['Resize'\]"):
-        extraction.set_image_size(cfg, 32, 48)
+        extraction.set_image_size(cfg, (32, 48))

@@ -1,0 +1,137 @@
+"""The one way from a config to a Runner, with one set of guards.
+
+The tools, ``train()`` and ``evaluate()`` of the Python page and the command
+line come through here.
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from mmdet.registry import RUNNERS
+from mmdet.utils import (
+    register_all_modules,
+    setup_cache_size_limit_of_dynamo,
+)
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import nn
+
+from rfdetr_mm.checkpoints import read_checkpoint
+from rfdetr_mm.datasets import resolve_own_data
+from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.config_facts import check_sizes_agree
+
+from .cpu_processes import join_cpu_processes
+
+
+class DeviceRunner(Runner):
+    """Runner that trains on ``cfg.device`` where mmengine takes the best."""
+
+    def wrap_model(
+        self, model_wrapper_cfg: dict | None, model: nn.Module
+    ) -> nn.Module:
+        """Put the model on its device; distributed ones as mmengine does.
+
+        Args:
+            model_wrapper_cfg: mmengine's config of the wrapper.
+            model: The model.
+        """
+        device = self.cfg.get('device')
+        if device is None or self.distributed:
+            return super().wrap_model(model_wrapper_cfg, model)
+        return model.to(device)
+
+
+def build_runner(cfg: Config, device: str | None = None) -> Runner:
+    """Build the Runner, or the one named by ``runner_type``.
+
+    A config that leaves its data set open is filled in before, and what was
+    found is logged. The processes of a distributed job without a GPU are
+    joined.
+
+    Args:
+        cfg: The config, with all options merged.
+        device: The device that is trained on; the best one if None.
+
+    Returns:
+        The Runner.
+
+    Raises:
+        InputError: If the user's data set or the work dir cannot be used,
+            places of the config say different image sizes, a file to resume
+            from holds no state of a training, or there is no launcher where
+            one is named.
+    """
+    check_sizes_agree(cfg)
+    if cfg.get('resume'):
+        check_resumable(cfg.get('load_from'))
+    found = resolve_own_data(cfg)
+    check_work_dir(cfg.work_dir)
+    join_cpu_processes(cfg)
+    setup_cache_size_limit_of_dynamo()
+    register_all_modules(init_default_scope=False)
+    runner_class = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    if device is not None:
+        cfg.device = device
+        if device.startswith('cuda:'):
+            torch.cuda.set_device(device)
+        if 'runner_type' not in cfg:
+            runner_class = DeviceRunner.from_cfg
+    runner = runner_class(cfg)
+    if found is not None:
+        runner.logger.info(found)
+    return runner
+
+
+def check_work_dir(work_dir: str) -> None:
+    """Complain now about a folder that nothing can be written to.
+
+    Args:
+        work_dir: The folder; made if it is missing.
+
+    Raises:
+        InputError: If nothing can be written to it.
+    """
+    try:
+        Path(work_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir, buffering=0) as file:
+            file.write(b'x')
+    except OSError as error:
+        raise InputError(
+            f'nothing can be written to the work dir {work_dir} '
+            f'({error.strerror}); choose another one (--work-dir, or '
+            'output_dir in Python)'
+        ) from error
+
+
+def check_resumable(location: str | None) -> None:
+    """Refuse to resume from a local file that is no state of a training.
+
+    Args:
+        location: The checkpoint; None for the latest one in the work dir.
+
+    Raises:
+        InputError: If there is no such file, it cannot be read, or it holds
+            weights alone.
+    """
+    if location is None or '://' in location:
+        return
+    if not Path(location).is_file():
+        raise InputError(
+            f'there is no checkpoint file {location} (seen from '
+            f'{Path.cwd()}) to resume from'
+        )
+    try:
+        checkpoint = read_checkpoint(location)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    meta = checkpoint.get('meta') or {}
+    if 'optimizer' in checkpoint and {'epoch', 'iter'} <= set(meta):
+        return
+    raise InputError(
+        'resuming needs a checkpoint that a training has written, '
+        f'{location} holds weights without optimizer, epoch and iteration; '
+        'to start from these weights, give them as load_from (in Python and '
+        'on the command line as weights) without resume'
+    )
