@@ -46,6 +46,7 @@ _PARTS_OF_NAMES = (
     ('medium', 'RFDETRMedium'),
     ('small', 'RFDETRSmall'),
     ('nano', 'RFDETRNano'),
+    ('tiny', 'RFDETRTiny'),
     ('base', 'RFDETRBase'),
 )
 _WAY_OUT = (

@@ -1,4 +1,4 @@
-"""The published sizes of RF-DETR: classes, configs and weights by name."""
+"""The sizes of RF-DETR: classes, configs and weights by name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class Variant:
         class_name: Of its class in :mod:`rfdetr_mm.apis`.
         size: Upstream's name, ``RFDETR….size``.
         config: Its config for a data set of the user's, below ``configs``.
-        weights: Its published file.
+        weights: Its published file; Tiny's comes with this package.
     """
 
     class_name: str
@@ -66,6 +66,8 @@ def _segmentation(class_name: str, size: str, weights: str) -> Variant:
 
 
 _ALL = (
+    # Upstream has no such size. Its weights know drawn shapes, not photos.
+    _detection('RFDETRTiny', 'tiny', 'rf-detr-tiny-shapes.pth'),
     _detection('RFDETRNano', 'nano', 'rf-detr-nano.pth'),
     _detection('RFDETRSmall', 'small', 'rf-detr-small.pth'),
     _detection('RFDETRMedium', 'medium', 'rf-detr-medium.pth'),
