@@ -1,4 +1,4 @@
-"""The files that Roboflow publishes, as a table, and where they are kept."""
+"""Weights by name, as tables: what Roboflow publishes, what is shipped."""
 
 import dataclasses
 import os
@@ -127,6 +127,14 @@ PUBLISHED_FILES: dict[str, PublishedFile] = {
 """Published file name to what is known about the file.
 
 Source: rfdetr 1.11.2, assets/model_weights.py; rfdetr_plus 1.1.0.
+"""
+
+SHIPPED_FILES: dict[str, str] = {
+    'rf-detr-tiny-shapes.pth': 'ae930bfbaf56c7b79e162fc5dcf9e219',
+}
+"""Name to MD5 of the weights that come with this package.
+
+They find drawn shapes; demo/pretrain.py makes them. Apache-2.0 as all of it.
 """
 
 

@@ -1,4 +1,4 @@
-"""The published sizes of RF-DETR, as a table."""
+"""The sizes of RF-DETR, as a table."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class Size:
         class_name: Of its class in :mod:`rfdetr_mm.apis`.
         size: Upstream's name, ``RFDETR….size``.
         config: Its config for a data set of the user's, below ``configs``.
-        weights: Its published file.
+        weights: Its published file; Tiny's comes with this package.
     """
 
     class_name: str
@@ -37,6 +37,8 @@ def _segmentation(class_name: str, size: str, weights: str) -> Size:
 
 
 SIZES = (
+    # Upstream has no such size. Its weights know drawn shapes, not photos.
+    _detection('RFDETRTiny', 'tiny', 'rf-detr-tiny-shapes.pth'),
     _detection('RFDETRNano', 'nano', 'rf-detr-nano.pth'),
     _detection('RFDETRSmall', 'small', 'rf-detr-small.pth'),
     _detection('RFDETRMedium', 'medium', 'rf-detr-medium.pth'),

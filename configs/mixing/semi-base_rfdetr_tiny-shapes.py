@@ -1,7 +1,7 @@
 # mmdet's semi-supervised base around RF-DETR: the student learns from 100
 # labelled images and from what the teacher, its moving average, finds in the
 # 500 others. Start from a trained detector, e.g. the demo's: load_from=...
-_base_ = '../rfdetr/rfdetr_tiny_shapes.py'
+_base_ = '../rfdetr/rfdetr_tiny_shapes-scratch.py'
 
 detector = _base_.model
 model = dict(

@@ -1,6 +1,6 @@
 # The demo's model as a supernet of 3 * 3 * 2 * 3 * 2 = 108 sub-networks, on the
 # shapes that `python demo/tiny_shapes.py data/tiny_shapes` draws.
-_base_ = '../rfdetr/rfdetr_tiny_shapes.py'
+_base_ = '../rfdetr/rfdetr_tiny_shapes-scratch.py'
 
 search_space = dict(
     resolutions=[(48, 64), (72, 96), (96, 128)],  # px, (height, width)

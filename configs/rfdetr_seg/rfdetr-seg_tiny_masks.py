@@ -1,7 +1,7 @@
 # The demo with masks: a small RF-DETR with a mask branch, from random weights,
 # on what `python demo/tiny_masks.py data/tiny_masks` draws: the pictures of
 # rfdetr_tiny_shapes.py, classes by colour alone. `make demo-masks` runs it all.
-_base_ = '../rfdetr/rfdetr_tiny_shapes.py'
+_base_ = '../rfdetr/rfdetr_tiny_shapes-scratch.py'
 
 image_w = 112  # px, multiples of patch_size = 8
 image_h = 80

@@ -17,6 +17,7 @@ from .sizes import (
     RFDETRSegSmall,
     RFDETRSegXLarge,
     RFDETRSmall,
+    RFDETRTiny,
     RFDETRXLarge,
 )
 from .sliced_inferencer import SlicedInferencer
@@ -40,6 +41,7 @@ __all__ = [
     'RFDETRSegSmall',
     'RFDETRSegXLarge',
     'RFDETRSmall',
+    'RFDETRTiny',
     'RFDETRXLarge',
     'SlicedInferencer',
     'from_checkpoint',

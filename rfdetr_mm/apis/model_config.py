@@ -34,7 +34,11 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
 }
 _ALL_BLOCKS = 12  # of the encoder
 _ENCODER = 'dinov2_windowed_'
-ENCODER_CHANNELS = {f'{_ENCODER}small': 384, f'{_ENCODER}base': 768}
+ENCODER_CHANNELS = {
+    f'{_ENCODER}mini': 128,  # RFDETRTiny's, not one of upstream's
+    f'{_ENCODER}small': 384,
+    f'{_ENCODER}base': 768,
+}
 
 
 @dataclasses.dataclass
@@ -58,7 +62,8 @@ class ModelConfig:
         num_queries: Queries, in training of each group.
         num_select: Detections per image at most.
         num_channels: Of an image.
-        encoder: ``'dinov2_windowed_small'`` or ``'dinov2_windowed_base'``.
+        encoder: ``'dinov2_windowed_small'``, ``'dinov2_windowed_base'`` or
+            RFDETRTiny's ``'dinov2_windowed_mini'``.
         patch_size: Side of a patch in pixels.
         num_windows: Attention windows per side.
         hidden_dim: Width of the decoder.

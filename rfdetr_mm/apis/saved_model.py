@@ -47,6 +47,7 @@ _PARTS_OF_NAMES = (
     ('medium', 'RFDETRMedium'),
     ('small', 'RFDETRSmall'),
     ('nano', 'RFDETRNano'),
+    ('tiny', 'RFDETRTiny'),
     ('base', 'RFDETRBase'),
 )
 _WAY_OUT = (

@@ -1,7 +1,18 @@
-"""A class for each published size."""
+"""A class for each size."""
 
 from .rfdetr import RFDETR
 from .variants import VARIANTS
+
+
+class RFDETRTiny(RFDETR):
+    """RF-DETR Tiny, 112 px, for trying things out without a network.
+
+    Not a size of upstream's. Its weights come with this package and find the
+    36 kinds of drawn shapes that ``demo/pretraining_shapes.py`` draws, such
+    as a yellow star; they know nothing of photographs or COCO's classes.
+    """
+
+    variant = VARIANTS['RFDETRTiny']
 
 
 class RFDETRNano(RFDETR):

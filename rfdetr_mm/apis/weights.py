@@ -15,6 +15,7 @@ from rfdetr_mm.checkpoints import (
     CLASS_ROW_WEIGHTS,
     COCO_CLASSES,
     PUBLISHED_FILES,
+    SHIPPED_FILES,
     cache_dir,
     check_licence,
     published_address,
@@ -37,7 +38,7 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
 
     Args:
         name: A published file name or ``rfdetr://NAME``: in the cache
-            folder. Another bare name: in the cache folder or the current
+            folder; a shipped one: in this package. Another bare name: in the cache folder or the current
             one. A path with a folder: as it is; if it ends in a published
             name and does not exist, the file is downloaded to it. A web
             address: downloaded to PyTorch's cache folder, once.
@@ -59,7 +60,9 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
     path = Path(name).expanduser()
     is_bare = not os.path.dirname(name)
     folder = None if is_bare or name.startswith('rfdetr://') else path.parent
-    if name.startswith('rfdetr://') or path.name in PUBLISHED_FILES:
+    is_shipped = is_bare and name in SHIPPED_FILES
+    is_known = is_shipped or path.name in PUBLISHED_FILES
+    if name.startswith('rfdetr://') or is_known:
         if folder is not None and path.exists():
             check_licence(path.name, accept_platform_model_license)
             return str(path)

@@ -24,6 +24,7 @@ from .layouts import (
 )
 from .published import (
     PUBLISHED_FILES,
+    SHIPPED_FILES,
     PublishedFile,
     cache_dir,
     check_licence,
@@ -40,6 +41,7 @@ __all__ = [
     'COCO_CATEGORY_IDS',
     'COCO_CLASSES',
     'PUBLISHED_FILES',
+    'SHIPPED_FILES',
     'ConversionReport',
     'PublishedFile',
     'UpstreamFile',

@@ -1,4 +1,4 @@
-"""The files that Roboflow publishes: where they are and how to get one."""
+"""Weights by name: what Roboflow publishes, and what this package brings."""
 
 import difflib
 import os
@@ -9,6 +9,7 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm_light.published_files import (
     BASE_URL,
     PUBLISHED_FILES,
+    SHIPPED_FILES,
     PublishedFile,
     cache_dir,
 )
@@ -20,6 +21,8 @@ SCHEME = 'rfdetr://'
 
 LICENCE_QUERY = 'accept_platform_model_license'
 
+_SHIPPED_DIR = Path(__file__).with_name('weights')
+
 
 def resolve_weights(
     name: str,
@@ -28,12 +31,13 @@ def resolve_weights(
     folder: str | os.PathLike[str] | None = None,
     base_url: str = BASE_URL,
 ) -> Path:
-    """Return the local path of a published file, downloading it if needed.
+    """Return the local path of a file by name, downloading it if needed.
 
     Args:
-        name: A key of ``PUBLISHED_FILES``, as it is or as a
-            ``rfdetr://NAME`` address, to which
-            ``?accept_platform_model_license=1`` may be added.
+        name: A key of ``PUBLISHED_FILES`` or ``SHIPPED_FILES``, as it is or
+            as a ``rfdetr://NAME`` address, to which
+            ``?accept_platform_model_license=1`` may be added. Shipped files
+            need no network, whatever ``folder`` is.
         accept_platform_model_license: Whether the user accepts the licence
             PML-1.0, which the XL and 2XL files are under.
         folder: Cache folder, :func:`cache_dir` by default.
@@ -44,7 +48,8 @@ def resolve_weights(
 
     Raises:
         ValueError: If the name is not a published one, the licence is not
-            accepted, or a cached or downloaded file has another MD5.
+            accepted, or a file has another MD5.
+        FileNotFoundError: If this package was copied without its weights.
         ConnectionError: If the download fails. What has arrived is kept
             beside the file's place, and the next try goes on from there.
         OSError: If the folder cannot be written or the disk is full.
@@ -52,6 +57,8 @@ def resolve_weights(
     if name.startswith(SCHEME):
         name, accepted = _parse_address(name)
         accept_platform_model_license |= accepted
+    if name in SHIPPED_FILES:
+        return _shipped(name)
     file = _find(name)
     check_licence(name, accept_platform_model_license)
     path = Path(folder or cache_dir()) / name
@@ -123,11 +130,12 @@ def hint_for_missing(path: str | os.PathLike[str]) -> str:
         path: The path that was given.
 
     Returns:
-        ``' Did you mean rfdetr://NAME?'``, which downloads the file, if
-        ``path`` ends in the name of a published file; else ``''``.
+        ``' Did you mean rfdetr://NAME?'``, which gets the file, if ``path``
+        ends in the name of a published or shipped one; else ``''``.
     """
     name = Path(path).name
-    return f' Did you mean {SCHEME}{name}?' if name in PUBLISHED_FILES else ''
+    is_known = name in PUBLISHED_FILES or name in SHIPPED_FILES
+    return f' Did you mean {SCHEME}{name}?' if is_known else ''
 
 
 def _parse_address(address: str) -> tuple[str, bool]:
@@ -142,13 +150,31 @@ def _parse_address(address: str) -> tuple[str, bool]:
     return name, accepted
 
 
+def _shipped(name: str) -> Path:
+    path = _SHIPPED_DIR / name
+    way_out = 'Install rfdetr_mm again, or in a clone check the file out.'
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}, which comes with rfdetr_mm, is missing. {way_out}'
+        )
+    found, expected = file_md5(path), SHIPPED_FILES[name]
+    if found != expected:
+        raise ValueError(
+            f'{path} has the MD5 {found}, the file that comes with rfdetr_mm '
+            f'has {expected}. {way_out}'
+        )
+    return path
+
+
 def _find(name: str) -> PublishedFile:
     if name not in PUBLISHED_FILES:
-        close = difflib.get_close_matches(name, PUBLISHED_FILES, 1)
+        known = (*PUBLISHED_FILES, *SHIPPED_FILES)
+        close = difflib.get_close_matches(name, known, 1)
         hint = f' Did you mean {close[0]}?' if close else ''
         raise ValueError(
             f'{name!r} is not a published file.{hint} Published are: '
-            f'{", ".join(PUBLISHED_FILES)}. A file of your own is loaded by '
-            'its path or web address.'
+            f'{", ".join(PUBLISHED_FILES)}. {", ".join(SHIPPED_FILES)} comes '
+            'with this package. A file of your own is loaded by its path or '
+            'web address.'
         )
     return PUBLISHED_FILES[name]

@@ -12,13 +12,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         '--model',
         metavar='SIZE',
         help='nano, small, medium, large, seg-nano, … (rfdetr-mm info has all)'
-        '; needed unless --weights says it',
+        '; needed unless --weights says it; tiny works without a network but '
+        'knows drawn shapes only, no photographs',
     )
     group.add_argument(
         '--weights',
         metavar='FILE',
         help='checkpoint of rfdetr or of this package, or the name of a '
-        "published file (default: the size's published one)",
+        "published file (default: the size's published one; that of tiny "
+        'comes with this package)',
     )
     group.add_argument(
         '--device', help='such as cpu or cuda:0 (default: the best there is)'

@@ -1,0 +1,117 @@
+"""Make the weights that come with this package: ``python demo/pretrain.py``.
+
+Draws the data set of ``pretraining_shapes.py`` (5 minutes, 430 MB), trains
+``configs/rfdetr/rfdetr_tiny_pretraining-shapes.py`` on it with
+``tools/train.py`` from random weights (about 40 minutes on one quiet core) and
+writes the averaged weights of the last iteration as a file to ship. An
+interrupted training goes on with ``--resume``.
+
+The shipped file, ``rfdetr://rf-detr-tiny-shapes.pth``, was made by it. Another
+machine rounds otherwise, so its weights will be others of the same worth.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from pretraining_shapes import write_pretraining_shapes
+from run import ROOT, config_options, run_tool
+
+from rfdetr_mm.checkpoints import read_checkpoint, write_checkpoint
+
+CONFIG = ROOT / 'configs' / 'rfdetr' / 'rfdetr_tiny_pretraining-shapes.py'
+
+
+def pack(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
+    """Keep what a user of the weights needs, as small as it can be.
+
+    Args:
+        checkpoint: Of a training; its ``state_dict`` holds the averages.
+        cfg: The config of the model. Blocks of the backbone after the last
+            tapped one, which never run but have to be there, become views of
+            a single zero.
+
+    Returns:
+        Weights in float16, the class names and the config.
+    """
+    num_blocks = cfg.model.backbone.out_indices[-1] + 1
+    weights = {}
+    for name, weight in checkpoint['state_dict'].items():
+        parts = name.split('.')
+        half = weight.half() if weight.is_floating_point() else weight
+        if parts[:2] == ['backbone', 'blocks'] and int(parts[2]) >= num_blocks:
+            half = torch.zeros(1, dtype=half.dtype).expand(half.shape)
+        weights[name] = half.clone() if half.is_contiguous() else half
+    meta = dict(
+        cfg=cfg.pretty_text, dataset_meta=dict(classes=cfg.metainfo.classes)
+    )
+    return dict(state_dict=weights, meta=meta)
+
+
+def latest_checkpoint(work_dir: Path) -> Path:
+    """The checkpoint that a training wrote last."""
+    return Path((work_dir / 'last_checkpoint').read_text().strip())
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument(
+        '--data-dir',
+        type=Path,
+        default=ROOT / 'data' / 'pretraining_shapes',
+        help='where the data set is, or is drawn (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=ROOT / 'work_dirs' / 'pretraining',
+        help='where checkpoints go (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='file to write (default: rf-detr-tiny-shapes.pth in the work '
+        'dir)',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with an interrupted training',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='handed to tools/train.py',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> Path:
+    """Draw, train and pack; return the file."""
+    args = parse_args(argv)
+    data_dir, work_dir = args.data_dir.resolve(), args.work_dir.resolve()
+    if not (data_dir / 'val.json').is_file():  # which is written last
+        write_pretraining_shapes(data_dir)
+    options = ['--cfg-options', *config_options(data_dir, 'train.json')]
+    # There is no test split, the validation split serves as one.
+    options[-1] = f'test_evaluator.ann_file={data_dir}/val.json'
+    resume = ['--resume'] if args.resume else []
+    run_tool(
+        *('train.py', CONFIG, '--work-dir', work_dir, *resume),
+        *(*options, *args.cfg_options),
+    )
+    content = read_checkpoint(latest_checkpoint(work_dir))
+    out = args.out or work_dir / 'rf-detr-tiny-shapes.pth'
+    md5 = write_checkpoint(pack(content, Config.fromfile(CONFIG)), out, force=True)
+    print(f'\n{out}: {out.stat().st_size / 1e6:.2f} MB, MD5 {md5}')
+    return out
+
+
+if __name__ == '__main__':
+    main()
