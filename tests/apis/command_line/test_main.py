@@ -11,7 +11,16 @@ from rfdetr_mm.apis.command_line.main import COMMANDS, build_parser
 from rfdetr_mm.errors import InputError
 
 ROOT = Path(__file__).parents[3]
-NAMES = ['predict', 'train', 'val', 'export', 'convert', 'benchmark', 'info']
+NAMES = [
+    'predict',
+    'train',
+    'val',
+    'export',
+    'convert',
+    'benchmark',
+    'info',
+    'setup-operators',
+]
 
 
 def test_help_teaches(command):
