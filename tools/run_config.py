@@ -24,12 +24,16 @@ ROOT = Path(__file__).resolve().parents[1]
 if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
     sys.path.insert(0, str(ROOT))
 
+# It registers models, hooks and loaders, and comes before mmdet, which does
+# not import where mmcv has no operators.
+import rfdetr_mm  # noqa: E402, F401
+
+# isort: split
 from mmdet.registry import RUNNERS  # noqa: E402
 from mmdet.utils import setup_cache_size_limit_of_dynamo  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-import rfdetr_mm  # noqa: E402, F401  registers models, hooks and loaders
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 from rfdetr_mm.engine import join_cpu_processes  # noqa: E402
 from rfdetr_mm.errors import InputError, is_out_of_memory  # noqa: E402

@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import mmdet
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -10,8 +11,6 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.structures import InstanceData
-
-import mmdet
 
 SIZE = 64  # px
 CONFIGS = Path(mmdet.__file__).parent / '.mim' / 'configs'
@@ -29,7 +28,7 @@ DETECTORS = {
     'dcn_v2': 'dcnv2/faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco.py',
     'carafe': 'carafe/faster-rcnn_r50_fpn-carafe_1x_coco.py',
     'reppoints': ('reppoints/reppoints-moment_r50_fpn_1x_coco.py'),
-    'guided_anchoring': 'guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco.py',
+    'guided_anchoring': 'guided_anchoring/ga-retinanet_r50_fpn_1x_coco.py',
     'deformable_pooling': 'dcn/faster-rcnn_r50_fpn_dpool_1x_coco.py',
 }
 SLOW = {'dino', 'deformable_detr', 'guided_anchoring', 'carafe'}

@@ -1,4 +1,4 @@
-"""The file that stands in for the extension where rfdetr_mm is not imported."""
+"""What stands in for the extension where rfdetr_mm is not imported."""
 
 import ast
 import os
