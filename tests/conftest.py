@@ -3,6 +3,10 @@
 import logging
 from importlib.metadata import distributions
 
+# Before mmdet, whose operators it brings. It registers everything.
+import rfdetr_mm  # noqa: F401
+
+# isort: split
 import pytest
 import torch
 from mmdet.utils import register_all_modules
@@ -10,8 +14,6 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.utils import digit_version
 from stacks import ABSENT, complaint
-
-import rfdetr_mm  # noqa: F401  (registers)
 
 
 def pytest_addoption(parser):

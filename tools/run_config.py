@@ -22,10 +22,14 @@ ROOT = Path(__file__).resolve().parents[1]
 if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
     sys.path.insert(0, str(ROOT))
 
+# It registers models, hooks and loaders, and comes before mmdet, which does
+# not import where mmcv has no operators.
+import rfdetr_mm  # noqa: E402, F401
+
+# isort: split
 from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-import rfdetr_mm  # noqa: E402, F401  registers models, hooks and loaders
 from rfdetr_mm.engine.running import build_runner  # noqa: E402, F401
 from rfdetr_mm.errors import (  # noqa: E402
     InputError,

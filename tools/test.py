@@ -4,9 +4,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdet.evaluation import DumpDetResults
-from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
 from run_config import (
     add_common_options,
     build_runner,
@@ -15,6 +12,11 @@ from run_config import (
     read_config,
     stop,
 )
+
+# isort: split
+from mmdet.evaluation import DumpDetResults
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -87,11 +87,9 @@ def box_cases() -> dict[str, Case]:
             for aligned in (False, True):
                 second = boxes.flip(0) if aligned else boxes[:9]
                 name = f'bbox_overlaps_{mode}_aligned{aligned}_offset{offset}'
-                cases[name] = (
-                    lambda b=second, m=mode, a=aligned, o=offset: [
-                        ops.bbox_overlaps(boxes, b, m, a, o)
-                    ]
-                )
+                cases[name] = lambda b=second, m=mode, a=aligned, o=offset: [
+                    ops.bbox_overlaps(boxes, b, m, a, o)
+                ]
     rounded = boxes.round()
     cases |= {
         'nms_whole_pixels': lambda: list(ops.nms(rounded, scores, 0.3)),
@@ -99,9 +97,7 @@ def box_cases() -> dict[str, Case]:
             ops.nms(boxes, scores, 0.5, score_threshold=0.3, max_num=7)
         ),
         'nms_no_boxes': lambda: list(ops.nms(none, no_scores, 0.5)),
-        'nms_no_area': lambda: list(
-            ops.nms(flat, torch.arange(5) / 5, 0.5)
-        ),
+        'nms_no_area': lambda: list(ops.nms(flat, torch.arange(5) / 5, 0.5)),
         'nms_overlap_at_threshold': overlap_at_threshold,
         'batched_nms': lambda: list(
             ops.batched_nms(
@@ -116,9 +112,7 @@ def box_cases() -> dict[str, Case]:
                 dict(type='soft_nms', iou_threshold=0.4, min_score=0.1),
             )
         ),
-        'soft_nms_no_boxes': lambda: list(
-            ops.soft_nms(none, no_scores, 0.5)
-        ),
+        'soft_nms_no_boxes': lambda: list(ops.soft_nms(none, no_scores, 0.5)),
         'soft_nms_no_area': lambda: list(
             ops.soft_nms(flat, torch.arange(5) / 5, 0.5)
         ),
@@ -161,7 +155,11 @@ def pooling_cases() -> dict[str, Case]:
                 for ratio in (0, 2):
                     name = f'roi_align_{kind}_{mode}_aligned{aligned}_{ratio}'
                     cases[name] = lambda f=features, r=rois, o=(
-                        (3, 2), 0.25, ratio, mode, aligned
+                        (3, 2),
+                        0.25,
+                        ratio,
+                        mode,
+                        aligned,
                     ): with_gradients(lambda x: ops.roi_align(x, r, *o), f)
         cases[f'roi_align_{kind}_no_rois'] = (
             lambda f=features, r=rois: with_gradients(

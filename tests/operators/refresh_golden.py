@@ -32,7 +32,9 @@ def main() -> None:
         path = FILES / f'{table}.npz'
         np.savez_compressed(path, **content)
         size = path.stat().st_size
-        print(f'{path}: {len(content)} arrays, {size / 1024:.1f} KiB ({about})')
+        print(
+            f'{path}: {len(content)} arrays, {size / 1024:.1f} KiB ({about})'
+        )
         assert size <= MAX_BYTES, f'{path} is larger than {MAX_BYTES} bytes'
 
 

@@ -95,9 +95,7 @@ def test_without_offsets_it_is_a_convolution(ops):
     found = ops.modulated_deform_conv2d(
         features, offset, mask, weight, bias, 2, 1, 1, 2
     )
-    torch.testing.assert_close(
-        found, expected / 2 + bias[:, None, None]
-    )
+    torch.testing.assert_close(found, expected / 2 + bias[:, None, None])
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -124,7 +122,9 @@ def test_half_precision(ops, dtype):
         assert error < 0.01
 
 
-@pytest.mark.parametrize('kernel, padding', [((3, 3), (1, 1)), ((1, 5), (0, 2))])
+@pytest.mark.parametrize(
+    'kernel, padding', [((3, 3), (1, 1)), ((1, 5), (0, 2))]
+)
 def test_masked_convolution(ops, kernel, padding):
     numbers = Numbers(4)
     features, bias = numbers.normal(1, 4, 7, 9), numbers.normal(6)

@@ -40,6 +40,8 @@ def test_equals_torchs(monkeypatch, shape):
     torchs(features).square().sum().backward()
     for name in ('weight', 'bias'):
         torch.testing.assert_close(
-            getattr(ours, name).grad, getattr(torchs, name).grad,
-            atol=1e-4, rtol=1e-5,
+            getattr(ours, name).grad,
+            getattr(torchs, name).grad,
+            atol=1e-4,
+            rtol=1e-5,
         )

@@ -131,7 +131,12 @@ def test_roi_pool_takes_the_first_of_equal_pixels(ops):
     features = torch.ones(1, 1, 4, 4)
     rois = torch.tensor([[0.0, 0, 0, 3, 3]])
     _, gradient = with_gradients(lambda x: ops.roi_pool(x, rois, 2), features)
-    assert gradient[0, 0].nonzero().tolist() == [[0, 0], [0, 2], [2, 0], [2, 2]]
+    assert gradient[0, 0].nonzero().tolist() == [
+        [0, 0],
+        [0, 2],
+        [2, 0],
+        [2, 2],
+    ]
 
 
 def test_no_regions(ops):
