@@ -5,13 +5,12 @@ Tests of an optional package skip where it is missing (``importorskip``).
 listed here with its reason: otherwise not one test runs.
 """
 
+import ast
 from collections.abc import Callable, Container
 from importlib.util import find_spec
+from pathlib import Path
 
-import pytest
-import torch
-
-from rfdetr_mm.stack import DISTRIBUTIONS
+STACK = Path(__file__).parents[1] / 'rfdetr_mm' / 'stack.py'
 
 # Names of the packages, as imported, that tests skip without.
 OPTIONAL = (
@@ -50,12 +49,25 @@ ABSENT = {
         'torch_linear_assignment': 'comes with rfdetr',
     },
 }
+
+
+def distributions_of_mmdet() -> tuple[str, str]:
+    """Read OneDL's and OpenMMLab's name of mmdet from ``rfdetr_mm/stack.py``.
+
+    The file is read and not imported: that takes torch and mmdet, 10 s, and
+    the process that hands the tests out to others has no other use for them.
+    """
+    (value,) = (
+        node.value
+        for node in ast.parse(STACK.read_text()).body
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.targets[0]) == 'DISTRIBUTIONS'
+    )
+    return ast.literal_eval(value)['mmdet']
+
+
 # stack: the distribution that only it has.
-DISTRIBUTION = dict(zip(ABSENT, DISTRIBUTIONS['mmdet']))
-# A parameter of tests that compute in half precision.
-FLOAT16_ON_CPU = pytest.param(
-    torch.float16, marks=pytest.mark.needs_torch('2.3', 'float16 on a CPU')
-)
+DISTRIBUTION = dict(zip(ABSENT, distributions_of_mmdet()))
 
 
 def is_importable(name: str) -> bool:

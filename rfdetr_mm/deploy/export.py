@@ -26,6 +26,7 @@ from torch import nn
 from rfdetr_mm.errors import InputError
 
 from .onnx_file import check_axes
+from .rewriting import one_search
 from .task import check_divisible
 
 TASKS = ('detection', 'instance-seg')
@@ -204,7 +205,7 @@ def write_graph(
         input_metas=dict(data_samples=None, mode='predict'),
         context_info=dict(deploy_cfg=deploy_cfg),
     )
-    with no_mp():
+    with no_mp(), one_search():
         if IR.get(ir_config['type']) == IR.TORCHSCRIPT:
             trace(model, images, check_trace=False, **arguments)
             return
