@@ -6,11 +6,16 @@ which runs none: what takes seconds to import is imported by the others only.
 
 import logging
 import os
+import subprocess
+import sys
 from importlib.metadata import distributions
+from pathlib import Path
 
 import pytest
 from stacks import ABSENT, complaint
 from workers import ByFile, hands_tests_out, rank, scope_of
+
+ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser):
@@ -26,6 +31,14 @@ def pytest_configure(config):
         lacking = complaint(stack, {d.name for d in distributions()})
         if lacking:
             raise pytest.UsageError(lacking)
+    if not (ROOT / 'rfdetr_mm' / '.mim').exists():
+        # Configs by the package's name, in a clone that make has not seen.
+        # With -n this is done before the other processes start.
+        subprocess.run(
+            [sys.executable, 'setup.py', '-q', 'link_mim'],
+            cwd=ROOT,
+            check=True,
+        )
     if hands_tests_out(config):
         # As many processes as cores, then, and one thread each. What the
         # tests start inherits it.
