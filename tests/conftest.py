@@ -1,19 +1,21 @@
-"""What every test needs: mmdet's scope, one seed, few threads."""
+"""What every test needs: mmdet's scope, one seed, few threads.
+
+With ``-n`` this file is read by the process that hands the tests out as well,
+which runs none: what takes seconds to import is imported by the others only.
+"""
 
 import logging
+import os
+import subprocess
+import sys
 from importlib.metadata import distributions
+from pathlib import Path
 
-# Before mmdet, whose operators it brings. It registers everything.
-import rfdetr_mm  # noqa: F401
-
-# isort: split
 import pytest
-import torch
-from mmdet.utils import register_all_modules
-from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
-from mmengine.utils import digit_version
 from stacks import ABSENT, complaint
+from workers import ByFile, hands_tests_out, rank, scope_of
+
+ROOT = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser):
@@ -25,11 +27,37 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     stack = config.getoption('stack')
-    if stack is None:
-        return
-    lacking = complaint(stack, {d.name for d in distributions()})
-    if lacking:
-        raise pytest.UsageError(lacking)
+    if stack is not None:
+        lacking = complaint(stack, {d.name for d in distributions()})
+        if lacking:
+            raise pytest.UsageError(lacking)
+    if not (ROOT / 'rfdetr_mm' / '.mim').exists():
+        # Configs by the package's name, in a clone that make has not seen.
+        # With -n this is done before the other processes start.
+        subprocess.run(
+            [sys.executable, 'setup.py', '-q', 'link_mim'],
+            cwd=ROOT,
+            check=True,
+        )
+    if hands_tests_out(config):
+        # As many processes as cores, then, and one thread each. What the
+        # tests start inherits it.
+        os.environ.setdefault('OMP_NUM_THREADS', '1')
+    else:
+        # It registers everything, and comes before mmdet, whose operators it
+        # brings.
+        import rfdetr_mm  # noqa: F401
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    if hasattr(config, 'workerinput'):
+        items.sort(key=lambda item: rank(scope_of(item.nodeid)))
 
 
 def pytest_report_header(config):
@@ -39,6 +67,9 @@ def pytest_report_header(config):
 
 def pytest_runtest_setup(item):
     """Skip a test whose marker ``needs_torch`` names a later version."""
+    import torch
+    from mmengine.utils import digit_version
+
     for marker in item.iter_markers('needs_torch'):
         version, what = marker.args
         if digit_version(torch.__version__) < digit_version(version):
@@ -49,11 +80,16 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(autouse=True, scope='session')
 def mmdet_scope():
+    from mmdet.utils import register_all_modules
+
     register_all_modules(init_default_scope=True)
 
 
 @pytest.fixture(autouse=True)
 def seed_and_scope():
+    import torch
+    from mmengine.registry import init_default_scope
+
     torch.manual_seed(0)
     yield
     # A Runner in a test leaves its own scope behind.
@@ -63,6 +99,8 @@ def seed_and_scope():
 @pytest.fixture
 def log_lines():
     """Messages, no debugging ones, to mmengine's current logger."""
+    from mmengine.logging import MMLogger
+
     lines = []
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: lines.append(record.getMessage())

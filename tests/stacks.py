@@ -8,9 +8,6 @@ listed here with its reason: otherwise not one test runs.
 from collections.abc import Callable, Container
 from importlib.util import find_spec
 
-import pytest
-import torch
-
 from rfdetr_mm_light.stack import DISTRIBUTIONS
 
 # Names of the packages, as imported, that tests skip without.
@@ -50,12 +47,10 @@ ABSENT = {
         'torch_linear_assignment': 'comes with rfdetr',
     },
 }
+
+
 # stack: the distribution that only it has.
 DISTRIBUTION = dict(zip(ABSENT, DISTRIBUTIONS['mmdet']))
-# A parameter of tests that compute in half precision.
-FLOAT16_ON_CPU = pytest.param(
-    torch.float16, marks=pytest.mark.needs_torch('2.3', 'float16 on a CPU')
-)
 
 
 def is_importable(name: str) -> bool:

@@ -23,6 +23,11 @@ def tiny_config(
     cfg = Config.fromfile(CONFIGS / name)
     side = 72 if 'seg' in name else 64  # px, a multiple of the patch
     set_resolution(cfg, side)
+    # Two blocks of a narrow backbone run: the tests are about what is around.
+    cfg.model.backbone.update(
+        arch='tiny', out_indices=(0, 1), global_attn_indices=(1,)
+    )
+    cfg.model.neck.in_channels = [192] * 2
     cfg.model.bbox_head.update(num_classes=2, num_queries=8, num_groups=2)
     cfg.model.test_cfg.max_per_img = MAX_PER_IMG
     dataset = cfg.test_dataloader.dataset

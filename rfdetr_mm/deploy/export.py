@@ -27,6 +27,7 @@ from rfdetr_mm.sizes import config_facts
 from rfdetr_mm.sizes.shipped import PACKAGE, read_shipped
 
 from .onnx_file import check_axes
+from .rewriting import one_search
 
 TASKS = ('detection', 'instance-seg')
 
@@ -211,7 +212,7 @@ def write_graph(
         input_metas=dict(data_samples=None, mode='predict'),
         context_info=dict(deploy_cfg=deploy_cfg),
     )
-    with no_mp():
+    with no_mp(), one_search():
         if IR.get(ir_config['type']) == IR.TORCHSCRIPT:
             trace(model, images, check_trace=False, **arguments)
             return

@@ -6,8 +6,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from half_precision import FLOAT16_ON_CPU
 from PIL import Image
-from stacks import FLOAT16_ON_CPU
 
 from rfdetr_mm.apis import RFDETRNano, RFDETRSegNano, from_checkpoint
 from rfdetr_mm.apis import predictor as module

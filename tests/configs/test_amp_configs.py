@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from half_precision import FLOAT16_ON_CPU
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
-from stacks import FLOAT16_ON_CPU
 
 from rfdetr_mm.engine import AutocastOptimWrapper, WarmupEMA
 from tests.small_detector import batch, build

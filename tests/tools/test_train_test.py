@@ -22,8 +22,15 @@ CONFIG = """
 _base_ = {base!r}
 image_size = 64
 model = dict(
-    backbone=dict(img_size=image_size),
-    bbox_head=dict(num_classes={num_classes}, num_queries=8, num_groups=2),
+    backbone=dict(
+        arch='tiny', img_size=image_size,
+        out_indices=(0, 1), global_attn_indices=(1, )),
+    neck=dict(in_channels=[192] * 2, out_channels=32),
+    bbox_head=dict(
+        num_classes={num_classes}, num_queries=8, num_groups=2, embed_dims=32,
+        decoder=dict(
+            num_layers=2, self_attn_num_heads=2, cross_attn_num_heads=2,
+            feedforward_channels=32)),
     test_cfg=dict(max_per_img=10))
 data = dict(
     data_root={data_root!r}, ann_file='annotations.json',
@@ -91,7 +98,7 @@ def folder(tmp_path_factory):
     assert done.returncode == 0, done.stderr[-3000:]
     (folder / 'output.txt').write_text(done.stdout + done.stderr)
     yield folder
-    shutil.rmtree(folder)  # checkpoints of 0.4 GB
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from half_precision import FLOAT16_ON_CPU
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
-from stacks import FLOAT16_ON_CPU
 
 from rfdetr_mm.models.layers.batch_objects import BatchObjects
 
