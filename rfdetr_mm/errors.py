@@ -1,60 +1,10 @@
 """Errors that a user can cure, apart from those of a program."""
 
-import errno
+from rfdetr_mm_light.errors import (
+    InputError,
+    curable_line,
+    is_disk_error,
+    is_out_of_memory,
+)
 
-import torch
-
-from rfdetr_mm_light.errors import InputError
-
-__all__ = ['InputError', 'is_out_of_memory']
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch could not get memory, on a GPU or on the CPU."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    signs = ("can't allocate memory", 'CUDA out of memory', 'ALLOC_FAILED')
-    return isinstance(error, RuntimeError) and any(
-        sign in str(error) for sign in signs
-    )
-
-
-# No room, no quota left, no writing on this disk.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-
-def is_disk_error(error: BaseException | None) -> bool:
-    """Whether a disk is full or takes no files."""
-    return isinstance(error, OSError) and error.errno in _DISK_ERRORS
-
-
-def curable_line(error: BaseException, less_memory: str) -> str | None:
-    """Say in one line what a user can do about an error.
-
-    The one list of errors that options can cure, for the tools and the
-    command line: an InputError, exhausted memory, a full or read-only disk,
-    a file or a package that is missing.
-
-    Args:
-        error: The error that ended a program.
-        less_memory: What makes the program take less memory.
-
-    Returns:
-        The line; None if the error is the program's, which keeps its
-        traceback.
-    """
-    line = ' '.join(str(error).split())
-    if isinstance(error, InputError):
-        # One from a worker of a data loader has its traceback before it.
-        return str(error).rpartition('InputError: ')[2].strip()
-    if is_out_of_memory(error):
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return f'out of memory: {first} {less_memory}'
-    if is_disk_error(error):
-        return (
-            f'{line}. Make room or choose another folder for the results; a '
-            'training goes on from its last checkpoint when it is resumed'
-        )
-    if isinstance(error, (OSError, ImportError)):
-        return line
-    return None
+__all__ = ['InputError', 'curable_line', 'is_disk_error', 'is_out_of_memory']

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from rfdetr_mm_light.errors import InputError, UsageError
+from rfdetr_mm_light.errors import UsageError, curable_line
 from rfdetr_mm_light.version import __version__
 
 from . import (
@@ -134,27 +134,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print('rfdetr-mm: stopped', file=sys.stderr)
         return 1
     except Exception as error:
-        if args.traceback or not _is_curable(error):
+        line = curable_line(error, _LESS_MEMORY)
+        if args.traceback or line is None:
             raise
-        line = ' '.join(str(error).split())
-        if _is_out_of_memory(error):
-            line = f'the memory does not suffice: {line} {_LESS_MEMORY}'
         print(f'rfdetr-mm {args.command}: error: {line}', file=sys.stderr)
         return 1
     return 0
-
-
-def _is_curable(error: Exception) -> bool:
-    """Whether its message is for the user; else it is a bug."""
-    if isinstance(error, (InputError, OSError, ImportError)):
-        return True
-    return _is_out_of_memory(error)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether torch ran out of memory, if torch was imported at all."""
-    errors = sys.modules.get('rfdetr_mm.errors')
-    return errors is not None and errors.is_out_of_memory(error)
 
 
 def program() -> NoReturn:
