@@ -41,15 +41,23 @@ CASES = [
 def small(config):
     """The model with an eighth of the channels, fewer layers and queries."""
     model = copy.deepcopy(config.model)
+    model.backbone.init_cfg = None  # It would be downloaded.
     if model.backbone.type == 'ResNet':
         model.backbone.base_channels = 8
         first = model.neck[0] if isinstance(model.neck, list) else model.neck
         first.in_channels = [c // 8 for c in first.in_channels]
+    # Torch has its synchronised one on a GPU only.
+    for part in ('backbone', 'neck', 'bbox_head'):
+        if 'norm_cfg' in model[part]:
+            norm = model[part].norm_cfg
+            norm.type = norm.type.replace('SyncBN', 'BN')
     if 'encoder' in model:
         model.encoder.num_layers = model.decoder.num_layers = 1
         model.num_queries = 20
-    if model.get('test_cfg', {}).get('rpn'):
+    if 'roi_head' in model:
         model.test_cfg.rpn.update(nms_pre=50, max_per_img=10)
+        model.train_cfg.rpn_proposal.update(nms_pre=50, max_per_img=20)
+        model.train_cfg.rcnn.sampler.num = 16
     return model
 
 
@@ -85,6 +93,7 @@ def samples(classes):
 def test_step_and_prediction(name):
     torch.manual_seed(0)
     model = MODELS.build(small(Config.fromfile(CONFIGS / DETECTORS[name])))
+    model.init_weights()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     images = torch.randn(2, 3, SIZE, SIZE)
     model.train()
