@@ -100,6 +100,7 @@ OPENMMLAB = [
     'torchvision>=0.16,<0.17',
     'scipy',
     'numpy<2',  # torch 2.1 is built for it
+    'setuptools<81',  # mmengine imports pkg_resources to find a package
     'mmengine>=0.10.7',
     'mmcv>=2.1.0,<2.2.0',  # mmdet refuses later ones
     'mmdet>=3.3.0',
