@@ -126,7 +126,11 @@ setup(
         'link_mim': LinkMim,
     },
     packages=find_packages(include=['rfdetr_mm*']),
-    package_data={'rfdetr_mm': ['py.typed'], 'rfdetr_mm_light': ['py.typed']},
+    package_data={
+        'rfdetr_mm': ['py.typed'],
+        'rfdetr_mm.checkpoints': ['weights/*.pth'],  # of the smallest size
+        'rfdetr_mm_light': ['py.typed'],
+    },
     # What every use needs; a stack or a runtime is an extra.
     install_requires=[
         'numpy',
