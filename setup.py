@@ -100,6 +100,7 @@ OPENMMLAB = [
     'torchvision>=0.16,<0.17',
     'scipy',
     'numpy<2',  # torch 2.1 is built for it
+    'setuptools<81',  # mmengine imports pkg_resources to find a package
     'mmengine>=0.10.7',
     'mmcv>=2.1.0,<2.2.0',  # mmdet refuses later ones
     'mmdet>=3.3.0',
@@ -125,7 +126,11 @@ setup(
         'link_mim': LinkMim,
     },
     packages=find_packages(include=['rfdetr_mm*']),
-    package_data={'rfdetr_mm': ['py.typed'], 'rfdetr_mm_light': ['py.typed']},
+    package_data={
+        'rfdetr_mm': ['py.typed'],
+        'rfdetr_mm.checkpoints': ['weights/*.pth'],  # of the smallest size
+        'rfdetr_mm_light': ['py.typed'],
+    },
     # What every use needs; a stack or a runtime is an extra.
     install_requires=[
         'numpy',

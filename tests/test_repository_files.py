@@ -140,3 +140,22 @@ def test_issue_forms(path):
             options = attributes['options']
             wanted = str if field['type'] == 'dropdown' else dict
             assert options and all(isinstance(o, wanted) for o in options)
+
+
+def test_the_release_publishes_what_it_has_checked():
+    workflow = yaml.safe_load((GITHUB / 'workflows/release.yml').read_text())
+    # YAML 1.1 reads the key "on" as true.
+    assert workflow[True] == {'push': {'tags': ['v*']}}
+    build, publish = workflow['jobs']['build'], workflow['jobs']['publish']
+    ours = yaml.safe_load(WORKFLOW.read_text())['jobs']['package']['steps']
+    checks = [step['run'] for step in ours if 'run' in step]
+    assert len(checks) == 2
+    commands = [step.get('run') for step in build['steps']]
+    assert [c for c in commands if c in checks] == checks
+    for command in checks:
+        assert (ROOT / command.split()[0]).stat().st_mode & 0o111
+    # Only what publishes may ask for a token, and only after the checks.
+    assert workflow['permissions'] == {'contents': 'read'}
+    assert 'permissions' not in build
+    assert publish['needs'] == 'build'
+    assert publish['permissions'] == {'id-token': 'write'}
