@@ -141,7 +141,7 @@ Source: rfdetr 1.11.2, assets/model_weights.py; rfdetr_plus 1.1.0.
 """
 
 SHIPPED_FILES: dict[str, str] = {
-    'rf-detr-tiny-shapes.pth': 'ae930bfbaf56c7b79e162fc5dcf9e219',
+    'rf-detr-tiny-shapes.pth': '77822ce81569d21fb259bab636fc75b2',
 }
 """Name to MD5 of the weights that come with this package.
 

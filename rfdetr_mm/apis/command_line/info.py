@@ -21,6 +21,7 @@ from rfdetr_mm.apis.variants import PACKAGE, Variant
 from rfdetr_mm.apis.weights import locate_weights, read_content
 from rfdetr_mm.checkpoints import (
     PUBLISHED_FILES,
+    SHIPPED_FILES,
     cache_dir,
     read_upstream_layout,
     to_mmdet_checkpoint,
@@ -48,6 +49,12 @@ _PACKAGES = (
     ('tensorrt',),
     ('peft',),
 )
+# The model index has what upstream has published.
+_TINY = {
+    'Image Size (px)': 112,
+    'Parameters (M)': 3.63,
+    'Licence Of Weights': 'Apache-2.0',
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +79,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def about_sizes() -> list[dict[str, Any]]:
-    """A row for each size, from the model index."""
+    """A row for each size, from the model index; of Tiny from here."""
     known = _model_index()
     rows = []
     for name, variant in SIZES.items():
+        is_shipped = variant.weights in SHIPPED_FILES
         entry = known.get(_index_name(variant), {})
-        about = entry.get('Metadata', {})
+        about = _TINY if is_shipped else entry.get('Metadata', {})
         rows.append(
             dict(
                 size=name,
@@ -86,8 +94,11 @@ def about_sizes() -> list[dict[str, Any]]:
                 parameters_m=about.get('Parameters (M)'),
                 masks=name.startswith('seg-'),
                 weights=variant.weights,
-                licence=PUBLISHED_FILES[variant.weights].licence,
-                downloaded=(cache_dir() / variant.weights).is_file(),
+                licence=_TINY['Licence Of Weights']
+                if is_shipped
+                else PUBLISHED_FILES[variant.weights].licence,
+                downloaded=is_shipped
+                or (cache_dir() / variant.weights).is_file(),
             )
         )
     return rows
@@ -179,7 +190,7 @@ def about_checkpoint(name: str) -> dict[str, Any]:
 
 def _text(content: dict[str, Any]) -> str:
     lines = [
-        'size              px   params  weights (* downloaded)      licence'
+        'size              px   params  weights (* is here)         licence'
     ]
     for row in content['sizes']:
         star = '*' if row['downloaded'] else ' '
