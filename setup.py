@@ -109,6 +109,7 @@ setup(
         'link_mim': LinkMim,
     },
     packages=find_packages(include=['rfdetr_mm', 'rfdetr_mm.*']),
+    package_data={'rfdetr_mm.checkpoints': ['weights/*.pth']},
     install_requires=[
         'torch>=2.1',
         'numpy',

@@ -109,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
         start = str(latest_checkpoint(folder))
     content = read_checkpoint(start)
     out = args.out or work_dir / 'rf-detr-tiny-shapes.pth'
-    md5 = write_checkpoint(pack(content, Config.fromfile(CONFIGS[0])), out, force=True)
+    md5 = write_checkpoint(
+        pack(content, Config.fromfile(CONFIGS[0])), out, force=True
+    )
     print(f'\n{out}: {out.stat().st_size / 1e6:.2f} MB, MD5 {md5}')
     return out
 

@@ -19,7 +19,7 @@ from tests.demo.conftest import DEMO
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
-    """New pictures of what the weights were trained on, and what is in them."""
+    """New pictures of what the weights know, and what is in them."""
     folder = tmp_path_factory.mktemp('drawn')
     sys.path.insert(0, str(DEMO))
     try:
@@ -81,7 +81,10 @@ def test_it_finds_what_it_was_trained_on(no_network, drawn):
 def test_the_command_works_at_once(no_network, drawn, capsys, model):
     path, _ = drawn[0]
     arguments = [str(path), '--model', model, '--device', 'cpu', '--json']
-    assert main.main(['predict', *arguments, '--threshold', '0.2']) in (0, None)
+    assert main.main(['predict', *arguments, '--threshold', '0.2']) in (
+        0,
+        None,
+    )
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)
 

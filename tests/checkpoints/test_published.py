@@ -80,7 +80,9 @@ def test_a_shipped_file_needs_no_network(server, own_weights, tmp_path, name):
 
 def test_a_shipped_file_that_is_broken_or_gone(own_weights):
     own_weights.write_bytes(_CONTENT[1:])
-    with pytest.raises(ValueError, match=f'own.pth has the MD5 .*{_MD5}.*Inst'):
+    with pytest.raises(
+        ValueError, match=f'own.pth has the MD5 .*{_MD5}.*Inst'
+    ):
         resolve_weights('own.pth')
     own_weights.unlink()
     with pytest.raises(FileNotFoundError, match='own.pth, which comes with'):
