@@ -71,8 +71,9 @@ def test_numbers_of_a_size(name):
 )
 def test_filling_in_the_own_numbers_changes_nothing(name):
     variant = VARIANTS[name]
-    config = make_model_config(variant, dict(num_classes=80))
     cfg = variant.read_config()
+    num_classes = cfg.model.bbox_head.num_classes
+    config = make_model_config(variant, dict(num_classes=num_classes))
     fill_in_model(cfg, config)
     expected = variant.read_config()
     expected.model.backbone.update(in_channels=3, with_cp=False)
