@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
 
-ENLARGED = 3  # times
-COLUMNS = 2  # pairs side by side
-GAP = 8  # px
+ENLARGED = 4  # times
+COLUMNS = 1  # pairs side by side
+GAP = 12  # px
+TEXT = 18  # px, height of the labels
 COLOURS = ('#ffd400', '#5ae8ff', '#ff5ad1', '#ffffff')
 MASK_OPACITY = 0.4
 
@@ -54,18 +55,36 @@ def paint(image: Image.Image, objects: Objects) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     for box, name, colour in zip(objects.boxes_xyxy, objects.names, colours):
         left, top, right, bottom = (value * ENLARGED for value in box)
-        draw.rectangle((left, top, right, bottom), outline=colour, width=2)
-        corner = (left + 3, min(max(top - 11, 0), canvas.height - 12))
-        draw.rectangle(draw.textbbox(corner, name), fill='black')
-        draw.text(corner, name, fill=colour)
+        draw.rectangle((left, top, right, bottom), outline=colour, width=3)
+        _write(draw, name, (left, top - TEXT), colour)
     return canvas
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    corner_xy: tuple[float, float],
+    colour: str,
+) -> None:
+    """Write on a black bar, moved into the picture where it would leave it."""
+    font = ImageFont.load_default(TEXT)
+    limits = (
+        draw.im.size[0] - draw.textlength(text, font=font) - 6,
+        draw.im.size[1] - TEXT - 6,
+    )
+    x, y = (
+        max(0, min(place, limit)) for place, limit in zip(corner_xy, limits)
+    )
+    left, top, right, bottom = draw.textbbox((x + 3, y), text, font=font)
+    draw.rectangle((left - 3, top - 2, right + 3, bottom + 2), fill='black')
+    draw.text((x + 3, y), text, fill=colour, font=font)
 
 
 def write_contact_sheet(
     ann_file: Path,
     predictions_file: Path,
     target: Path,
-    num_images: int = 8,
+    num_images: int = 6,
     min_score: float = 0.3,
 ) -> None:
     """Write a sheet with pairs of pictures, truth left, detections right.

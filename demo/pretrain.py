@@ -1,10 +1,10 @@
 """Make the weights that come with this package: ``python demo/pretrain.py``.
 
-Draws the data set of ``pretraining_shapes.py`` (5 minutes, 430 MB), trains
-``configs/rfdetr/rfdetr_tiny_pretraining-shapes.py`` on it with
-``tools/train.py`` from random weights (about 40 minutes on one quiet core) and
-writes the averaged weights of the last iteration as a file to ship. An
-interrupted training goes on with ``--resume``.
+Draws the data set of ``pretraining_shapes.py`` (5 minutes, 430 MB), trains on
+it from random weights with ``tools/train.py`` and
+``configs/rfdetr/rfdetr_tiny_pretraining-shapes.py``, goes on with
+``..._part-2.py`` (8 000 iterations in all, about 40 minutes on one core) and
+writes the averaged weights of the last iteration as a file to ship.
 
 The shipped file, ``rfdetr://rf-detr-tiny-shapes.pth``, was made by it. Another
 machine rounds otherwise, so its weights will be others of the same worth.
@@ -22,7 +22,10 @@ from run import ROOT, config_options, run_tool
 
 from rfdetr_mm.checkpoints import read_checkpoint, write_checkpoint
 
-CONFIG = ROOT / 'configs' / 'rfdetr' / 'rfdetr_tiny_pretraining-shapes.py'
+CONFIGS = tuple(
+    ROOT / 'configs' / 'rfdetr' / f'rfdetr_tiny_pretraining-shapes{part}.py'
+    for part in ('', '_part-2')
+)
 
 
 def pack(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
@@ -78,11 +81,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'dir)',
     )
     parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on with an interrupted training',
-    )
-    parser.add_argument(
         '--cfg-options',
         nargs='+',
         default=[],
@@ -101,14 +99,19 @@ def main(argv: Sequence[str] | None = None) -> Path:
     options = ['--cfg-options', *config_options(data_dir, 'train.json')]
     # There is no test split, the validation split serves as one.
     options[-1] = f'test_evaluator.ann_file={data_dir}/val.json'
-    resume = ['--resume'] if args.resume else []
-    run_tool(
-        *('train.py', CONFIG, '--work-dir', work_dir, *resume),
-        *(*options, *args.cfg_options),
-    )
-    content = read_checkpoint(latest_checkpoint(work_dir))
+    start = 'None'
+    for number, config in enumerate(CONFIGS, start=1):
+        folder = work_dir / f'part_{number}'
+        run_tool(
+            *('train.py', config, '--work-dir', folder),
+            *(*options, f'load_from={start}', *args.cfg_options),
+        )
+        start = str(latest_checkpoint(folder))
+    content = read_checkpoint(start)
     out = args.out or work_dir / 'rf-detr-tiny-shapes.pth'
-    md5 = write_checkpoint(pack(content, Config.fromfile(CONFIG)), out, force=True)
+    md5 = write_checkpoint(
+        pack(content, Config.fromfile(CONFIGS[0])), out, force=True
+    )
     print(f'\n{out}: {out.stat().st_size / 1e6:.2f} MB, MD5 {md5}')
     return out
 

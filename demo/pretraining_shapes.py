@@ -225,9 +225,7 @@ def draw_ground(rng: np.random.Generator, kind: str) -> np.ndarray:
     return mixed.astype(np.float32)
 
 
-def draw_surface(
-    rng: np.random.Generator, hue: str, size: int
-) -> np.ndarray:
+def draw_surface(rng: np.random.Generator, hue: str, size: int) -> np.ndarray:
     """A square of a class's colour, (size, size, 3) float32, 0 to 1."""
     colour = colorsys.hsv_to_rgb(
         HUES[hue] + rng.uniform(-HUE_SPREAD, HUE_SPREAD),

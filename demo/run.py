@@ -1,10 +1,14 @@
 """From nothing to a result: ``python demo/run.py``, or ``make demo``.
 
-Draws the data set of ``tiny_shapes.py``, trains
-``configs/rfdetr/rfdetr_tiny_shapes.py`` on it with ``tools/train.py``, tests
-with ``tools/test.py`` and leaves pictures and a curve. ``--masks``, or ``make
-demo-masks``, does the same with ``tiny_masks.py`` and
-``configs/rfdetr_seg/rfdetr-seg_tiny_masks.py``.
+Draws the data set of ``tiny_shapes.py``, fine-tunes on it the weights that
+come with this package with ``tools/train.py`` and
+``configs/rfdetr/rfdetr_tiny_shapes.py``, tests with ``tools/test.py`` and
+leaves pictures and a curve. ``--masks``, or ``make demo-masks``, does the same
+with ``tiny_masks.py`` and ``configs/rfdetr_seg/rfdetr-seg_tiny_masks.py``,
+from random weights.
+
+``--from-scratch`` starts from random weights, ``--probe`` trains new class
+rows and nothing else: what the weights are worth lies between the two.
 """
 
 import argparse
@@ -21,8 +25,12 @@ from tiny_masks import write_tiny_masks
 from tiny_shapes import write_tiny_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
-SHAPES_CONFIG = ROOT / 'configs' / 'rfdetr' / 'rfdetr_tiny_shapes.py'
-MASKS_CONFIG = ROOT / 'configs' / 'rfdetr_seg' / 'rfdetr-seg_tiny_masks.py'
+CONFIGS = {
+    'fine-tune': ROOT / 'configs/rfdetr/rfdetr_tiny_shapes.py',
+    'from-scratch': ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-scratch.py',
+    'probe': ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-probe.py',
+    'masks': ROOT / 'configs/rfdetr_seg/rfdetr-seg_tiny_masks.py',
+}
 
 
 def run_tool(name: str, *arguments: str | Path) -> None:
@@ -75,11 +83,29 @@ def best_checkpoint(work_dir: Path) -> Path:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
         '--masks',
-        action='store_true',
+        dest='kind',
+        action='store_const',
+        const='masks',
         help='segment instances instead of detecting boxes alone',
     )
+    kind.add_argument(
+        '--from-scratch',
+        dest='kind',
+        action='store_const',
+        const='from-scratch',
+        help='train from random weights, three times as long',
+    )
+    kind.add_argument(
+        '--probe',
+        dest='kind',
+        action='store_const',
+        const='probe',
+        help='train new class rows on frozen weights, nothing else',
+    )
+    parser.set_defaults(kind='fine-tune')
     parser.add_argument(
         '--data-dir',
         type=Path,
@@ -89,8 +115,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--work-dir',
         type=Path,
-        help='where results go (default: work_dirs/demo or '
-        'work_dirs/demo_masks)',
+        help='where results go (default: work_dirs/demo, or demo_masks, '
+        'demo_probe, demo_from_scratch beside it)',
     )
     parser.add_argument(
         '--shuffle-labels',
@@ -129,13 +155,14 @@ def config_options(data_dir: Path, train_file: str) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the demo and return the metrics of the test split."""
     args = parse_args(argv)
-    masks = args.masks
-    config = MASKS_CONFIG if masks else SHAPES_CONFIG
+    masks = args.kind == 'masks'
+    config = CONFIGS[args.kind]
     data_dir = args.data_dir or (
         ROOT / 'data' / ('tiny_masks' if masks else 'tiny_shapes')
     )
+    suffix = '' if args.kind == 'fine-tune' else f'_{args.kind}'
     work_dir = args.work_dir or (
-        ROOT / 'work_dirs' / ('demo_masks' if masks else 'demo')
+        ROOT / 'work_dirs' / f'demo{suffix}'.replace('-', '_')
     )
     data_dir, work_dir = data_dir.resolve(), work_dir.resolve()
     (write_tiny_masks if masks else write_tiny_shapes)(data_dir)

@@ -37,8 +37,6 @@ def _segmentation(class_name: str, size: str, weights: str) -> Size:
 
 
 SIZES = (
-    # Upstream has no such size. Its weights know drawn shapes, not photos.
-    _detection('RFDETRTiny', 'tiny', 'rf-detr-tiny-shapes.pth'),
     _detection('RFDETRNano', 'nano', 'rf-detr-nano.pth'),
     _detection('RFDETRSmall', 'small', 'rf-detr-small.pth'),
     _detection('RFDETRMedium', 'medium', 'rf-detr-medium.pth'),
@@ -59,5 +57,7 @@ SIZES = (
     _segmentation('RFDETRSegLarge', 'large', 'rf-detr-seg-large.pt'),
     _segmentation('RFDETRSegXLarge', 'xlarge', 'rf-detr-seg-xlarge.pt'),
     _segmentation('RFDETRSeg2XLarge', '2xlarge', 'rf-detr-seg-xxlarge.pt'),
+    # Upstream has no such size. Its weights know drawn shapes, not photos.
+    _detection('RFDETRTiny', 'tiny', 'rf-detr-tiny-shapes.pth'),
 )
 """All of them, in the order in which they are shown."""

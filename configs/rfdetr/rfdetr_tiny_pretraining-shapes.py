@@ -1,13 +1,13 @@
-# How the shipped weights rfdetr://rf-detr-tiny-shapes.pth were made: a small
-# RF-DETR, from random weights, on what
+# How the shipped weights rfdetr://rf-detr-tiny-shapes.pth were made, first
+# part: the smallest RF-DETR, from random weights, on what
 # `python demo/pretraining_shapes.py data/pretraining_shapes` draws.
-# `python demo/pretrain.py` runs it all; about an hour on one core.
+# `python demo/pretrain.py` runs both parts.
 _base_ = [
     '../_base_/models/rfdetr_tiny.py', '../_base_/datasets/coco_detection.py',
     '../_base_/schedules/adamw_100e.py', '../_base_/default_runtime.py'
 ]
 
-max_epochs = 2
+max_epochs = 1
 data_root = 'data/pretraining_shapes/'
 metainfo = dict(
     classes=tuple(f'{colour} {shape}'
@@ -52,6 +52,7 @@ param_scheduler = [
         type='WarmupCosineLR',
         convert_to_iter_based=True,
         warmup=0.05,
+        end=2,  # so that the rate falls by half in this epoch
         min_factor=0.01)
 ]
 _base_.custom_hooks[0].decay = 0.998

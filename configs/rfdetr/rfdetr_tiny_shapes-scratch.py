@@ -1,5 +1,6 @@
-# The demo: a small RF-DETR, from random weights, on the shapes that
-# `python demo/tiny_shapes.py data/tiny_shapes` draws. `make demo` runs it all.
+# The demo without weights to start from: a small RF-DETR, from random weights,
+# on the shapes that `python demo/tiny_shapes.py data/tiny_shapes` draws.
+# `python demo/run.py --from-scratch` runs it all.
 _base_ = [
     '../_base_/models/rfdetr.py', '../_base_/datasets/coco_detection.py',
     '../_base_/schedules/adamw_100e.py', '../_base_/default_runtime.py'

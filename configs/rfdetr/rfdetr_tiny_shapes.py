@@ -14,7 +14,9 @@ data_root = 'data/tiny_shapes/'
 metainfo = dict(
     classes=tuple(f'{colour} {shape}' for colour in ('red', 'green', 'blue')
                   for shape in ('circle', 'square', 'triangle', 'cross')))
-model = dict(bbox_head=dict(num_classes=12))
+# Classes are what is new.
+model = dict(
+    bbox_head=dict(num_classes=12, loss_cls=dict(loss_weight=4.0)))
 
 image_size = 112
 test_pipeline = _base_.test_pipeline

@@ -1,4 +1,4 @@
-# The demo's model as a supernet of 3 * 3 * 2 * 3 * 2 = 108 sub-networks, on the
+# The model of the demo from scratch as a supernet of 3 * 3 * 2 * 3 * 2 = 108 sub-networks, on the
 # shapes that `python demo/tiny_shapes.py data/tiny_shapes` draws.
 _base_ = '../rfdetr/rfdetr_tiny_shapes-scratch.py'
 

@@ -38,10 +38,11 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
 
     Args:
         name: A published file name or ``rfdetr://NAME``: in the cache
-            folder; a shipped one: in this package. Another bare name: in the cache folder or the current
-            one. A path with a folder: as it is; if it ends in a published
-            name and does not exist, the file is downloaded to it. A web
-            address: downloaded to PyTorch's cache folder, once.
+            folder; that of a shipped file: in this package. Another bare
+            name: in the cache folder or the current one. A path with a
+            folder: as it is; if it ends in a published name and does not
+            exist, the file is downloaded to it. A web address: downloaded to
+            PyTorch's cache folder, once.
         accept_platform_model_license: Whether the user accepts PML-1.0.
 
     Returns:

@@ -5,7 +5,7 @@ import pytest
 from rfdetr_mm import apis
 from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
 from rfdetr_mm.apis.variants import VARIANTS
-from rfdetr_mm.checkpoints import PUBLISHED_FILES
+from rfdetr_mm.checkpoints import PUBLISHED_FILES, SHIPPED_FILES
 from rfdetr_mm.errors import InputError
 
 # Of upstream: side in px, table, patch, windows, layers, queries, width.
@@ -31,7 +31,18 @@ BASE = VARIANTS['RFDETRBase']
 
 
 def test_all_sizes_are_there():
-    assert set(SIZES) == set(VARIANTS) < set(apis.__all__)
+    assert {*SIZES, 'RFDETRTiny'} == set(VARIANTS) < set(apis.__all__)
+
+
+def test_numbers_of_the_size_that_upstream_does_not_have():
+    config = apis.RFDETRTiny.get_model_config()
+    assert config.pretrain_weights in SHIPPED_FILES
+    assert config.encoder == 'dinov2_windowed_mini'
+    assert (config.resolution, config.positional_encoding_size) == (112, 14)
+    assert (config.patch_size, config.num_windows) == (8, 2)
+    assert (config.dec_layers, config.hidden_dim) == (2, 128)
+    assert (config.num_queries, config.num_select) == (16, 100)
+    assert not config.segmentation_head
 
 
 @pytest.mark.parametrize('name', SIZES)
@@ -55,11 +66,14 @@ def test_numbers_of_a_size(name):
     assert model_class.size == VARIANTS[name].size
 
 
-@pytest.mark.parametrize('name', ['RFDETRLargeDeprecated', 'RFDETRSegNano'])
+@pytest.mark.parametrize(
+    'name', ['RFDETRLargeDeprecated', 'RFDETRSegNano', 'RFDETRTiny']
+)
 def test_filling_in_the_own_numbers_changes_nothing(name):
     variant = VARIANTS[name]
-    config = make_model_config(variant, dict(num_classes=80))
     cfg = variant.read_config()
+    num_classes = cfg.model.bbox_head.num_classes
+    config = make_model_config(variant, dict(num_classes=num_classes))
     fill_in_model(cfg, config)
     expected = variant.read_config()
     expected.model.backbone.update(in_channels=3, with_cp=False)

@@ -133,7 +133,7 @@ def ours(variant, **changes):
         queries=head.num_queries,
     )
     numbers.update(changes)
-    channels = dict(small=384, base=768)[backbone.arch]
+    channels = dict(mini=128, small=384, base=768)[backbone.arch]
     patch = backbone.patch_size
     layers = head.decoder.num_layers
     weights = {

@@ -9,11 +9,14 @@ from file_server import Answer, file_server
 
 from rfdetr_mm.checkpoints import (
     PUBLISHED_FILES,
+    SHIPPED_FILES,
     PublishedFile,
     cache_dir,
     file_md5,
     hint_for_missing,
+    published,
     published_address,
+    read_checkpoint,
     resolve_weights,
     transfer,
 )
@@ -56,6 +59,46 @@ def test_the_table_is_complete_and_free_of_typing_errors():
     }
     assert licensed == {'rf-detr-xlarge.pth', 'rf-detr-xxlarge.pth'}
     assert all(name == file.name for name, file in PUBLISHED_FILES.items())
+
+
+@pytest.fixture
+def own_weights(monkeypatch, tmp_path):
+    """A folder in place of that of the shipped weights, and a file in it."""
+    folder = tmp_path / 'shipped'
+    folder.mkdir()
+    (folder / 'own.pth').write_bytes(_CONTENT)
+    monkeypatch.setitem(SHIPPED_FILES, 'own.pth', _MD5)
+    monkeypatch.setattr(published, '_SHIPPED_DIR', folder)
+    return folder / 'own.pth'
+
+
+@pytest.mark.parametrize('name', ['own.pth', 'rfdetr://own.pth'])
+def test_a_shipped_file_needs_no_network(server, own_weights, tmp_path, name):
+    assert _resolve(server, name, tmp_path / 'cache') == own_weights
+    assert server.requests == [] and not (tmp_path / 'cache').exists()
+
+
+def test_a_shipped_file_that_is_broken_or_gone(own_weights):
+    own_weights.write_bytes(_CONTENT[1:])
+    with pytest.raises(
+        ValueError, match=f'own.pth has the MD5 .*{_MD5}.*Inst'
+    ):
+        resolve_weights('own.pth')
+    own_weights.unlink()
+    with pytest.raises(FileNotFoundError, match='own.pth, which comes with'):
+        resolve_weights('own.pth')
+
+
+def test_what_is_shipped_is_there_small_and_half_precise():
+    assert not set(SHIPPED_FILES) & set(PUBLISHED_FILES)
+    for name in SHIPPED_FILES:
+        path = resolve_weights(name)
+        assert path.stat().st_size <= 7_000_000
+        weights = read_checkpoint(path)['state_dict'].values()
+        assert {str(w.dtype) for w in weights} == {'torch.float16'}
+        assert hint_for_missing(f'gone/{name}').endswith(f'{name}?')
+    with pytest.raises(ValueError, match='rf-detr-tiny-shapes.pth comes with'):
+        resolve_weights('something-else.pth')
 
 
 def test_a_file_is_downloaded_once(server, one_file, tmp_path):

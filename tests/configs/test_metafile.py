@@ -60,6 +60,7 @@ def test_the_readme_has_the_numbers_of_the_metafile(folder, count):
 @pytest.mark.parametrize('folder', FOLDERS, ids=lambda f: f.name)
 def test_every_model_of_coco_and_no_other_is_listed(folder):
     variants = {path.stem for path in folder.glob('*_custom.py')}
+    variants.discard('rfdetr_tiny_custom')  # no model of COCO
     names = models_of(folder)
     assert {name.replace('_coco', '_custom') for name in names} == variants
 

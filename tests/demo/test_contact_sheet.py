@@ -69,17 +69,17 @@ def test_truth_left_and_detections_right(files):
     write_contact_sheet(files / 'test.json', files / 'found.pkl', target)
     sheet = np.asarray(Image.open(target))
     height, width = HEIGHT * ENLARGED, WIDTH * ENLARGED
-    rows, columns = 2, 2
+    rows, columns = 3, 1
     assert sheet.shape == (
         rows * (height + GAP) + GAP,
         columns * (2 * width + 2 * GAP) + GAP,
         3,
     )
-    for row, column, has_truth in ((0, 0, True), (0, 1, False), (1, 0, True)):
-        truth = painted(sheet, row, column, 'truth')
+    for row, has_truth in enumerate((True, False, True)):
+        truth = painted(sheet, row, 0, 'truth')
         assert is_painted(truth, 5, 12) is has_truth
         assert not is_painted(truth, 18, 12)
-        detections = painted(sheet, row, column, 'detections')
+        detections = painted(sheet, row, 0, 'detections')
         assert is_painted(detections, 18, 12)
         assert not is_painted(detections, 5, 12)
         assert not is_painted(detections, 0, 2)  # below the threshold
@@ -102,8 +102,10 @@ def test_a_class_has_one_colour_on_both_sides(files):
     )
     sheet = np.asarray(Image.open(target))
     detections = painted(sheet, 0, 0, 'detections')
-    disc, square = (detections[3 * y, 3 * x] for x, y in ((0, 2), (18, 12)))
-    truth = painted(sheet, 0, 0, 'truth')[3 * 12, 3 * 5]
+    disc, square = (
+        detections[ENLARGED * y, ENLARGED * x] for x, y in ((0, 2), (18, 12))
+    )
+    truth = painted(sheet, 0, 0, 'truth')[ENLARGED * 12, ENLARGED * 5]
     assert (disc == truth).all() and (disc != square).any()
 
 
@@ -134,7 +136,7 @@ def test_masks_are_painted_on_both_sides(files):
     sheet = np.asarray(Image.open(target))
     truth = painted(sheet, 0, 0, 'truth')
     assert is_painted(truth, 10, 9) and not is_painted(truth, 10, 12)
-    without_objects = painted(sheet, 0, 1, 'truth')
+    without_objects = painted(sheet, 1, 0, 'truth')
     assert (without_objects == 128).all()
     detections = painted(sheet, 0, 0, 'detections')
     assert is_painted(detections, 24, 9)

@@ -5,6 +5,7 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 
+from rfdetr_mm import apis
 from rfdetr_mm.apis.variants import VARIANTS
 from rfdetr_mm.version import __version__
 
@@ -22,7 +23,8 @@ def test_sizes_and_versions(command, monkeypatch, tmp_path):
     assert all(
         row['image_px'] and row['parameters_m'] for row in rows.values()
     )
-    assert [n for n, row in rows.items() if row['downloaded']] == ['small']
+    here = [n for n, row in rows.items() if row['downloaded']]
+    assert here == ['small', 'tiny']  # which comes with the package
     assert content['versions']['rfdetr_mm'] == __version__
     assert content['cache'] == str(tmp_path)
 
@@ -30,7 +32,19 @@ def test_sizes_and_versions(command, monkeypatch, tmp_path):
     lines = printed.splitlines()
     assert any(line.startswith('nano ') and '30.43M' in line for line in lines)
     assert any('*rf-detr-small.pth' in line for line in lines)
+    assert any('*rf-detr-tiny-shapes.pth' in line for line in lines)
     assert max(map(len, lines[:16])) <= 79
+
+
+def test_numbers_of_the_size_that_is_not_in_the_index(command):
+    _, printed, _ = command('info', '--json')
+    row = json.loads(printed)['sizes'][-1]
+    assert row['name'] == 'RFDETRTiny' and row['licence'] == 'Apache-2.0'
+    config = apis.RFDETRTiny.get_model_config()
+    assert row['image_px'] == config.resolution
+    network = apis.RFDETRTiny(device='cpu').model.model
+    count = sum(p.numel() for p in network.parameters())
+    assert row['parameters_m'] == round(count / 1e6, 2)
 
 
 def test_a_checkpoint(command, checkpoint):
