@@ -17,6 +17,12 @@ except ImportError:  # pytest-xdist is for speed alone.
 
 # Folders of long tests. Their order, then the one of collection.
 FIRST = ('tests/tools/', 'tests/parity/', 'tests/demo/', 'tests/apis/')
+# Their tests get a pair of models, by a fixture of the session. Others build
+# one by themselves, and may not get one that these have made float64.
+PAIR_FILES = {
+    f'tests/parity/test_{name}_parity.py'
+    for name in ('end_to_end', 'mask', 'mask_train', 'stage', 'train')
+}
 PAIR = re.compile(
     r'[\[-]((?:seg-)?(?:nano|small|medium|large-deprecated|large|base|xlarge'
     r'|2xlarge|preview))(?=[-\]])'
@@ -34,13 +40,13 @@ def scope_of(nodeid: str) -> str:
     """Name what a test has to share a process with.
 
     Args:
-        nodeid: As ``tests/parity/test_a.py::test_b[nano-1]``.
+        nodeid: As ``tests/parity/test_mask_parity.py::test_a[seg-nano]``.
 
     Returns:
         The file, or the pair of models of a parity test.
     """
     file, _, test = nodeid.partition('::')
-    pair = PAIR.search(test) if file.startswith('tests/parity/') else None
+    pair = PAIR.search(test) if file in PAIR_FILES else None
     return f'tests/parity/ {pair[1]}' if pair else file
 
 
