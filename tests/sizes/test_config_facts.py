@@ -148,7 +148,9 @@ def test_several_data_sets_and_views():
     cfg.train_dataloader.dataset = dict(
         type='RepeatDataset',
         times=2,
-        dataset=dict(type='ConcatDataset', datasets=[part, copy.deepcopy(part)]),
+        dataset=dict(
+            type='ConcatDataset', datasets=[part, copy.deepcopy(part)]
+        ),
     )
     resizes = [dict(type='RFDETRResize', scale=(s, s)) for s in (64, 96)]
     cfg.tta_pipeline = [dict(type='TestTimeAug', transforms=[resizes])]
