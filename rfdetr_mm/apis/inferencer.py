@@ -19,11 +19,8 @@ from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS
 from rfdetr_mm.datasets import LoadCheckedImage
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.registry import SCOPE
-from rfdetr_mm.sizes.config_facts import (
-    check_sizes_agree,
-    named_classes,
-    set_resolution,
-)
+from rfdetr_mm.sizes.config_facts import check_sizes_agree, set_resolution
+from rfdetr_mm.sizes.data_sets import named_classes
 
 from .devices import find_device
 from .no_random_weights import no_random_weights

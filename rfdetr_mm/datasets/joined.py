@@ -8,11 +8,8 @@ from mmdet.datasets import XMLDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.sizes.config_facts import (
-    SPLITS,
-    innermost_datasets,
-    named_classes,
-)
+from rfdetr_mm.sizes.config_facts import SPLITS
+from rfdetr_mm.sizes.data_sets import innermost_datasets, named_classes
 
 from .coco_file import listed
 from .named_coco import NamedCocoDataset

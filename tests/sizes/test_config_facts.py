@@ -11,10 +11,8 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import (
     block_of,
     check_sizes_agree,
-    class_names_of_split,
     image_size,
     largest_training_size,
-    named_classes,
     set_resolution,
     size_of_tests,
     size_places,
@@ -180,14 +178,3 @@ def test_configs_without_pipelines():
     cfg.val_dataloader.dataset.pipeline[1].type = 'Resize'
     with pytest.raises(InputError, match='RFDETRResize.*only'):
         set_resolution(cfg, 192)
-
-
-def test_class_names():
-    assert named_classes(None) == named_classes(dict(classes=None)) == ()
-    assert named_classes(dict(CLASSES=['a', 'b'])) == ('a', 'b')
-    assert named_classes(dict(classes='a')) == ('a',)
-    part = dict(type='A', metainfo=dict(classes=('a',)))
-    parts = dict(type='ConcatDataset', datasets=[dict(type='A'), part])
-    cfg = dict(test_dataloader=dict(dataset=dict(type='R', dataset=parts)))
-    assert class_names_of_split(cfg, 'test') == ('a',)
-    assert class_names_of_split(cfg, 'val') == ()
