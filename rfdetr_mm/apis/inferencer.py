@@ -129,10 +129,7 @@ class RFDETRInferencer(DetInferencer):
         self, cfg: ConfigType, weights: str | None, device: str = 'cpu'
     ) -> nn.Module:
         """Build the model; one that a checkpoint fills draws no weights."""
-        if cfg is not None:
-            if self.resolution is not None:
-                set_resolution(cfg, self.resolution)
-            check_sizes_agree(cfg)
+        self._settle_size(cfg)
         model = (cfg or {}).get('model', {})
         # A checkpoint fits RFDETR in full or is refused; adapters may be new.
         if weights is None or (model.get('type'), model.get('adapters')) != (
@@ -143,10 +140,18 @@ class RFDETRInferencer(DetInferencer):
         with no_random_weights():
             return super()._init_model(cfg, weights, device)
 
+    def _settle_size(self, cfg: ConfigType | None) -> None:
+        if not cfg:
+            return  # that of the checkpoint, which is read later
+        if self.resolution is not None:
+            set_resolution(cfg, self.resolution)
+        check_sizes_agree(cfg)
+
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: ConfigDict
     ) -> None:
         """Load weights and class names, refusing those of other classes."""
+        self._settle_size(cfg)
         if checkpoint is None:
             warnings.warn(
                 'No weights were given: the predictions are those of random '
