@@ -71,12 +71,13 @@ def size_places(cfg: Mapping[str, Any]) -> list[SizePlace]:
                 found += _places_in(cfg.get(name), name)
     model = cfg.get('model')
     for augment in _nodes(model, 'BatchMultiScaleResize'):
-        size = augment.get('img_size')
-        if size is not None:
-            size_hw = (size, size) if isinstance(size, int) else tuple(size)
-            found.append(
-                SizePlace('model.data_preprocessor.batch_augments', size_hw)
-            )
+        place = _place_of(
+            dict(scale=augment.get('img_size')),
+            'model.data_preprocessor.batch_augments',
+        )
+        if place is not None:  # (height, width) here
+            size_hw = place.size_hw[::-1]
+            found.append(SizePlace(place.name, size_hw))
     subnet = model.get('subnet') if isinstance(model, Mapping) else None
     if isinstance(subnet, str) and _SUBNET_SIZE.match(subnet):
         sides = _SUBNET_SIZE.match(subnet)[0].split('x')
@@ -397,9 +398,10 @@ def _places_in(pipeline: Any, name: str) -> list[SizePlace]:
 
 
 def _place_of(step: Mapping[str, Any], name: str) -> SizePlace | None:
-    if step.get('scale') is None:
+    size_hw = _hw_of(step.get('scale'))
+    keep_ratio = bool(step.get('keep_ratio'))
+    if not all(isinstance(side, int) for side in size_hw):
         return None
-    size_hw, keep_ratio = _hw_of(step['scale']), step.get('keep_ratio', False)
     if keep_ratio:
         size_hw = tuple(sorted(size_hw))
     return SizePlace(name, size_hw, keep_ratio)
@@ -408,7 +410,8 @@ def _place_of(step: Mapping[str, Any], name: str) -> SizePlace | None:
 def _hw_of(scale: Any) -> tuple[int, int]:
     """(height, width) of mmcv's scale, a side or (width, height)."""
     if isinstance(scale, (list, tuple)):
-        return scale[1], scale[0]
+        # Anything else than two numbers is no size.
+        return (scale[1], scale[0]) if len(scale) == 2 else (None, None)
     return scale, scale
 
 

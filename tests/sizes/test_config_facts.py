@@ -178,3 +178,18 @@ def test_configs_without_pipelines():
     cfg.val_dataloader.dataset.pipeline[1].type = 'Resize'
     with pytest.raises(InputError, match='RFDETRResize.*only'):
         set_resolution(cfg, 192)
+
+
+@pytest.mark.parametrize(
+    'scale', [None, 'large', (1, 2, 3), (), ('a', 'b'), (64.5, 64), {}]
+)
+def test_what_is_no_size_says_none(scale):
+    """Configs of checkpoints come from anywhere."""
+    step = dict(type='RFDETRResize', scale=scale)
+    cfg = dict(
+        test_pipeline=[step],
+        model=dict(
+            batch_augments=[dict(type='BatchMultiScaleResize', img_size=scale)]
+        ),
+    )
+    assert size_places(cfg) == [] and size_of_tests(cfg) is None
