@@ -32,8 +32,8 @@ def test_resuming_takes_the_settings_of_the_config(log_lines):
         (0.8, 0.9)
     }
     assert len(log_lines) == 2
-    assert 'weight_decay=0.0001' in log_lines[0]
-    assert 'weight_decay=0.02 ' in log_lines[0]
+    (line,) = [text for text in log_lines if 'weight_decay' in text]
+    assert '=0.0001;' in line and '=0.02 ' in line
 
 
 def test_resuming_with_the_same_settings_says_nothing(log_lines):

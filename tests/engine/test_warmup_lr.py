@@ -1,5 +1,6 @@
 """WarmupStepLR and WarmupCosineLR: every factor of a run, by hand."""
 
+import copy
 import math
 
 import pytest
@@ -138,7 +139,7 @@ def test_resuming_takes_the_rates_of_the_config(kind, log_lines):
     for group in second.param_groups:
         group['lr'] *= 3
     resumed = build(second, 4, 3, type=kind, warmup=1)
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
     resumed.load_state_dict(scheduler.state_dict())
     for _ in range(4):
         for old, new in zip(first.param_groups, second.param_groups):
