@@ -46,6 +46,14 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help='what the model sees at a time (default: 1)',
     )
     parser.add_argument(
+        '--resolution',
+        type=int,
+        nargs='+',
+        metavar='PX',
+        help="image size in place of the config's: the side of a square, or "
+        'height and width',
+    )
+    parser.add_argument(
         '--palette',
         default='none',
         help="colours: random, coco or voc (default: the data set's)",
@@ -79,8 +87,16 @@ def build_inferencer(
     model, weights = args.model, args.weights
     if model.endswith(CHECKPOINTS):
         model, weights = None, model
+    resolution = args.resolution
+    if resolution is not None and len(resolution) == 1:
+        (resolution,) = resolution
     return inferencer_type(
-        model, weights, args.device, palette=args.palette, **options
+        model,
+        weights,
+        args.device,
+        palette=args.palette,
+        resolution=resolution,
+        **options,
     )
 
 

@@ -61,8 +61,9 @@ def curable_line(error: BaseException, less_memory: str) -> str | None:
         return f'out of memory: {first} {less_memory}'
     if is_disk_error(error):
         return (
-            f'{line}. Make room or choose another folder for the results; a '
-            'training goes on from its last checkpoint when it is resumed'
+            f'{line}. Make room, or choose another folder for the results '
+            '(--work-dir, --output-dir); a training that is resumed '
+            '(--resume) goes on from its last checkpoint'
         )
     if isinstance(error, (OSError, ImportError)):
         return line

@@ -77,7 +77,6 @@ SHARED = {
     'rfdetr_mm.adapter_weights',
     'rfdetr_mm.errors',
     'rfdetr_mm.sizes.blocks',
-    'rfdetr_mm.sizes.config_facts',
     'rfdetr_mm.stack',
 }
 

@@ -34,10 +34,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.structures import InstanceData
 
 from rfdetr_mm.errors import InputError, is_out_of_memory
-from rfdetr_mm.sizes.config_facts import (
-    innermost_datasets,
-    largest_training_size,
-)
+from rfdetr_mm.sizes.config_facts import largest_training_size
+from rfdetr_mm.sizes.data_sets import innermost_datasets
 
 from .variants import PACKAGE
 

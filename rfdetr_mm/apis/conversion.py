@@ -18,7 +18,8 @@ from rfdetr_mm.checkpoints import (
     to_mmdet_checkpoint,
     to_upstream_checkpoint,
 )
-from rfdetr_mm.sizes.config_facts import class_names_of_split, image_size
+from rfdetr_mm.sizes.config_facts import image_size
+from rfdetr_mm.sizes.data_sets import class_names_of_split
 
 from .variants import MODEL_NAME
 

@@ -19,11 +19,8 @@ from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS
 from rfdetr_mm.datasets import LoadCheckedImage
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.registry import SCOPE
-from rfdetr_mm.sizes.config_facts import (
-    check_sizes_agree,
-    named_classes,
-    set_resolution,
-)
+from rfdetr_mm.sizes.config_facts import check_sizes_agree, set_resolution
+from rfdetr_mm.sizes.data_sets import named_classes
 
 from .devices import find_device
 from .images import as_rgb
@@ -133,10 +130,7 @@ class RFDETRInferencer(DetInferencer):
         self, cfg: ConfigType, weights: str | None, device: str = 'cpu'
     ) -> nn.Module:
         """Build the model; one that a checkpoint fills draws no weights."""
-        if cfg is not None:
-            if self.resolution is not None:
-                set_resolution(cfg, self.resolution)
-            check_sizes_agree(cfg)
+        self._settle_size(cfg)
         model = (cfg or {}).get('model', {})
         # A checkpoint fits RFDETR in full or is refused; adapters may be new.
         if weights is None or (model.get('type'), model.get('adapters')) != (
@@ -147,10 +141,18 @@ class RFDETRInferencer(DetInferencer):
         with no_random_weights():
             return super()._init_model(cfg, weights, device)
 
+    def _settle_size(self, cfg: ConfigType | None) -> None:
+        if not cfg:
+            return  # that of the checkpoint, which is read later
+        if self.resolution is not None:
+            set_resolution(cfg, self.resolution)
+        check_sizes_agree(cfg)
+
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: ConfigDict
     ) -> None:
         """Load weights and class names, refusing those of other classes."""
+        self._settle_size(cfg)
         if checkpoint is None:
             warnings.warn(
                 'No weights were given: the predictions are those of random '

@@ -67,7 +67,7 @@ class ModelConfig:
         patch_size: Side of a patch in pixels.
         num_windows: Attention windows per side.
         hidden_dim: Width of the decoder.
-        dec_layers: Decoder layers.
+        dec_layers: Decoder layers; with 0 the proposals are the predictions.
         sa_nheads: Heads of the queries' attention to each other.
         ca_nheads: Heads of their attention to the image.
         dec_n_points: Points that each of these looks at.
@@ -296,6 +296,8 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         return None if value is None else str(value)
     if name == 'num_classes' and value is None:
         return None
+    if name == 'dec_layers' and value == 0 and not isinstance(value, bool):
+        return 0  # the proposals alone
     if name == 'encoder':
         if value not in ENCODER_CHANNELS:
             raise InputError(

@@ -8,11 +8,8 @@ from mmdet.datasets import XMLDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.sizes.config_facts import (
-    SPLITS,
-    innermost_datasets,
-    named_classes,
-)
+from rfdetr_mm.sizes.config_facts import SPLITS
+from rfdetr_mm.sizes.data_sets import innermost_datasets, named_classes
 
 from .coco_file import listed
 from .named_coco import NamedCocoDataset
@@ -42,8 +39,15 @@ def reconcile_joined_classes(cfg: Any) -> None:
     for split in SPLITS:
         loader = cfg.get(f'{split}_dataloader') or {}
         parts = list(innermost_datasets(loader.get('dataset')))
-        if len(parts) > 1:
+        if len(parts) > 1 and not _evaluates_apart(cfg, split):
             _reconcile(parts, f'{split}_dataloader')
+
+
+def _evaluates_apart(cfg: Mapping[str, Any], split: str) -> bool:
+    """Whether each part has a metric of its own, as mmdet's ODinW configs."""
+    evaluator = cfg.get(f'{split}_evaluator')
+    kind = evaluator.get('type') if isinstance(evaluator, Mapping) else None
+    return str(kind).endswith('MultiDatasetsEvaluator')
 
 
 def _reconcile(parts: Sequence[Any], where: str) -> None:

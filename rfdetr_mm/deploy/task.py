@@ -19,10 +19,12 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import (
     check_size_of_model,
     check_sizes_agree,
+    set_pipeline_size,
+)
+from rfdetr_mm.sizes.data_sets import (
     class_names_of_split,
     innermost_datasets,
     named_classes,
-    set_pipeline_size,
 )
 
 from .backend_model import DetectionBackendModel

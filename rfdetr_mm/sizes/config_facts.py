@@ -1,4 +1,4 @@
-"""The one reader and the one setter of a config's image size and classes.
+"""The one reader and the one setter of a config's image size.
 
 A config says the size of its images in several places: in the pipelines of
 three data loaders, in the top-level ``test_pipeline`` that exports read, in
@@ -14,11 +14,7 @@ from typing import Any
 
 from rfdetr_mm.errors import InputError
 
-from .blocks import (
-    check_divisible,
-    multi_scale_sizes,
-    parse_resolution,
-)
+from .blocks import check_divisible, multi_scale_sizes, parse_resolution
 
 RESIZE = 'RFDETRResize'
 MIN_DRAFT_PX = 600  # the largest random crop of training
@@ -75,12 +71,13 @@ def size_places(cfg: Mapping[str, Any]) -> list[SizePlace]:
                 found += _places_in(cfg.get(name), name)
     model = cfg.get('model')
     for augment in _nodes(model, 'BatchMultiScaleResize'):
-        size = augment.get('img_size')
-        if size is not None:
-            size_hw = (size, size) if isinstance(size, int) else tuple(size)
-            found.append(
-                SizePlace('model.data_preprocessor.batch_augments', size_hw)
-            )
+        place = _place_of(
+            dict(scale=augment.get('img_size')),
+            'model.data_preprocessor.batch_augments',
+        )
+        if place is not None:  # (height, width) here
+            size_hw = place.size_hw[::-1]
+            found.append(SizePlace(place.name, size_hw))
     subnet = model.get('subnet') if isinstance(model, Mapping) else None
     if isinstance(subnet, str) and _SUBNET_SIZE.match(subnet):
         sides = _SUBNET_SIZE.match(subnet)[0].split('x')
@@ -401,9 +398,10 @@ def _places_in(pipeline: Any, name: str) -> list[SizePlace]:
 
 
 def _place_of(step: Mapping[str, Any], name: str) -> SizePlace | None:
-    if step.get('scale') is None:
+    size_hw = _hw_of(step.get('scale'))
+    keep_ratio = bool(step.get('keep_ratio'))
+    if not all(isinstance(side, int) for side in size_hw):
         return None
-    size_hw, keep_ratio = _hw_of(step['scale']), step.get('keep_ratio', False)
     if keep_ratio:
         size_hw = tuple(sorted(size_hw))
     return SizePlace(name, size_hw, keep_ratio)
@@ -412,7 +410,8 @@ def _place_of(step: Mapping[str, Any], name: str) -> SizePlace | None:
 def _hw_of(scale: Any) -> tuple[int, int]:
     """(height, width) of mmcv's scale, a side or (width, height)."""
     if isinstance(scale, (list, tuple)):
-        return scale[1], scale[0]
+        # Anything else than two numbers is no size.
+        return (scale[1], scale[0]) if len(scale) == 2 else (None, None)
     return scale, scale
 
 
@@ -467,60 +466,6 @@ def _nodes(node: Any, kind: str) -> Iterator[Any]:
     if isinstance(node, (list, tuple)):
         for child in node:
             yield from _nodes(child, kind)
-
-
-def named_classes(metainfo: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Read the class names of a data set's or a checkpoint's meta data.
-
-    Args:
-        metainfo: With ``classes``, or ``CLASSES`` as before mmdet 3; or None.
-
-    Returns:
-        The names; empty if there are none.
-    """
-    metainfo = metainfo or {}
-    names = metainfo.get('classes', metainfo.get('CLASSES')) or ()
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def class_names_of_split(
-    cfg: Mapping[str, Any], split: str
-) -> tuple[str, ...]:
-    """Read the class names that a config gives a split.
-
-    Args:
-        cfg: A config.
-        split: ``'train'``, ``'val'`` or ``'test'``.
-
-    Returns:
-        Those of the innermost data set, or of the first joined one that has
-        names; empty if the config leaves them to the data set.
-    """
-    loader = cfg.get(f'{split}_dataloader') or {}
-    for dataset in innermost_datasets(loader.get('dataset')):
-        if names := named_classes(dataset.get('metainfo')):
-            return names
-    return ()
-
-
-def innermost_datasets(dataset: Any) -> Iterator[Any]:
-    """Configs of the data sets within RepeatDataset, ConcatDataset and others.
-
-    Args:
-        dataset: Config of a data set; None has none within.
-
-    Yields:
-        Those that wrap no other one, in order.
-    """
-    if isinstance(dataset, (list, tuple)):
-        for child in dataset:
-            yield from innermost_datasets(child)
-    elif isinstance(dataset, Mapping):
-        within = dataset.get('dataset', dataset.get('datasets'))
-        if within is None:
-            yield dataset
-        else:
-            yield from innermost_datasets(within)
 
 
 def block_of(cfg: Mapping[str, Any]) -> int:

@@ -316,3 +316,15 @@ def test_more_names_than_classes_are_an_error(tiny, shelf):
     shelf[ADDRESS] = checkpoint(weights, ('a', 'b', 'c'))
     with pytest.raises(ValueError, match='num_classes=2.*3.*: a, b, c'):
         RFDETRInferencer(cfg, ADDRESS, 'cpu')
+
+
+def test_resolution_and_configs_of_two_sizes(tmp_path):
+    cfg = tiny_config(write_coco(tmp_path / 'set', [(40, 60)]))
+    cfg.test_pipeline[1].scale = (128, 96)
+    options = dict(device='cpu', show_progress=False)
+    with pytest.raises(InputError, match='says 64 x 64, .*says 96 x 128'):
+        RFDETRInferencer(cfg, **options)
+    inferencer = RFDETRInferencer(cfg, resolution=(96, 128), **options)
+    assert inferencer.pipeline.transforms[1].scale == (128, 96)
+    with pytest.raises(InputError, match='resolution=65.*64 x 64 and 96 x 96'):
+        RFDETRInferencer(cfg, resolution=65, **options)

@@ -7,6 +7,7 @@ from mmdet.apis import DetInferencer
 from rfdetr_mm.apis import RFDETRInferencer
 from rfdetr_mm.apis.video import annotate_video
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.config_facts import set_image_size
 from tests.apis.test_sliced_inferencer import red_things
 from tests.data_factory import write_coco
 from tests.tiny_config import tiny_config
@@ -38,7 +39,7 @@ def write_clip(path, num_frames=NUM_FRAMES):
 def inferencer(tmp_path_factory):
     root = write_coco(tmp_path_factory.mktemp('data') / 'set', [(60, 90)])
     cfg = tiny_config(root)
-    cfg.test_dataloader.dataset.pipeline[1].scale = HW[::-1]
+    set_image_size(cfg, HW)
     return RFDETRInferencer(cfg, device='cpu', show_progress=False)
 
 

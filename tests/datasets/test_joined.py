@@ -163,3 +163,16 @@ def test_built_data_sets_are_checked(folders):
     dataset = DATASETS.build(concat(*map(copy.deepcopy, parts)))
     with pytest.raises(InputError, match='in another order'):
         check_same_classes(list(joined_parts(dataset)), 'train_dataloader')
+
+
+def test_parts_with_a_metric_each_keep_their_classes(folders):
+    """As mmdet's configs for open vocabularies test them."""
+    parts = coco(folders['coco']), coco(folders['other'], ('star',))
+    cfg = Config(
+        dict(
+            test_dataloader=dict(dataset=concat(*parts)),
+            test_evaluator=dict(type='MultiDatasetsEvaluator', metrics=[]),
+        )
+    )
+    resolve_own_data(cfg)
+    assert cfg.test_dataloader.dataset == concat(*parts)

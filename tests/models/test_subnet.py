@@ -215,9 +215,12 @@ def test_test_cfg_that_wants_more_is_refused(options, words):
     [
         (
             '64x100-p16-w2-d3-q6',
-            ['16 * 2 = 32 px', '64 leaves 0', '100 leaves 4', '64x96-p16'],
+            ['16 * 2 = 32 px', '100 = 3 * 32 + 4', '64 x 96'],
         ),
-        ('64x96-p16-w4-d3-q6', ['16 * 4 = 64', '96 leaves 32', '64x128-p16']),
+        (
+            '64x96-p16-w4-d3-q6',
+            ['16 * 4 = 64', '96 = 1 * 64 + 32', '64 x 128'],
+        ),
         ('64x96-p16-w2-d5-q6', ['3 decoder layers, 2 fewer than the 5']),
         ('64x96-p16-w2-d3-q9', ['6 queries, 3 fewer than the 9']),
         ('64x96-p0-w2-d3-q6', ['patch_size', 'at least 1, got 0']),

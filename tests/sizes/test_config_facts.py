@@ -1,5 +1,6 @@
 """One image size in a config, wherever it says one."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -10,10 +11,8 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import (
     block_of,
     check_sizes_agree,
-    class_names_of_split,
     image_size,
     largest_training_size,
-    named_classes,
     set_resolution,
     size_of_tests,
     size_places,
@@ -147,7 +146,9 @@ def test_several_data_sets_and_views():
     cfg.train_dataloader.dataset = dict(
         type='RepeatDataset',
         times=2,
-        dataset=dict(type='ConcatDataset', datasets=[part, part.copy()]),
+        dataset=dict(
+            type='ConcatDataset', datasets=[part, copy.deepcopy(part)]
+        ),
     )
     resizes = [dict(type='RFDETRResize', scale=(s, s)) for s in (64, 96)]
     cfg.tta_pipeline = [dict(type='TestTimeAug', transforms=[resizes])]
@@ -179,12 +180,16 @@ def test_configs_without_pipelines():
         set_resolution(cfg, 192)
 
 
-def test_class_names():
-    assert named_classes(None) == named_classes(dict(classes=None)) == ()
-    assert named_classes(dict(CLASSES=['a', 'b'])) == ('a', 'b')
-    assert named_classes(dict(classes='a')) == ('a',)
-    part = dict(type='A', metainfo=dict(classes=('a',)))
-    parts = dict(type='ConcatDataset', datasets=[dict(type='A'), part])
-    cfg = dict(test_dataloader=dict(dataset=dict(type='R', dataset=parts)))
-    assert class_names_of_split(cfg, 'test') == ('a',)
-    assert class_names_of_split(cfg, 'val') == ()
+@pytest.mark.parametrize(
+    'scale', [None, 'large', (1, 2, 3), (), ('a', 'b'), (64.5, 64), {}]
+)
+def test_what_is_no_size_says_none(scale):
+    """Configs of checkpoints come from anywhere."""
+    step = dict(type='RFDETRResize', scale=scale)
+    cfg = dict(
+        test_pipeline=[step],
+        model=dict(
+            batch_augments=[dict(type='BatchMultiScaleResize', img_size=scale)]
+        ),
+    )
+    assert size_places(cfg) == [] and size_of_tests(cfg) is None

@@ -13,16 +13,14 @@ ROOT = Path(__file__).parents[2]
 TINY = (
     """
 load_from=None train_cfg.max_epochs=1 default_hooks.checkpoint.save_best=None
-model.backbone.img_size=64 model.bbox_head.num_queries=8
+resolution=64 model.bbox_head.num_queries=8
 model.bbox_head.num_groups=2 model.test_cfg.max_per_img=10
-train_dataloader.dataset.pipeline.3.scale=(64,64)
 train_dataloader.num_workers=0 train_dataloader.persistent_workers=False
 """.split()
     + [
         f'{split}_dataloader.{option}'
         for split in ('val', 'test')
         for option in (
-            'dataset.pipeline.1.scale=(64,64)',
             'num_workers=0',
             'persistent_workers=False',
         )

@@ -9,8 +9,9 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.visualization import Visualizer
 
 from rfdetr_mm.datasets import resolve_own_data
-from rfdetr_mm.errors import is_out_of_memory
+from rfdetr_mm.errors import InputError, is_out_of_memory
 from rfdetr_mm.models.detectors import RFDETR
+from rfdetr_mm.sizes.config_facts import image_size, size_places
 from tests.data_factory import write_layout
 from tests.tools.test_own_data import CONFIG, ROOT, load_tool
 
@@ -91,6 +92,38 @@ def test_data_root_that_nothing_has(run_config, tmp_path):
     own = {'test_dataloader.dataset.data_root': 'f'}
     cfg = read(run_config, path, data_root='e', **own)
     assert cfg.test_dataloader.dataset.data_root == 'f'
+
+
+@pytest.mark.parametrize(
+    'given, size_hw',
+    [(192, (192, 192)), ((192, 256), (192, 256)), ([64, 96], (64, 96))],
+)
+def test_resolution_is_the_size_of_all_places(run_config, given, size_hw):
+    cfg = read(run_config, CUSTOM, resolution=given)
+    assert image_size(cfg) == size_hw
+    assert {place.size_hw for place in size_places(cfg)} == {size_hw}
+
+
+@pytest.mark.parametrize('given', [0, -32, 33, (64, 96, 3), 'large', 64.5])
+def test_resolutions_that_cannot_be(run_config, given):
+    with pytest.raises(InputError, match='^resolution.*16 . 2 = 32'):
+        read(run_config, CUSTOM, resolution=given)
+
+
+def test_two_sizes_in_a_config_are_an_error_until_one_is_given(run_config):
+    """The options that README gave for 192 px left test_pipeline alone."""
+    options = {
+        'model.backbone.img_size': 192,
+        'train_dataloader.dataset.pipeline.3.scale': (192, 192),
+        'val_dataloader.dataset.pipeline.1.scale': (192, 192),
+        'test_dataloader.dataset.pipeline.1.scale': (192, 192),
+    }
+    message = '192 x 192, test_pipeline says 384 x 384.*resolution=192'
+    with pytest.raises(InputError, match=message):
+        read(run_config, CUSTOM, **options)
+    cfg = read(run_config, CUSTOM, resolution=192, **options)
+    assert image_size(cfg) == (192, 192)
+    assert cfg.model.backbone.img_size == 192
 
 
 def test_names_within_a_config_are_no_options(run_config):

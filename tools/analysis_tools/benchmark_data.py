@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 from rfdetr_mm.errors import InputError  # noqa: E402
+from rfdetr_mm.sizes.config_facts import image_size  # noqa: E402
 
 MIN_DRAFT_SIZE = 600  # px; upstream's crop branch resizes to that
 
@@ -118,7 +119,7 @@ def upstream_loader(cfg: Config, batch_size: int, workers: int) -> DataLoader:
 
 
 def _image_size(cfg: Config) -> int:
-    (width, height) = cfg.train_dataloader.dataset.pipeline[3].scale
+    height, width = image_size(cfg)
     if width != height:
         raise ValueError(
             f'upstream trains on squares, the config on {height} x {width}'

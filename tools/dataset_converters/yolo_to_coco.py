@@ -19,11 +19,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rfdetr_mm.checkpoints import atomic_file
-from rfdetr_mm.datasets.layouts import SPLITS
-from rfdetr_mm.datasets.yolo import read_yolo_split
-from rfdetr_mm.datasets.yolo_layout import read_yolo_yaml
-from rfdetr_mm.errors import InputError
+ROOT = Path(__file__).resolve().parents[2]
+if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
+    sys.path.insert(0, str(ROOT))
+
+from rfdetr_mm.checkpoints import atomic_file  # noqa: E402
+from rfdetr_mm.datasets.layouts import SPLITS  # noqa: E402
+from rfdetr_mm.datasets.yolo import read_yolo_split  # noqa: E402
+from rfdetr_mm.datasets.yolo_layout import read_yolo_yaml  # noqa: E402
+from rfdetr_mm.errors import InputError  # noqa: E402
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

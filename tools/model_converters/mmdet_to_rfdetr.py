@@ -12,10 +12,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rfdetr_mm.apis.conversion import to_rfdetr
-from rfdetr_mm.checkpoints import (
+from run_config import (  # noqa: E402  (puts this clone in front)
+    add_cfg_options,
+    merge_options,
+)
+
+# isort: split
+from mmengine.config import Config  # noqa: E402
+
+from rfdetr_mm.apis.conversion import to_rfdetr  # noqa: E402
+from rfdetr_mm.checkpoints import (  # noqa: E402
     check_target,
     read_checkpoint,
     summarise,
@@ -34,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--force', action='store_true', help='replace an existing DST'
     )
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
@@ -42,8 +51,10 @@ def main() -> int:
     args = parse_args()
     try:
         check_target(args.dst, args.force)
+        config = Config.fromfile(args.config)
+        merge_options(config, args.cfg_options or {})
         content = read_checkpoint(Path(args.src).expanduser())
-        checkpoint, report = to_rfdetr(content, Config.fromfile(args.config))
+        checkpoint, report = to_rfdetr(content, config)
         md5 = write_checkpoint(checkpoint, args.dst, args.force)
     except (ValueError, OSError) as error:
         print(f'mmdet_to_rfdetr: {error}', file=sys.stderr)

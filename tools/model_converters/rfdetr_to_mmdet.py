@@ -10,10 +10,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rfdetr_mm.apis.conversion import from_rfdetr
-from rfdetr_mm.checkpoints import (
+from run_config import (  # noqa: E402  (puts this clone in front)
+    add_cfg_options,
+    merge_options,
+)
+
+# isort: split
+from mmengine.config import Config  # noqa: E402
+
+from rfdetr_mm.apis.conversion import from_rfdetr  # noqa: E402
+from rfdetr_mm.checkpoints import (  # noqa: E402
     check_target,
     file_md5,
     read_checkpoint,
@@ -41,6 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--force', action='store_true', help='replace an existing DST'
     )
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
@@ -52,8 +61,10 @@ def main() -> int:
         is_name = args.src.startswith('rfdetr://')
         src = resolve_weights(args.src) if is_name else Path(args.src)
         src = src.expanduser()
+        config = Config.fromfile(args.config)
+        merge_options(config, args.cfg_options or {})
         checkpoint, report = from_rfdetr(
-            read_checkpoint(src), Config.fromfile(args.config), args.ema
+            read_checkpoint(src), config, args.ema
         )
         checkpoint['meta']['converted_from'].update(
             file=src.name, md5=file_md5(src)

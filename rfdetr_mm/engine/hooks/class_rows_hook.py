@@ -11,7 +11,7 @@ from mmengine.runner import BaseLoop, Runner
 from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS, take_class_rows
 from rfdetr_mm.datasets.joined import check_same_classes, joined_parts
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.sizes.config_facts import named_classes
+from rfdetr_mm.sizes.data_sets import named_classes
 
 _ROWS_KEY = CLASS_ROW_WEIGHTS[1][0]
 _MAX_NAMES = 10

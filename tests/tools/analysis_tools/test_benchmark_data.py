@@ -34,7 +34,7 @@ def test_rows(tmp_path, benchmark_data, monkeypatch, capsys, has_upstream):
         [str(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py')]
         + ['--workers', '0', '--passes', '1', '--batch-size', '2']
         + ['--cfg-options', f'data_root={root}']
-        + ['train_dataloader.dataset.pipeline.3.scale=(96,96)']
+        + ['resolution=96']
     )
     names = [name.partition(', ')[2].split(',')[0] for name in medians]
     assert names == ['ours', 'ours'] + ['rfdetr'] * has_upstream
@@ -65,7 +65,7 @@ def test_both_sides_get_the_same_images_and_boxes(tmp_path, benchmark_data):
     args = benchmark_data.parse_args(
         [str(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py')]
         + ['--cfg-options', f'data_root={root}']
-        + ['train_dataloader.dataset.pipeline.3.scale=(96,96)']
+        + ['resolution=96']
     )
     cfg = benchmark_data.read_config(args)
     benchmark_data.resolve_own_data(cfg)

@@ -80,8 +80,7 @@ def test_all_files_are_of_the_same_weights(benchmark, tmp_path):
         dict(state_dict=weights, meta=dict(dataset_meta=classes)),
         tmp_path / 'weights.pth',
     )
-    options['test_pipeline.1.scale'] = '(64,64)'
-    options['val_dataloader.dataset.pipeline.1.scale'] = '(64,64)'
+    options['resolution'] = 64
     result = benchmark.main(
         [str(CONFIG), str(tmp_path / 'weights.pth'), '--rounds', '1']
         + ['--batch', '2', '--calibration', '2', '--profile']

@@ -103,6 +103,7 @@ test_pipeline[2].update(with_mask=True)
 test_pipeline[1].scale = (192, 96)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 """)
     browse_dataset.main(
         [str(config), '--out', str(tmp_path / 'a.png'), '--split', split]

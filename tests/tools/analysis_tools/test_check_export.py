@@ -7,12 +7,22 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.structures import InstanceData
+
+from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.config_facts import set_resolution
 
 TOOLS = Path(__file__).parents[3] / 'tools'
 sys.path[:0] = [str(TOOLS), str(TOOLS / 'analysis_tools')]
 
-from check_export import Row, parse_args, table, to_json  # noqa: E402
+from check_export import (  # noqa: E402
+    Row,
+    check_size_of_file,
+    parse_args,
+    table,
+    to_json,
+)
 from export_parity import TOP, Difference, is_undecided  # noqa: E402
 
 NO_LIMITS = dict(box_px=None, score=None, ap=None, mask_iou=None)
@@ -185,3 +195,17 @@ def test_int8_is_reported_and_limited_only_on_demand():
 def test_options():
     args = parse_args(['c.py', 'w.pth', 'a.onnx', 'b.xml', '--box-px', '1'])
     assert args.files == ['a.onnx', 'b.xml'] and args.box_px == 1.0
+
+
+def test_a_file_of_another_size_fails():
+    """Whatever its detections are: the tests would resize its images."""
+    pytest.importorskip('mmdeploy', reason='deployment is not installed')
+    path = TOOLS.parent / 'configs' / 'rfdetr' / 'rfdetr_nano_coco.py'
+    cfg = Config.fromfile(path)
+    deploy_cfg = Config(dict(onnx_config=dict(input_shape=(256, 192))))
+    with pytest.raises(InputError, match='192 x 256.*says 384 x 384'):
+        check_size_of_file(cfg, Path('a.onnx'), deploy_cfg)
+    set_resolution(cfg, (192, 256))
+    check_size_of_file(cfg, Path('a.onnx'), deploy_cfg)
+    deploy_cfg.onnx_config.input_shape = None  # the test pipeline's
+    check_size_of_file(cfg, Path('a.onnx'), deploy_cfg)

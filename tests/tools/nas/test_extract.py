@@ -138,7 +138,7 @@ def test_published_point_gives_the_published_model(name):
 @pytest.mark.parametrize(
     'name, words',
     [
-        ('64x60-p8-w2-d2-q6', ['8 * 2 = 16 px', '60 leaves 12', '64x64-p8']),
+        ('64x60-p8-w2-d2-q6', ['8 * 2 = 16 px', '3 * 16 + 12', '64 x 64']),
         ('64x64-p8-w2-d3-q6', ['2 decoder layers, 1 fewer than the 3']),
         ('64x64-p8-w2-d2-q7', ['6 queries, 1 fewer than the 7']),
         ('64-p8', ["'64-p8' names no sub-network"]),

@@ -1,0 +1,88 @@
+"""Every script runs from a fresh clone, from any folder, with nothing set."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ('tools', 'demo')
+    for path in (ROOT / folder).rglob('*.py')
+    if "if __name__ == '__main__':" in path.read_text()
+)
+# Imports what takes long once, without this package, and forks for each
+# script. A script has its own folder in front, as python itself does it.
+PROGRAM = """
+import io, json, os, runpy, sys, traceback
+from pathlib import Path
+import matplotlib, mmdet.apis, mmdet.datasets, mmdet.models, torch
+
+assert 'rfdetr_mm' not in sys.modules
+root, *scripts = sys.argv[1:]
+results = {}
+for script in scripts:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        path = Path(root, script)
+        sys.argv = [str(path), '--help']
+        sys.path[0] = str(path.parent)
+        sys.stdout = io.StringIO()
+        status, text = None, ''
+        try:
+            runpy.run_path(str(path), run_name='__main__')
+        except SystemExit as end:
+            status, text = end.code or 0, sys.stdout.getvalue()
+        except BaseException:
+            text = traceback.format_exc()
+        package = sys.modules.get('rfdetr_mm')
+        answer = dict(
+            status=status, text=text[-2000:],
+            package=package and package.__file__,
+        )
+        with open(writer, 'w') as file:
+            file.write(json.dumps(answer))
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as file:
+        results[script] = json.loads(file.read())
+    os.waitpid(child, 0)
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope='module')
+def results(tmp_path_factory):
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith('PYTHON')
+    }
+    done = subprocess.run(
+        [sys.executable, '-c', PROGRAM, str(ROOT), *SCRIPTS],
+        cwd=tmp_path_factory.mktemp('elsewhere'),
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_there_are_scripts():
+    assert len(SCRIPTS) >= 20
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+def test_help(results, script):
+    found = results[script]
+    assert found['status'] == 0, found['text']
+    assert 'usage:' in found['text'] or 'options:' in found['text']
+    if found['package'] is not None:
+        assert Path(found['package']).parent == ROOT / 'rfdetr_mm'
