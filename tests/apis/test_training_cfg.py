@@ -158,7 +158,7 @@ def test_scales():
     cfg = fill(multi_scale=False, scale_jitter=False)
     steps = cfg.train_dataloader.dataset.pipeline
     assert [step.type for step in steps] == [
-        'LoadCheckedImage',
+        'LoadImageFromFile',
         'LoadAnnotations',
         'RFDETRResize',
         'RandomFlip',
