@@ -13,7 +13,8 @@ from tests.small_detector import CONFIG
 
 
 @pytest.mark.parametrize(
-    'name', ['rfdetr/rfdetr_nano_coco.py', 'rfdetr_seg/rfdetr-seg_nano_coco.py']
+    'name',
+    ['rfdetr/rfdetr_nano_coco.py', 'rfdetr_seg/rfdetr-seg_nano_coco.py'],
 )
 def test_analyze_results_finds_the_loader(name):
     cfg = Config.fromfile(CONFIG.parents[1] / name)
