@@ -124,7 +124,8 @@ def find_images(inputs: Sequence[str]) -> list[str]:
             files.append(name)
             continue
         if not name or not path.is_dir():
-            raise InputError(f'there is no image or folder {name!r}')
+            shown = name or '(an empty path)'
+            raise InputError(f'there is no image or folder {shown}')
         found = [str(file) for file in list_images(path)]
         if not found:
             raise InputError(
