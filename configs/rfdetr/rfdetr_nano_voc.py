@@ -11,6 +11,9 @@ dataset = dict(
     data_root=data_root,
     data_prefix=dict(sub_data_root='VOC2007/'))
 lists = 'VOC2007/ImageSets/Main/'
+train_pipeline = _base_.train_pipeline
+# By its own name, because the data set is mmdet's.
+train_pipeline[0].type = 'LoadCheckedImage'
 test_pipeline = _base_.test_pipeline
 # The metric has no file to read: it gets the truth with every image.
 test_pipeline[-1].meta_keys += ('instances', )
@@ -18,7 +21,7 @@ train_dataloader = dict(
     dataset=dict(
         dataset,
         ann_file=lists + 'trainval.txt',
-        pipeline=_base_.train_pipeline))
+        pipeline=train_pipeline))
 val_dataloader = dict(
     dataset=dict(
         dataset,

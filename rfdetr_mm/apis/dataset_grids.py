@@ -116,9 +116,9 @@ def save_grids(cfg: Config, folder: Path) -> None:
     """
     if not is_main_process():
         return
-    register_all_modules(init_default_scope=True)
     for split in ('train', 'val'):
         try:
+            register_all_modules(init_default_scope=True)
             pictures = draw_samples(cfg, split, NUM_IMAGES, seed=0)
             write_grid(pictures, folder / f'{split}.png')
         except Exception as error:

@@ -14,6 +14,7 @@ import torch
 from mmengine.logging import print_log
 
 from rfdetr_mm.checkpoints import write_checkpoint
+from rfdetr_mm.datasets.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_mm.errors import InputError
 
 from .images import LoadedImage, load_image, make_batch
@@ -36,7 +37,6 @@ QUANTIZATIONS = {
     'trt': ('fp32', 'fp16', 'int8'),
 }
 _CALIBRATION = (str, os.PathLike, np.ndarray, type(None))
-_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
 
 
 @dataclass
@@ -85,7 +85,8 @@ class ExportRequest:
                 'opset_version has to be 16 at least (GridSample), got '
                 f'{self.opset!r}'
             )
-        if not isinstance(self.calibration, _CALIBRATION):
+        is_empty = isinstance(self.calibration, str) and not self.calibration
+        if is_empty or not isinstance(self.calibration, _CALIBRATION):
             raise InputError(
                 'calibration_data has to be a folder of images, a .npy file '
                 f'or an array (N, H, W, C), got {self.calibration!r}'
@@ -298,15 +299,11 @@ def _calibration_images(
 ) -> list[LoadedImage]:
     data, channels = request.calibration, context.args.num_channels
     if not isinstance(data, np.ndarray) and Path(data).is_dir():
-        files = sorted(
-            file
-            for file in Path(data).iterdir()
-            if file.suffix.lower() in _SUFFIXES
-        )[: request.max_images]
+        files = list_images(data)[: request.max_images]
         if not files:
             raise InputError(
                 f'{data}, for calibration, has no image '
-                f'({", ".join(_SUFFIXES)})'
+                f'({", ".join(IMAGE_SUFFIXES)})'
             )
         return [load_image(file, channels, False) for file in files]
     if not isinstance(data, np.ndarray):

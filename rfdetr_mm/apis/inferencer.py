@@ -2,8 +2,10 @@
 
 import copy
 import os
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from torch import nn
 
 from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS
 from rfdetr_mm.datasets import LoadCheckedImage
+from rfdetr_mm.datasets.image_file import read_size
+from rfdetr_mm.datasets.orientation import ignores_orientation
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.registry import SCOPE
 from rfdetr_mm.sizes.config_facts import check_sizes_agree, set_resolution
@@ -100,18 +104,42 @@ class RFDETRInferencer(DetInferencer):
     def visualize(
         self, inputs: Sequence[str | np.ndarray], *args: Any, **kwargs: Any
     ) -> list[np.ndarray] | None:
-        """Paint predictions; mmdet takes arrays for RGB here.
+        """Paint predictions on the pixels that the model saw.
+
+        mmdet takes arrays for RGB here, and turns files by their EXIF
+        orientation, which the loader may have ignored.
 
         Args:
             inputs: Paths, addresses or arrays (H, W, 3), BGR.
             *args: As for ``DetInferencer``.
             **kwargs: As for ``DetInferencer``.
         """
-        inputs = [
-            image if isinstance(image, str) else image[..., ::-1]
-            for image in inputs
-        ]
-        return super().visualize(inputs, *args, **kwargs)
+        with tempfile.TemporaryDirectory() as folder:
+            inputs = [
+                self._as_seen(image, Path(folder, str(number)))
+                if isinstance(image, str)
+                else image[..., ::-1]
+                for number, image in enumerate(inputs)
+            ]
+            return super().visualize(inputs, *args, **kwargs)
+
+    def _as_seen(self, path: str, folder: Path) -> str:
+        """Path of a file, or of a copy that is stored as the model saw it."""
+        loader = next(
+            step.from_file
+            for step in self.pipeline.transforms
+            if hasattr(step, 'from_file')
+        )
+        if not os.path.isfile(path) or not ignores_orientation([loader]):
+            return path
+        if read_size(path)[1] == 1:
+            return path
+        folder.mkdir()
+        # Under the same name, which that of the painted picture is made of;
+        # it is decoded by its content.
+        copy_of_it = folder / os.path.basename(path)
+        Image.fromarray(as_rgb(path)).save(copy_of_it, format='PNG')
+        return str(copy_of_it)
 
     def _load_model_from_metafile(self, model: str) -> tuple[Config, str]:
         """Find config and weights by name; say which names there are."""

@@ -32,7 +32,19 @@ def fill_in_training(
         variant: The size.
         model: Its configuration.
         train: What is wanted; its ``batch_size`` is a number.
+
+    Raises:
+        InputError: If the model takes images of other than 3 channels.
     """
+    if model.num_channels != 3:
+        raise InputError(
+            f'num_channels={model.num_channels}: image files of a data set '
+            'are read as RGB, 3 channels, so train() and evaluate() need '
+            'num_channels=3. predict() takes arrays and tensors of other '
+            'numbers; to train with them, write a config whose pipeline loads '
+            'them, with model.backbone.in_channels and mean and std of '
+            'model.data_preprocessor to match.'
+        )
     stamp = datetime.datetime.now().strftime('%Y%m%d_%H%M%S')
     name = f'{variant.size}_{stamp}_{uuid.uuid4().hex[:6]}'
     cfg.merge_from_dict(

@@ -26,7 +26,18 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = (
+    '.bmp',
+    '.jpeg',
+    '.jpg',
+    '.mpo',
+    '.pgm',
+    '.png',
+    '.ppm',
+    '.tif',
+    '.tiff',
+    '.webp',
+)
 
 _ORIENTATION = 0x0112  # the tag of EXIF
 _MAX_16_BITS = 65535
@@ -76,6 +87,26 @@ def find_image_files(
         if not path.name.startswith('.') and path.is_file()
     ]
     return files, sorted({*named} - {*files})
+
+
+def list_images(folder: str | PathLike) -> list[Path]:
+    """List the image files of a folder, with a warning of what is left out.
+
+    Args:
+        folder: The folder; not searched below.
+
+    Returns:
+        The files, sorted.
+    """
+    files, left_out = find_image_files(folder)
+    if left_out:
+        warnings.warn(
+            f'{folder}: {len(left_out)} names of images are left out, '
+            f'because they are hidden files or folders, such as '
+            f'{left_out[0].name}.',
+            stacklevel=2,
+        )
+    return files
 
 
 @contextmanager

@@ -209,8 +209,9 @@ class NamedCocoDataset(CocoDataset):
     def _complete_sizes(self, images: Sequence[dict[str, Any]]) -> None:
         """Read sizes that the file does not tell, in place."""
         unknown = [image for image in images if image['height'] is None]
+        folder = self.data_prefix.get('img', '')
         for image in unknown:
-            path = osp.join(self.data_prefix.get('img', ''), image['file_name'])
+            path = osp.join(folder, image['file_name'])
             try:
                 (image['height'], image['width']), _ = read_size(path)
             except (OSError, ImageFileError) as error:

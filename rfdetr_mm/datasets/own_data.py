@@ -53,8 +53,9 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     the classes are those of the training file, by category id, without
     unused parent categories. Without a test split the validation split is
     tested. With ``crowd_as_object=True`` in the config, data sets and metrics
-    take what is marked as a crowd for an object. ``dataset_layout`` is removed, so that the config is an ordinary
-    one from then on; if there is an error, the config is unchanged.
+    take what is marked as a crowd for an object. ``dataset_layout`` is
+    removed, so that the config is an ordinary one from then on; if there is
+    an error, the config is unchanged.
 
     In a config that names its files, the parts of joined data sets get one
     order of the classes, see

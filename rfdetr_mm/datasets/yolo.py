@@ -127,9 +127,7 @@ class YoloDataset(BaseDetDataset):
     def _report(self, data_list: list[dict], unlabelled: list[Path]) -> None:
         """Log one line; complain if there is no box to train on."""
         num_boxes = sum(len(data['instances']) for data in data_list)
-        line = (
-            f'{self._source}: {len(data_list)} images, {num_boxes} boxes.'
-        )
+        line = f'{self._source}: {len(data_list)} images, {num_boxes} boxes.'
         if unlabelled:
             line += (
                 f' {len(unlabelled)} images have no label file and count as '

@@ -10,10 +10,11 @@ from mmdeploy.codebase.base import BaseTask
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
+from rfdetr_mm.datasets import LoadCheckedImage
+from rfdetr_mm.datasets.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_mm.errors import InputError
 
 MAX_IMAGES = 100
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def read_calibration(file: Path | None) -> list[np.ndarray]:
@@ -68,25 +69,28 @@ def folder_calibration(folder: str | Path, task: BaseTask) -> Iterator[Any]:
         InputError: If the folder is missing or without images; later, if one
             of them cannot be read.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f'{folder}, for calibration, is no folder')
-    files = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES
-    )
+    if not str(folder) or not Path(folder).is_dir():
+        raise InputError(f'{str(folder)!r}, for calibration, is no folder')
+    files = list_images(folder)
     if not files:
         raise InputError(
-            f'{folder}, for calibration, has no image ({", ".join(SUFFIXES)})'
+            f'{folder}, for calibration, has no image '
+            f'({", ".join(IMAGE_SUFFIXES)})'
         )
     return _read_folder(evenly(files), task)
 
 
 def _read_folder(files: list[Path], task: BaseTask) -> Iterator[np.ndarray]:
     preprocessor = task.build_data_preprocessor()
+    options = dict(task.model_cfg.test_pipeline[0])
+    options.pop('type')
+    # As an array, because mmdeploy's own loader is mmcv's.
+    load = LoadCheckedImage(**options)
     for file in files:
         try:
+            pixels = load(dict(img_path=str(file)))['img']
             _, images = task.create_input(
-                str(file), task.input_shape, preprocessor
+                pixels, task.input_shape, preprocessor
             )
         except (AssertionError, OSError, ValueError) as error:
             raise InputError(

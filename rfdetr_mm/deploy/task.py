@@ -70,6 +70,22 @@ class RFDETRObjectDetection(ObjectDetection):
             if pipeline := self.model_cfg.get('test_pipeline'):
                 set_pipeline_size(pipeline, size_hw, stretch=True)
 
+    def get_preprocess(self, *args: Any, **kwargs: Any) -> list[dict]:
+        """Describe the pipeline in transforms that mmdeploy's SDK has.
+
+        Args:
+            *args: As mmdeploy gives them.
+            **kwargs: As mmdeploy gives them.
+
+        Returns:
+            Its transforms; of ``RFDETRResize`` the SDK's bilinear ``Resize``
+            to (width, height) in pixels.
+        """
+        transforms = super().get_preprocess(*args, **kwargs)
+        if self.is_rfdetr:
+            transforms = [_for_sdk(transform) for transform in transforms]
+        return transforms
+
     def build_pytorch_model(
         self,
         model_checkpoint: str | None = None,
@@ -167,3 +183,17 @@ def class_names(
             return names
     coco = count == len(COCO_CLASSES)
     return COCO_CLASSES if coco else generic_class_names(count)
+
+
+def _for_sdk(transform: dict[str, Any]) -> dict[str, Any]:
+    """A transform under a name that mmdeploy's SDK knows."""
+    if transform['type'] == 'LoadCheckedImage':
+        return dict(type='LoadImageFromFile')
+    if transform['type'] != 'RFDETRResize':
+        return transform
+    return dict(
+        type='Resize',
+        size=list(transform['scale']),
+        keep_ratio=bool(transform.get('keep_ratio', False)),
+        interpolation='bilinear',
+    )

@@ -247,7 +247,8 @@ def _leave_out_non_finite(found: dict[str, Any]) -> int:
                 found[name] = found[name][is_finite]
         if 'masks' in found:
             found['masks'] = [
-                mask for mask, is_kept in zip(found['masks'], is_finite)
+                mask
+                for mask, is_kept in zip(found['masks'], is_finite)
                 if is_kept
             ]
     return num

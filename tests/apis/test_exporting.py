@@ -126,6 +126,8 @@ def test_openvino(nano, tmp_path):
         ),
         (dict(format='trt', quantization='int8'), 'needs calibration_data'),
         (dict(calibration_data=[1, 2]), r'a folder of .*, got \[1, 2\]'),
+        (dict(calibration_data=''), "a folder of .*, got ''"),
+        (dict(calibration_data='', quantization='int8'), "of .*, got ''"),
         (dict(shape=(64, 65)), 'multiple of patch_size'),
         (dict(patch_size=14), "not the model's"),
         (dict(batch_size=0), 'batch_size'),
@@ -239,6 +241,16 @@ def test_bad_calibration(nano, tmp_path, monkeypatch, data, error, message):
     (tmp_path / 'text.npy').write_text('no array')
     with pytest.raises(error, match=message):
         list(calibration_batches(nano.model, request(data)))
+
+
+def test_what_is_no_image_is_left_out_of_a_calibration(nano, tmp_path):
+    Image.fromarray(IMAGE).save(tmp_path / 'a.png')
+    (tmp_path / '._a.jpg').write_bytes(b'what macOS writes')
+    (tmp_path / 'x.jpg').mkdir()
+    data = request(tmp_path, batch_size=1)
+    with pytest.warns(UserWarning, match='2 names .* left out.*_a.jpg'):
+        (only,) = calibration_batches(nano.model, data)
+    np.testing.assert_allclose(only[0], batch(nano)[0], atol=1e-5)
 
 
 @pytest.mark.filterwarnings('ignore:int8 without')

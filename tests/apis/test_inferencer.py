@@ -158,6 +158,24 @@ def test_arrays_are_painted_in_their_colours(inferencer, data_root):
     np.testing.assert_array_equal(painted[0], np.asarray(Image.open(path)))
 
 
+def test_a_turned_file_is_painted_as_the_model_saw_it(
+    inferencer, data_root, tmp_path
+):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.open(data_root / 'images' / '1.png')
+    picture.save(tmp_path / 'turned.png', exif=exif)
+    found = inferencer(
+        str(tmp_path / 'turned.png'),
+        return_vis=True,
+        pred_score_thr=2,
+        out_dir=str(tmp_path / 'out'),
+    )
+    (painted,) = found['visualization']
+    np.testing.assert_array_equal(painted, np.asarray(picture))
+    assert (tmp_path / 'out/vis/turned.png').is_file()
+
+
 def test_a_device_that_is_not_there(tiny):
     with pytest.raises(InputError, match="device='foo' is no"):
         RFDETRInferencer(tiny[0], device='foo')

@@ -158,7 +158,7 @@ def test_scales():
     cfg = fill(multi_scale=False, scale_jitter=False)
     steps = cfg.train_dataloader.dataset.pipeline
     assert [step.type for step in steps] == [
-        'LoadCheckedImage',
+        'LoadImageFromFile',
         'LoadAnnotations',
         'RFDETRResize',
         'RandomFlip',
@@ -227,3 +227,9 @@ def test_the_model_class_is_in_the_config():
     assert cfg.model_name == 'RFDETRNano'
     assert cfg.default_hooks.compile.type == 'CompileHook'
     assert fill().experiment_name != fill().experiment_name
+
+
+@pytest.mark.parametrize('num_channels', [1, 4])
+def test_other_channels_are_refused_before_training(num_channels):
+    with pytest.raises(InputError, match=f'num_channels={num_channels}: im'):
+        fill(model=dict(num_channels=num_channels))

@@ -141,6 +141,13 @@ def test_objects_without_mask_are_left_out(simple, log_lines):
     assert len(simple(BOX + OUTLINE)) == 2
 
 
+def test_validation_leaves_out_the_same_objects(simple, log_lines):
+    (only,) = simple(BOX + OUTLINE, with_mask=True, test_mode=True)
+    assert only['bbox_label'] == 1
+    (line,) = [line for line in log_lines if 'masks' in line]
+    assert '1 without mask, the first one in' in line and '1.txt' in line
+
+
 def test_boxes_alone_are_no_masks(simple):
     with pytest.raises(InputError, match='no mask to train on.*2 without m'):
         simple(BOX + BOX, pipeline=MASKS)
@@ -276,7 +283,5 @@ def test_metainfo_survives_json(tmp_path):
     root = write_set(
         tmp_path, dict(names=NAMES, train='images'), {'images/1.png': None}
     )
-    dataset = YoloDataset(
-        data_root=root, ann_file='data.yaml', test_mode=True
-    )
+    dataset = YoloDataset(data_root=root, ann_file='data.yaml', test_mode=True)
     assert json.loads(json.dumps(dataset.metainfo))['classes'] == NAMES

@@ -121,9 +121,7 @@ def test_several_other_yaml_files_are_a_choice(tmp_path):
         (['cat', 'dog'], '1 {0}\n0 {0}', [1, 0]),
     ],
 )
-def test_numbers_of_classes_are_those_of_names(
-    tmp_path, names, lines, labels
-):
+def test_numbers_of_classes_are_those_of_names(tmp_path, names, lines, labels):
     root = write_set(
         tmp_path,
         dict(names=names, nc=2, train='images'),

@@ -35,6 +35,31 @@ def test_folder_is_read_as_the_model_tests(tmp_path, task):
     np.testing.assert_allclose(white[0, 2], (255 - 103.53) / 57.375, rtol=1e-5)
 
 
+def test_pixels_are_those_of_training(tmp_path, task):
+    """16 bits, and no turning by EXIF, as everywhere."""
+    grey = np.arange(1500, dtype=np.uint16).reshape(30, 50) * 43
+    Image.fromarray(grey).save(tmp_path / 'a.png')
+    Image.fromarray((grey >> 8).astype(np.uint8)).save(tmp_path / 'b.png')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray((grey >> 8).astype(np.uint8)).save(
+        tmp_path / 'c.png', exif=exif
+    )
+    deep, plain, turned = folder_calibration(tmp_path, task)
+    np.testing.assert_array_equal(deep, plain)
+    np.testing.assert_array_equal(turned, plain)
+
+
+def test_what_is_no_image_is_left_out(tmp_path, task):
+    Image.new('RGB', (50, 30)).save(tmp_path / 'a.png')
+    (tmp_path / '._a.jpg').write_bytes(b'what macOS writes')
+    (tmp_path / 'x.jpg').mkdir()
+    with pytest.warns(UserWarning, match='2 names .* left out'):
+        assert len(list(folder_calibration(tmp_path, task))) == 1
+    with pytest.raises(InputError, match="'', for calibration, is no folder"):
+        folder_calibration('', task)
+
+
 def test_folders_without_images_are_refused(tmp_path, task):
     with pytest.raises(InputError, match='is no folder'):
         folder_calibration(tmp_path / 'missing', task)

@@ -7,8 +7,10 @@ data_root = 'data/coco/'
 backend_args = None
 
 # Upstream decodes by Pillow and ignores the EXIF orientation, and so do the
-# width, height and boxes in COCO files. NamedCocoDataset takes this loader as
-# LoadCheckedImage; mmdet's DetInferencer looks for the name written here. In
+# width, height and boxes in COCO files. NamedCocoDataset and YoloDataset take
+# this loader as LoadCheckedImage; mmdet's DetInferencer and tools look for the
+# name written here. With another data set write type='LoadCheckedImage' for
+# the training loader, whose options mmcv's own does not have. In
 # training, files that cannot be read are skipped with a warning, and JPEG
 # files are decoded at 1/2, 1/4 or 1/8 of their size as long as both sides keep
 # draft_size: the largest scale of the pipeline, crops included.
@@ -19,7 +21,6 @@ load_image = dict(
     backend_args=backend_args)
 load_train_image = dict(
     load_image,
-    type='LoadCheckedImage',
     skip_unreadable=True,
     draft_size=600)  # px
 square_resize = dict(type='RFDETRResize', scale=None, kernel='validation')

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
+from rfdetr_mm.datasets.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_mm.errors import InputError
 from rfdetr_mm_light.errors import UsageError
 
@@ -77,17 +77,14 @@ def find_images(inputs: Sequence[str]) -> list[str]:
         if '://' in name or path.is_file():
             files.append(name)
             continue
-        if not path.is_dir():
-            raise InputError(f'there is no image or folder {name}')
-        found = sorted(
-            str(file)
-            for file in path.iterdir()
-            if file.suffix.lower() in IMG_EXTENSIONS
-        )
+        if not name or not path.is_dir():
+            shown = name or '(an empty path)'
+            raise InputError(f'there is no image or folder {shown}')
+        found = [str(file) for file in list_images(path)]
         if not found:
             raise InputError(
                 f'the folder {name} has no images '
-                f'({", ".join(IMG_EXTENSIONS)})'
+                f'({", ".join(IMAGE_SUFFIXES)})'
             )
         files += found
     return list(dict.fromkeys(files))

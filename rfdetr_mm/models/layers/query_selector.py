@@ -75,7 +75,8 @@ class QuerySelector(nn.Module):
         proposals, invalid = grid_proposals(memory)
         memory_tokens = memory.tokens.masked_fill(invalid.unsqueeze(-1), 0.0)
         num_selected = min(num_queries, memory_tokens.shape[1])
-        needs_grad = torch.is_grad_enabled()
+        # A trace, as of mmdet's get_flops.py, is of predicting.
+        needs_grad = torch.is_grad_enabled() and not torch.jit.is_tracing()
         with torch.no_grad():
             tokens, scores = self._score(memory_tokens[None], num_groups)
             best = scores.max(dim=-1).values.topk(num_selected, dim=2).indices

@@ -43,9 +43,12 @@ def recomputes(inputs: Sequence[Any]) -> bool:
         inputs: Tensors and others.
 
     Returns:
-        For gradients on a CPU, not while compiling.
+        For gradients on a CPU, not while compiling, nor while ``torch.jit``
+        traces: it would find functions of ours instead of plain layers.
     """
     if is_compiling() or not torch.is_grad_enabled():
+        return False
+    if torch.jit.is_tracing():  # mmdet's get_flops.py, with gradients
         return False
     tensors = [x for x in inputs if isinstance(x, Tensor)]
     on_gpu = any(x.is_cuda for x in tensors)

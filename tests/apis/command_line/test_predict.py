@@ -80,6 +80,7 @@ def test_nothing_is_found(command, images, checkpoint, tmp_path):
     'arguments, code, message',
     [
         (['gone.jpg', '--weights', 'W'], 1, 'no image or folder gone.jpg'),
+        (['', '--weights', 'W'], 1, '(an empty path)'),
         (['EMPTY', '--weights', 'W'], 1, 'has no images'),
         (['I', '--weights', 'gone.pth'], 1, 'no checkpoint file'),
         (['I', '--model', 'nanoo'], 1, 'Did you mean nano?'),
