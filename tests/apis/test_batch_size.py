@@ -13,7 +13,7 @@ from rfdetr_mm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs/rfdetr'
-TINY = ROOT / 'configs/rfdetr/rfdetr_tiny_shapes.py'
+TINY = ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-scratch.py'
 
 
 @pytest.mark.parametrize(
