@@ -335,7 +335,7 @@ def write_configs(folder):
     tiny = folder / 'tiny.py'
     tiny.write_text(
         CONFIG.format(
-            base=str(ROOT / 'configs/rfdetr/rfdetr_tiny_shapes.py'),
+            base=str(ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-scratch.py'),
             data_root=str(data_root),
             ann_file=str(ann_file),
             classes=CLASSES,

@@ -14,7 +14,7 @@ from rfdetr_mm.sizes.config_facts import largest_training_size
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs/rfdetr'
-TINY = ROOT / 'configs/rfdetr/rfdetr_tiny_shapes.py'
+TINY = ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-scratch.py'
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def files(tmp_path):
                     scores=torch.tensor([0.9, 0.1]),
                     labels=torch.tensor([1, 0]),
                     bboxes=torch.tensor(
-                        [[18.0, 5.0, 28.0, 15.0], [0.0, 0.0, 4.0, 4.0]]
+                        [[18.0, 5.0, 28.0, 15.0], [0.0, 0.0, 4.0, 14.0]]
                     ),
                 ),
             )
@@ -103,7 +103,7 @@ def test_a_class_has_one_colour_on_both_sides(files):
     sheet = np.asarray(Image.open(target))
     detections = painted(sheet, 0, 0, 'detections')
     disc, square = (
-        detections[ENLARGED * y, ENLARGED * x] for x, y in ((0, 2), (18, 12))
+        detections[ENLARGED * y, ENLARGED * x] for x, y in ((0, 12), (18, 12))
     )
     truth = painted(sheet, 0, 0, 'truth')[ENLARGED * 12, ENLARGED * 5]
     assert (disc == truth).all() and (disc != square).any()

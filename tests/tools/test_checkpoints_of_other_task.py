@@ -12,7 +12,7 @@ from tests.tools.test_train_test import load_tool
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
-    'a detection': 'rfdetr/rfdetr_tiny_shapes.py',
+    'a detection': 'rfdetr/rfdetr_tiny_shapes-scratch.py',
     'an instance segmentation': 'rfdetr_seg/rfdetr-seg_tiny_masks.py',
 }
 CLASSES = ('red', 'green', 'blue')

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 ROOT = Path(__file__).parents[3]
-TINY = str(ROOT / 'configs/rfdetr/rfdetr_tiny_shapes.py')
+TINY = str(ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-scratch.py')
 MACHINE = dict(
     cpu='C',
     cores=2,

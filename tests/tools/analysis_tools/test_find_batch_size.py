@@ -11,7 +11,7 @@ from rfdetr_mm.apis import batch_size
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / 'configs/rfdetr'
-TINY = ROOT / 'configs/rfdetr/rfdetr_tiny_shapes.py'
+TINY = ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-scratch.py'
 
 
 @pytest.fixture
