@@ -21,7 +21,8 @@ MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 12
 # Longer files, each with the reason why it is not split.
 LONGER_FILES = {
-    'rfdetr_mm/models/dense_heads/rfdetr_head.py': 'one head, from maps to detections',
+    'rfdetr_mm/models/dense_heads/rfdetr_head.py': 'one head, from maps to '
+    'detections',
 }
 
 # room: rooms of the package that it must not import
