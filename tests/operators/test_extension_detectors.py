@@ -31,11 +31,6 @@ DETECTORS = {
     'guided_anchoring': 'guided_anchoring/ga-retinanet_r50_fpn_1x_coco.py',
     'deformable_pooling': 'dcn/faster-rcnn_r50_fpn_dpool_1x_coco.py',
 }
-SLOW = {'dino', 'deformable_detr', 'guided_anchoring', 'carafe'}
-CASES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
-    for name in DETECTORS
-]
 
 
 def small(config):
@@ -48,8 +43,10 @@ def small(config):
         first.in_channels = [c // 8 for c in first.in_channels]
     # Torch has its synchronised one on a GPU only.
     for part in ('backbone', 'neck', 'bbox_head'):
-        if 'norm_cfg' in model[part]:
-            norm = model[part].norm_cfg
+        norm = isinstance(model.get(part), dict) and model[part].get(
+            'norm_cfg'
+        )
+        if norm:
             norm.type = norm.type.replace('SyncBN', 'BN')
     if 'encoder' in model:
         model.encoder.num_layers = model.decoder.num_layers = 1
@@ -61,8 +58,8 @@ def small(config):
     return model
 
 
-def samples(classes):
-    """Two images, one of them without objects; boxes, classes and masks."""
+def samples(masked):
+    """Two images, one of them without objects; boxes, classes, masks."""
     result = []
     for boxes in ([[8.0, 8, 40, 30], [20, 24, 60, 60]], []):
         sample = DetDataSample(
@@ -79,9 +76,10 @@ def samples(classes):
         masks[:, 10:30, 10:30] = 1
         sample.gt_instances = InstanceData(
             bboxes=torch.tensor(boxes).view(-1, 4),
-            labels=torch.arange(len(boxes)) % classes,
-            masks=BitmapMasks(masks.numpy(), SIZE, SIZE),
+            labels=torch.arange(len(boxes)),
         )
+        if masked:
+            sample.gt_instances.masks = BitmapMasks(masks.numpy(), SIZE, SIZE)
         sample.ignored_instances = InstanceData(
             bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
         )
@@ -89,7 +87,7 @@ def samples(classes):
     return result
 
 
-@pytest.mark.parametrize('name', CASES)
+@pytest.mark.parametrize('name', DETECTORS)
 def test_step_and_prediction(name):
     torch.manual_seed(0)
     model = MODELS.build(small(Config.fromfile(CONFIGS / DETECTORS[name])))
@@ -97,7 +95,7 @@ def test_step_and_prediction(name):
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     images = torch.randn(2, 3, SIZE, SIZE)
     model.train()
-    losses = model.loss(images, samples(80))
+    losses = model.loss(images, samples(name == 'mask_rcnn'))
     total = sum(
         torch.as_tensor(value).sum()
         for key, values in losses.items()
@@ -111,8 +109,12 @@ def test_step_and_prediction(name):
     assert all(gradient.isfinite().all() for gradient in gradients)
     optimizer.step()
     model.eval()
+    # One by one: mmcv's masked convolution takes a single image.
     with torch.no_grad():
-        found = model.predict(images, samples(80), rescale=True)
+        found = [
+            model.predict(images[i : i + 1], [sample], rescale=True)[0]
+            for i, sample in enumerate(samples(False))
+        ]
     for sample in found:
         assert sample.pred_instances.bboxes.isfinite().all()
         assert len(sample.pred_instances) <= 300

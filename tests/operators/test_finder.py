@@ -95,16 +95,25 @@ def run(*parts, path=()):
     return done.stdout.splitlines()[-1]
 
 
+# Each takes mmdet's imports, half a minute of a slow processor.
+ORDERS = [
+    (),
+    ('mmcv.ops.nms', 'mmdet.utils', 'mmdet.models'),
+    ('mmdet', 'mmcv.cnn', 'mmdet.structures.mask', 'mmdet.apis'),
+]
+MORE_ORDERS = [
+    ('mmdet.utils',),
+    ('mmdet.models',),
+    ('mmcv.ops', 'mmcv.ops'),
+    ('mmdet.evaluation', 'mmdet.models.losses', 'mmdet.utils'),
+]
+
+
 @pytest.mark.parametrize(
     'earlier',
     [
-        (),
-        ('mmdet', 'mmcv', 'mmcv.cnn'),
-        ('mmdet.utils',),
-        ('mmcv.ops', 'mmcv.ops'),
-        ('mmdet.structures.mask', 'mmdet.apis'),
-        ('mmdet.models',),
-        ('mmcv.ops.nms', 'mmdet.evaluation', 'mmdet.utils', 'mmdet.models'),
+        *ORDERS,
+        *(pytest.param(x, marks=pytest.mark.slow) for x in MORE_ORDERS),
     ],
     ids=lambda names: '+'.join(names) or 'nothing',
 )
@@ -119,7 +128,9 @@ def test_everything_works_after_any_import(earlier):
     assert origin == 'rfdetr_mm.operators'
 
 
-@pytest.mark.parametrize('earlier', ['', 'mmdet.utils'])
+@pytest.mark.parametrize(
+    'earlier', [pytest.param('', marks=pytest.mark.slow), 'mmdet.utils']
+)
 def test_import_of_the_package_is_enough(earlier):
     attempts = [f'attempt({earlier!r})'] if earlier else []
     printed = run(WITHOUT_EXTENSION, *attempts, 'import rfdetr_mm', CHECK)
