@@ -19,6 +19,8 @@ SHELL := /bin/bash
 
 STACK ?= onedl
 export STACK
+# Processes of make test; each computes with one thread. See tests/workers.py.
+WORKERS ?= 2
 
 # $(call IN_ENV,GROUP): Python of an environment, on this clone.
 IN_ENV = env="$$(tools/dev/environment.sh $(1))"; \
@@ -36,8 +38,8 @@ demo-masks:
 # page ran before ONNX Runtime's, OpenVINO's and LiteRT's libraries worked side
 # by side, the interpreter crashed.
 test:
-	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m "not slow" --durations=10 --ignore=tests/deploy
-	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m "not slow" --durations=10 tests/deploy
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -n $(WORKERS) -m "not slow" --durations=20 --ignore=tests/deploy
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -n $(WORKERS) -m "not slow" --durations=20 tests/deploy
 
 slow:
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s --ignore=tests/deploy
@@ -48,7 +50,7 @@ matrix:
 
 lint:
 	env="$$(tools/dev/environment.sh lint)"; export PATH="$$env/bin:$$PATH"; \
-	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm
+	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm rfdetr_mm_light
 
 golden:
 	$(call IN_ENV,test) tests/parity/refresh_golden.py

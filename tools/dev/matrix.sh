@@ -5,6 +5,7 @@
 # at the end and written there.
 #
 #   PYTHONS='/path/to/python3.13 …'   interpreters, beside PATH's and pyenv's
+#   WORKERS=2                         processes of pytest; 0 for this one
 #   ONLY='3.10:2.4.1 3.13:2.14.1'     these pairs of Python and torch alone
 #   RFDETR_MM_CACHE=DIR               where the environments are made
 set -euo pipefail
@@ -41,7 +42,7 @@ run_pair() {
   fi
   export PYTHONPATH="$root" HF_HUB_OFFLINE=1 MPLBACKEND=Agg
   "$env/bin/python" -W ignore setup.py -q link_mim
-  "$env/bin/python" -m pytest -q -m 'not slow' "${MATRIX_PYTEST:--n2}" --dist loadgroup "${tests[@]}" > "$log" 2>&1 || true
+  "$env/bin/python" -m pytest -q -m 'not slow' -n "${WORKERS:-2}" "${tests[@]}" > "$log" 2>&1 || true
   tested=$(outcome "$log")
   "$env/bin/python" -m pytest -q -m 'not slow' "$training" > "$results/$name-training.log" 2>&1 || true
   trained=$(outcome "$results/$name-training.log")
