@@ -137,6 +137,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         line = curable_line(error, _LESS_MEMORY)
         if args.traceback or line is None:
             raise
+        # The message of a tool may list keys below its first line.
+        line = ' '.join(line.split())
         print(f'rfdetr-mm {args.command}: error: {line}', file=sys.stderr)
         return 1
     return 0

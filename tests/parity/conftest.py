@@ -10,9 +10,17 @@ if importlib.util.find_spec('rfdetr'):
     # Without windows, and with; the others differ in sizes alone.
     CHEAP = ('seg-nano', 'seg-medium')
 
+    # Large and small by turns: of two processes that share the pairs out, one
+    # has a large pair (up to 10 GiB with its gradients in float64), not both.
+    ORDER = (
+        *('2xlarge', 'nano', 'xlarge', 'small', 'large-deprecated'),
+        *('medium', 'large', 'base'),
+    )
+    assert set(ORDER) == set(VARIANTS)
+
     # Session scope: pytest runs all tests of a variant together, in every
     # file, so that each pair is built once.
-    @pytest.fixture(scope='session', params=list(VARIANTS))
+    @pytest.fixture(scope='session', params=ORDER)
     def any_pair(request):
         return build_pair(request.param)
 
