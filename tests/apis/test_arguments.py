@@ -38,7 +38,7 @@ def test_shapes():
         (np.array([64.0, 96.0]), 'neither bool nor float'),
         (np.array([[64, 96]]), 'two positive integers'),
         (np.array(64), 'two positive integers'),
-        ((64, 100), r'\(16\) \* num_windows \(2\) = 32, got \(64, 100\)'),
+        ((64, 100), r'= 16 \* 2 = 32 px on both sides, .* got 64 x 100'),
     ],
 )
 def test_bad_shapes(shape, message):
