@@ -63,14 +63,16 @@ def main() -> None:
                 row(name, on(compiled, work), on(extension, work), args)
             )
     head = ['operator', 'compiled', 'stand-in', 'ratio', 'largest difference']
-    print(table(head, rows), '\n')
+    if rows:
+        print(table(head, rows), '\n')
     rows = [
         row(name, formula, on(extension, work), args)
         for name, formula, work in by_formula()
         if args.only in name
     ]
     head[1] = 'plain torch'
-    print(table(head, rows), '\n')
+    if rows:
+        print(table(head, rows), '\n')
     kind = 'processor time' if args.cpu_time else 'time'
     print(f'Median {kind} of {args.rounds} rounds. {about}')
 
@@ -112,6 +114,7 @@ def row(
     name: str, other: Work, ours: Work, args: argparse.Namespace
 ) -> list[str]:
     """A line of the table."""
+    print(name, file=sys.stderr)
     difference = '; '.join(
         differences(a, b) for a, b in zip(other(), ours(), strict=True)
     )
