@@ -13,7 +13,8 @@ from rfdetr_mm.sizes.data_sets import innermost_datasets, named_classes
 
 from .coco_file import listed
 from .named_coco import NamedCocoDataset
-from .yolo import YoloDataset, read_yolo_yaml
+from .yolo import YoloDataset
+from .yolo_layout import read_yolo_yaml
 
 # Their labels are the positions of the names in metainfo.classes. Those of
 # mmdet's CocoDataset are the positions of the categories in the file.
@@ -157,7 +158,7 @@ def _metainfo(part: Mapping[str, Any]) -> dict[str, Any]:
     meta = {**getattr(kind, 'METAINFO', {}), **(part.get('metainfo') or {})}
     if not named_classes(meta) and issubclass(kind, YoloDataset):
         root = part.get('data_root') or ''
-        names, _ = read_yolo_yaml(os.path.join(root, part['ann_file']))
+        names = read_yolo_yaml(os.path.join(root, part['ann_file'])).names
         meta['classes'] = names
     names = named_classes(meta)
     meta.pop('CLASSES', None)
