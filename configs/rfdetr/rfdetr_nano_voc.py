@@ -19,9 +19,7 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[-1].meta_keys += ('instances', )
 train_dataloader = dict(
     dataset=dict(
-        dataset,
-        ann_file=lists + 'trainval.txt',
-        pipeline=train_pipeline))
+        dataset, ann_file=lists + 'trainval.txt', pipeline=train_pipeline))
 val_dataloader = dict(
     dataset=dict(
         dataset,
