@@ -14,6 +14,8 @@ ENLARGED = 4  # times
 COLUMNS = 1  # pairs side by side
 GAP = 12  # px
 TEXT = 18  # px, height of the labels
+HEADING = 28  # px, height of the headings
+HEADINGS = ('truth', 'detections')
 COLOURS = ('#ffd400', '#5ae8ff', '#ff5ad1', '#ffffff')
 MASK_OPACITY = 0.4
 
@@ -89,7 +91,7 @@ def write_contact_sheet(
 ) -> None:
     """Write a sheet with pairs of pictures, truth left, detections right.
 
-    If the detections have masks, both sides show masks. A class has the same
+    Each column has its heading. If the detections have masks, both sides show masks. A class has the same
     colour on both.
 
     Args:
@@ -146,18 +148,29 @@ def _detections(
 
 
 def _sheet(pairs: list[tuple[Image.Image, Image.Image]]) -> Image.Image:
+    """Place pairs below headings, ``COLUMNS`` of them side by side."""
     width, height = pairs[0][0].size
     columns = min(COLUMNS, len(pairs))
     rows = -(-len(pairs) // columns)
     pair_width = 2 * width + GAP
+    top_of_pairs = HEADING + 2 * GAP
     sheet = Image.new(
         'RGB',
-        (columns * (pair_width + GAP) + GAP, rows * (height + GAP) + GAP),
+        (
+            columns * (pair_width + GAP) + GAP,
+            rows * (height + GAP) + top_of_pairs,
+        ),
         'white',
     )
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(HEADING)
     for i, pair in enumerate(pairs):
-        left = GAP + (i % columns) * (pair_width + GAP)
-        top = GAP + (i // columns) * (height + GAP)
-        sheet.paste(pair[0], (left, top))
-        sheet.paste(pair[1], (left + width + GAP // 2, top))
+        top = top_of_pairs + (i // columns) * (height + GAP)
+        for picture, heading, shift in zip(
+            pair, HEADINGS, (0, width + GAP // 2)
+        ):
+            left = GAP + (i % columns) * (pair_width + GAP) + shift
+            sheet.paste(picture, (left, top))
+            if top == top_of_pairs:
+                draw.text((left, GAP // 2), heading, 'black', font)
     return sheet

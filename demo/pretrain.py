@@ -3,11 +3,13 @@
 Draws the data set of ``pretraining_shapes.py`` (5 minutes, 430 MB), trains on
 it from random weights with ``tools/train.py`` and
 ``configs/rfdetr/rfdetr_tiny_pretraining-shapes.py``, goes on with
-``..._part-2.py`` (8 000 iterations in all, about 40 minutes on one core) and
-writes the averaged weights of the last iteration as a file to ship.
+``..._part-2.py`` twice (12 000 iterations in all, about an hour on one core)
+and writes the averaged weights of the last iteration as a file to ship.
 
-The shipped file, ``rfdetr://rf-detr-tiny-shapes.pth``, was made by it. Another
-machine rounds otherwise, so its weights will be others of the same worth.
+The shipped file, ``rfdetr://rf-detr-tiny-shapes.pth``, was made with these
+settings, but not by one run of this command: each round was started by hand,
+and the second one was stopped at iteration 1 500 and resumed. Another machine
+rounds otherwise, so its weights will be others of the same worth.
 """
 
 import argparse
@@ -24,8 +26,9 @@ from rfdetr_mm.checkpoints import read_checkpoint, write_checkpoint
 
 CONFIGS = tuple(
     ROOT / 'configs' / 'rfdetr' / f'rfdetr_tiny_pretraining-shapes{part}.py'
-    for part in ('', '_part-2')
+    for part in ('', '_part-2', '_part-2')  # where the rate starts anew
 )
+"""Of the three rounds, each from the weights of the one before."""
 
 
 def pack(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     options[-1] = f'test_evaluator.ann_file={data_dir}/val.json'
     start = 'None'
     for number, config in enumerate(CONFIGS, start=1):
-        folder = work_dir / f'part_{number}'
+        folder = work_dir / f'round_{number}'
         run_tool(
             *('train.py', config, '--work-dir', folder),
             *(*options, f'load_from={start}', *args.cfg_options),

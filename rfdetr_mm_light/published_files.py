@@ -130,7 +130,7 @@ Source: rfdetr 1.11.2, assets/model_weights.py; rfdetr_plus 1.1.0.
 """
 
 SHIPPED_FILES: dict[str, str] = {
-    'rf-detr-tiny-shapes.pth': '6f70945906f67f88e54bfe6dbf40bfdc',
+    'rf-detr-tiny-shapes.pth': 'a53cf89bdef9224d862a1c17318f5c92',
 }
 """Name to MD5 of the weights that come with this package.
 

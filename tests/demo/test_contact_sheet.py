@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from demo.contact_sheet import ENLARGED, GAP, write_contact_sheet
+from demo.contact_sheet import ENLARGED, GAP, HEADING, write_contact_sheet
 
 HEIGHT, WIDTH = 20, 30
 CLASSES = ('disc', 'square')
+TOP = HEADING + 2 * GAP  # px, of the first row
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def painted(sheet, row, column, side):
     height, width = HEIGHT * ENLARGED, WIDTH * ENLARGED
     left = GAP + column * (2 * width + 2 * GAP)
     left += (width + GAP // 2) if side == 'detections' else 0
-    top = GAP + row * (height + GAP)
+    top = TOP + row * (height + GAP)
     return sheet[top : top + height, left : left + width]
 
 
@@ -71,7 +72,7 @@ def test_truth_left_and_detections_right(files):
     height, width = HEIGHT * ENLARGED, WIDTH * ENLARGED
     rows, columns = 3, 1
     assert sheet.shape == (
-        rows * (height + GAP) + GAP,
+        rows * (height + GAP) + TOP,
         columns * (2 * width + 2 * GAP) + GAP,
         3,
     )
@@ -85,13 +86,26 @@ def test_truth_left_and_detections_right(files):
         assert not is_painted(detections, 0, 2)  # below the threshold
 
 
+def test_each_side_has_a_heading_once(files):
+    target = files / 'sheet.png'
+    write_contact_sheet(files / 'test.json', files / 'found.pkl', target)
+    sheet = np.asarray(Image.open(target))
+    is_black = (sheet < 50).all(axis=2)
+    width, height = WIDTH * ENLARGED, HEIGHT * ENLARGED
+    middle = GAP + width + GAP // 4
+    heading = is_black[:TOP]
+    truth, detections = heading[:, :middle].sum(), heading[:, middle:].sum()
+    assert 50 < truth < detections  # the longer word
+    assert (sheet[TOP + height : TOP + height + GAP] == 255).all()
+
+
 def test_number_of_images_and_threshold(files):
     target = files / 'sheet.png'
     write_contact_sheet(
         files / 'test.json', files / 'found.pkl', target, 1, 0.05
     )
     sheet = np.asarray(Image.open(target))
-    assert sheet.shape[0] == HEIGHT * ENLARGED + 2 * GAP
+    assert sheet.shape[0] == HEIGHT * ENLARGED + GAP + TOP
     assert is_painted(painted(sheet, 0, 0, 'detections'), 0, 2)
 
 

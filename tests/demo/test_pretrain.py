@@ -59,9 +59,10 @@ def test_no_path_of_the_machine_is_packed(pretrain, model_and_cfg):
     assert str(DEMO.parent) not in packed['meta']['cfg']
 
 
-def test_both_parts_are_one_training(pretrain):
-    """The second goes on with more weight on the classes."""
-    first, second = (Config.fromfile(path) for path in pretrain.CONFIGS)
+def test_the_rounds_are_one_training(pretrain):
+    """The second and the third put more weight on the classes."""
+    assert pretrain.CONFIGS[1] == pretrain.CONFIGS[2]
+    first, second, _ = (Config.fromfile(path) for path in pretrain.CONFIGS)
     weight = second.model.bbox_head.loss_cls.pop('loss_weight')
     assert weight > first.model.bbox_head.loss_cls.pop('loss_weight')
     assert first.model == second.model
