@@ -254,7 +254,7 @@ def loaded_by(*modules):
         'import importlib, sys\n'
         f'for module in {modules!r}:\n'
         '    importlib.import_module(module)\n'
-        f'    print([n for n in {names!r} if n in sys.modules])'
+        f'    print("loaded", [n for n in {names!r} if n in sys.modules])'
     )
     done = subprocess.run(
         [sys.executable, '-c', code],
@@ -263,8 +263,10 @@ def loaded_by(*modules):
         env={**os.environ, 'PYTHONPATH': str(ROOT)},
         check=True,
     )
-    lines = done.stdout.strip().splitlines()[-len(modules) :]
-    return [set(ast.literal_eval(line)) for line in lines]
+    # mmdet prints lines of its own.
+    lines = [x for x in done.stdout.splitlines() if x.startswith('loaded ')]
+    assert len(lines) == len(modules)
+    return [set(ast.literal_eval(x.partition(' ')[2])) for x in lines]
 
 
 def test_import_loads_no_optional_package():

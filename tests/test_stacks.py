@@ -5,25 +5,13 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-from stacks import (
-    ABSENT,
-    DISTRIBUTION,
-    OPTIONAL,
-    complaint,
-    distributions_of_mmdet,
-)
-
-from rfdetr_mm.stack import DISTRIBUTIONS
+from stacks import ABSENT, DISTRIBUTION, OPTIONAL, complaint
 
 TESTS = Path(__file__).parent
 
 
 def everything(name):
     return True
-
-
-def test_the_names_are_those_of_the_package():
-    assert distributions_of_mmdet() == DISTRIBUTIONS['mmdet']
 
 
 @pytest.mark.parametrize('stack', list(ABSENT))

@@ -220,9 +220,10 @@ class WindowedDINOv2(BaseModule):
 
     def _grid_of(self, x: Tensor) -> tuple[int, int]:
         height_px, width_px = x.shape[-2:]
+        block_px = self.patch_size * self.num_windows
         check_divisible(
-            'the input of the backbone (resize it, or set pad_size_divisor '
-            'in the data preprocessor)',
+            'the input of the backbone (resize it, or set '
+            f'pad_size_divisor={block_px} in the data preprocessor)',
             (height_px, width_px),
             self.patch_size,
             self.num_windows,
