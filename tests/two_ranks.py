@@ -348,7 +348,13 @@ def write_configs(folder):
         ann_file=str(ann_file),
         data_preprocessor=dict(type='DetDataPreprocessor'),
     )
-    oracle.write_text(f"_base_ = 'tiny.py'\nmodel = {model!r}\n")
+    # Without the batch's own sizes there is one size, the test images'.
+    oracle.write_text(
+        f"_base_ = 'tiny.py'\nmodel = {model!r}\n"
+        'train_pipeline = _base_.train_pipeline\n'
+        'train_pipeline[2].scale = (32, 32)\n'
+        'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n'
+    )
     weights = folder / 'oracle.pth'
     torch.save(
         dict(state_dict=NoisyTruth(ann_file).state_dict(), meta={}), weights

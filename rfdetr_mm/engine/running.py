@@ -132,6 +132,7 @@ def check_resumable(location: str | None) -> None:
     raise InputError(
         'resuming needs a checkpoint that a training has written, '
         f'{location} holds weights without optimizer, epoch and iteration; '
-        'to start from these weights, give them as load_from (in Python and '
-        'on the command line as weights) without resume'
+        'to start from these weights, leave --resume out and give '
+        f'load_from={location} (--weights of rfdetr-mm, pretrain_weights in '
+        'Python)'
     )

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 from small_export import build, config, save
 
+from rfdetr_mm.sizes.config_facts import set_resolution
+
 TOOLS = Path(__file__).parents[2] / 'tools'
 DEPLOY = TOOLS.parent / 'configs' / 'deploy'
 sys.path.insert(0, str(TOOLS))
@@ -31,9 +33,7 @@ def given(tmp_path_factory):
     """A folder with a config, weights and an image of 40 x 50 px."""
     folder = tmp_path_factory.mktemp('given')
     cfg = config()
-    for step in cfg.test_pipeline:
-        if step['type'] == 'RFDETRResize':
-            step['scale'] = (96, 64)  # W, H
+    set_resolution(cfg, (64, 96))
     cfg.dump(folder / 'config.py')
     save(build(cfg), folder / 'weights.pth')
     pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3))
