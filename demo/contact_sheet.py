@@ -91,8 +91,8 @@ def write_contact_sheet(
 ) -> None:
     """Write a sheet with pairs of pictures, truth left, detections right.
 
-    Each column has its heading. If the detections have masks, both sides show masks. A class has the same
-    colour on both.
+    Each column has its heading. If the detections have masks, both sides show
+    masks. A class has the same colour on both.
 
     Args:
         ann_file: COCO annotations, with ``images/`` beside them and category

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from statistics import median
 
 import pytest
 from mmdet.registry import MODELS
@@ -127,11 +128,16 @@ def test_the_probe_trains_class_rows_alone(probe_optimizer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('seed', [0, 1, 2])
-def test_the_demo_reaches_its_goal(tmp_path, seed):
-    printed = run_demo(tmp_path, '--cfg-options', f'randomness.seed={seed}')
-    print(printed[-600:])
-    assert ap50(printed) >= 80
+def test_the_demo_reaches_its_goal(tmp_path):
+    scores = []
+    for seed in (0, 1, 2):
+        option = f'randomness.seed={seed}'
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        printed = run_demo(folder, '--cfg-options', option)
+        print(printed[-600:])
+        scores.append(ap50(printed))
+    assert median(scores) >= 85 and min(scores) >= 80
 
 
 @pytest.mark.slow
