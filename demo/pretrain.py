@@ -13,6 +13,7 @@ rounds otherwise, so its weights will be others of the same worth.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,13 @@ from mmengine.config import Config
 from pretraining_shapes import write_pretraining_shapes
 from run import ROOT, config_options, run_tool
 
-from rfdetr_mm.checkpoints import read_checkpoint, write_checkpoint
+if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
+    sys.path.insert(0, str(ROOT))
+
+from rfdetr_mm.checkpoints import (  # noqa: E402
+    read_checkpoint,
+    write_checkpoint,
+)
 
 CONFIGS = tuple(
     ROOT / 'configs' / 'rfdetr' / f'rfdetr_tiny_pretraining-shapes{part}.py'
