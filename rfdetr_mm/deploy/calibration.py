@@ -70,7 +70,7 @@ def folder_calibration(folder: str | Path, task: BaseTask) -> Iterator[Any]:
             of them cannot be read.
     """
     if not str(folder) or not Path(folder).is_dir():
-        raise InputError(f'{str(folder)!r}, for calibration, is no folder')
+        raise InputError(f'{str(folder)!r}, for calibration, is not a folder')
     files = list_images(folder)
     if not files:
         raise InputError(

@@ -56,12 +56,12 @@ def test_what_is_no_image_is_left_out(tmp_path, task):
     (tmp_path / 'x.jpg').mkdir()
     with pytest.warns(UserWarning, match='2 names .* left out'):
         assert len(list(folder_calibration(tmp_path, task))) == 1
-    with pytest.raises(InputError, match="'', for calibration, is no folder"):
+    with pytest.raises(InputError, match="'', for calibration, is not a folder"):
         folder_calibration('', task)
 
 
 def test_folders_without_images_are_refused(tmp_path, task):
-    with pytest.raises(InputError, match='is no folder'):
+    with pytest.raises(InputError, match='is not a folder'):
         folder_calibration(tmp_path / 'missing', task)
     with pytest.raises(InputError, match='has no image'):
         folder_calibration(tmp_path, task)
