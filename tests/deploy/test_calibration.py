@@ -56,7 +56,7 @@ def test_what_is_no_image_is_left_out(tmp_path, task):
     (tmp_path / 'x.jpg').mkdir()
     with pytest.warns(UserWarning, match='2 names .* left out'):
         assert len(list(folder_calibration(tmp_path, task))) == 1
-    with pytest.raises(InputError, match="'', for calibration, is not a folder"):
+    with pytest.raises(InputError, match="'', for .*, is not a folder"):
         folder_calibration('', task)
 
 

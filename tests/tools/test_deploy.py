@@ -91,7 +91,7 @@ STATIC = DEPLOY / 'detection' / 'detection_onnxruntime_static.py'
             [],
             'use a deploy config of configs/deploy/detection',
         ),
-        (dict(), ['--quant-image-dir', 'none'], "'none', for calibration, is not"),
+        (dict(), ['--quant-image-dir', 'none'], "'none', for calibration"),
         (dict(), ['--quant-image-dir', str(TOOLS)], 'has no image'),
         (dict(), ['--quant-image-dir', 'broken'], 'broken.png, for calibrat'),
         (dict(), ['--quant'], 'int8 is set by the deploy config'),
