@@ -36,8 +36,7 @@ from mmengine.structures import InstanceData
 from rfdetr_mm.errors import InputError, is_out_of_memory
 from rfdetr_mm.sizes.config_facts import largest_training_size
 from rfdetr_mm.sizes.data_sets import innermost_datasets
-
-from .variants import PACKAGE
+from rfdetr_mm.sizes.shipped import PACKAGE
 
 GIB = 2**30
 WINDOW = 2  # batches per step, so that gradients are kept while the next runs

@@ -9,10 +9,11 @@ from mmengine.config import Config, ConfigDict
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.blocks import multi_scale_sizes
 from rfdetr_mm.sizes.config_facts import set_image_size
+from rfdetr_mm.sizes.shipped import read_shipped
+from rfdetr_mm_light.sizes import Size
 
 from .model_config import ModelConfig
 from .train_config import TrainConfig
-from .variants import Variant, read_shipped
 
 _AMP = {
     'bf16': dict(type='AutocastOptimWrapper', dtype='bfloat16'),
@@ -23,7 +24,7 @@ _AMP = {
 
 
 def fill_in_training(
-    cfg: Config, variant: Variant, model: ModelConfig, train: TrainConfig
+    cfg: Config, variant: Size, model: ModelConfig, train: TrainConfig
 ) -> None:
     """Write a training into the config of its model, in place.
 

@@ -24,9 +24,9 @@ from rfdetr_mm.checkpoints import (
     write_checkpoint,
 )
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.identify import find_size
+from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.errors import UsageError
-
-from .options import find_size
 
 
 def run(args: argparse.Namespace) -> None:
@@ -76,6 +76,6 @@ def _config_of(
     ours, _ = to_mmdet_checkpoint(content)
     weights = ours.get('state_dict', ours)
     model_config.num_classes = len(weights[CLASS_ROW_WEIGHTS[0][0]])
-    cfg = saved.variant.read_config()
+    cfg = read_config_of(saved.variant)
     fill_in_model(cfg, model_config)
     return cfg
