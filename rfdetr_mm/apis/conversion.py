@@ -18,6 +18,7 @@ from rfdetr_mm.checkpoints import (
     to_mmdet_checkpoint,
     to_upstream_checkpoint,
 )
+from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import image_size
 from rfdetr_mm.sizes.data_sets import class_names_of_split
 from rfdetr_mm.sizes.identify import sizes_of_numbers, task_of_head
@@ -46,7 +47,7 @@ def fit_to_config(
         each key that was changed.
 
     Raises:
-        ValueError: If anything else differs, or queries are missing.
+        InputError: If anything else differs, or queries are missing.
     """
     init_default_scope('mmdet')
     weights = merge_adapters(weights)
@@ -60,7 +61,7 @@ def fit_to_config(
         try:
             model.load_state_dict(dict(weights), strict=True, assign=True)
         except UserWarning as warning:
-            raise ValueError(
+            raise InputError(
                 f'{warning}. A converter adds no queries: set '
                 "num_queries to the file's, or fewer."
             ) from warning
@@ -89,11 +90,11 @@ def from_rfdetr(
         the report.
 
     Raises:
-        ValueError: If it is no rfdetr file, or does not fit the model.
+        InputError: If it is no rfdetr file, or does not fit the model.
     """
     upstream = read_upstream_layout(content)
     if upstream is None:
-        raise ValueError(
+        raise InputError(
             'The checkpoint is not an rfdetr file: it has no weights such as '
             f"'backbone.0.encoder.…'. Its first keys are {list(content)[:5]}."
         )
@@ -129,11 +130,11 @@ def to_rfdetr(
         this architecture, and the report.
 
     Raises:
-        ValueError: If it is an rfdetr file already, or does not fit the
+        InputError: If it is an rfdetr file already, or does not fit the
             model.
     """
     if read_upstream_layout(content) is not None:
-        raise ValueError('The checkpoint is an rfdetr file already.')
+        raise InputError('The checkpoint is an rfdetr file already.')
     weights = content.get('state_dict', content)
     weights, notes = fit_to_config(weights, config)
     architecture = upstream_architecture(config)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from rfdetr_mm.checkpoints import read_checkpoint
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES, Size
@@ -21,7 +22,7 @@ from .images import ImageInput, load_image
 from .in_process import optimize
 from .model_config import ModelConfig, make_model_config
 from .model_context import ModelContext, OptimizedModel
-from .weights import build_detector, locate_weights, read_content
+from .weights import build_detector, locate_weights
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -117,7 +118,7 @@ class Predictor:
         """
         path = path or config.pretrain_weights
         if content is None and path is not None:
-            content = read_content(path)
+            content = read_checkpoint(path)
         cfg = read_config_of(self.variant)
         detector, names = build_detector(cfg, config, content, path)
         return ModelContext(

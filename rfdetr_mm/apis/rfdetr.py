@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
 
-from rfdetr_mm.checkpoints import check_licence
+from rfdetr_mm.checkpoints import check_licence, read_checkpoint
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES, Size
@@ -36,7 +36,6 @@ from .training import (
     write_training_config,
 )
 from .training_cfg import fill_in_training
-from .weights import read_content
 
 
 class RFDETR(Predictor):
@@ -75,7 +74,7 @@ class RFDETR(Predictor):
         path = os.path.expanduser(os.fspath(path))
         accepted = kwargs.get('accept_platform_model_license', False)
         check_licence(os.path.basename(path), accepted)
-        content = read_content(path)
+        content = read_checkpoint(path)
         saved = identify(path, content)
         model_class = CLASSES[saved.variant.class_name]
         fields = {**saved.fields, **kwargs, 'pretrain_weights': path}
@@ -137,7 +136,7 @@ class RFDETR(Predictor):
         if config.save_dataset_grids:
             save_grids(cfg, Path(config.output_dir, 'dataset_grids'))
         best = str(run_training(cfg, device, found))
-        model = self.get_model(model_config, read_content(best), best)
+        model = self.get_model(model_config, read_checkpoint(best), best)
         self.model, self.model_config = model, model_config
         self._was_trained = True
         self._dataset_dir = config.dataset_dir
@@ -314,7 +313,7 @@ class RFDETR(Predictor):
                 default.
 
         Raises:
-            ValueError: If there is no key or no size.
+            InputError: If there is no key or no size.
             ImportError: If the package roboflow is not installed.
             RuntimeError: If Roboflow does not take it.
         """

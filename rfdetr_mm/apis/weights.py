@@ -19,14 +19,13 @@ from rfdetr_mm.checkpoints import (
     cache_dir,
     check_licence,
     published_address,
-    read_checkpoint,
     resize_class_rows,
     resolve_weights,
     to_mmdet_checkpoint,
 )
 from rfdetr_mm.checkpoints.class_rows import generic_class_names
 from rfdetr_mm.engine.checkpoint_loaders import fetch_from_http
-from rfdetr_mm.errors import InputError
+from rfdetr_mm.errors import InputError, naming
 
 from .model_config import ModelConfig, fill_in_model
 
@@ -67,14 +66,11 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
         if folder is not None and path.exists():
             check_licence(path.name, accept_platform_model_license)
             return str(path)
-        try:
-            found = resolve_weights(
-                name if folder is None else path.name,
-                accept_platform_model_license=accept_platform_model_license,
-                folder=folder,
-            )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        found = resolve_weights(
+            name if folder is None else path.name,
+            accept_platform_model_license=accept_platform_model_license,
+            folder=folder,
+        )
         return str(found)
     places = [cache_dir() / name, path] if is_bare else [path]
     for place in places:
@@ -84,25 +80,6 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
         f'There is no checkpoint file {" and no ".join(map(str, places))}. '
         f'Published are: {", ".join(PUBLISHED_FILES)}.'
     )
-
-
-def read_content(path: str) -> dict[str, Any]:
-    """Read a checkpoint of any origin as data.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it cannot be read, or only by running what is in it.
-    """
-    try:
-        return read_checkpoint(path)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def build_detector(
@@ -136,10 +113,8 @@ def build_detector(
     with DefaultScope.overwrite_default_scope('mmdet'):
         detector = MODELS.build(cfg.model)
     if weights is not None:
-        try:
+        with naming(path):
             detector.load_state_dict(weights)
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f'{path}: {error}') from error
     if not names:
         names = generic_class_names(config.num_classes)
         if config.num_classes == len(COCO_CLASSES):
@@ -150,10 +125,8 @@ def build_detector(
 def _weights_and_names(
     content: Mapping[str, Any], path: str | None
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    try:
+    with naming(path):
         checkpoint, _ = to_mmdet_checkpoint(content)
-    except ValueError as error:
-        raise InputError(f'{path}: {error}') from error
     weights = checkpoint.get('state_dict', checkpoint)
     if _ROWS_KEY not in weights:
         raise InputError(

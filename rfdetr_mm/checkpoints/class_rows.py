@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+
 COCO_CLASSES: tuple[str, ...] = (
     'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train',
     'truck', 'boat', 'traffic light', 'fire hydrant', 'stop sign',
@@ -67,7 +69,7 @@ def choose_upstream_rows(
         ``class_0``, ``class_1``, …
 
     Raises:
-        ValueError: If there are more names than rows.
+        InputError: If there are more names than rows.
 
     Source: rfdetr 1.11.2, detr.py RFDETR.predict (how a logit gets its name).
     """
@@ -77,7 +79,7 @@ def choose_upstream_rows(
     if not names:
         names = generic_class_names(num_rows - 1)
     if len(names) > num_rows:
-        raise ValueError(
+        raise InputError(
             f'The file names {len(names)} classes and has {num_rows} class '
             'rows, so some names have no row. Pass the names that belong to '
             'its rows.'
@@ -113,19 +115,19 @@ def choose_our_rows(
         ``class_0``, ``class_1``, …
 
     Raises:
-        ValueError: If the number of names differs from that of the rows, or
+        InputError: If the number of names differs from that of the rows, or
             if 90 unnamed classes would be taken for COCO's ids when read.
     """
     names = _as_names(class_names)
     if names and len(names) != num_classes:
-        raise ValueError(
+        raise InputError(
             f'{len(names)} class names were given for {num_classes} class '
             'rows. Give one name per row, in the order of the labels.'
         )
     if num_classes == len(COCO_CLASSES) and names in ((), COCO_CLASSES):
         return list(COCO_CATEGORY_IDS), COCO_NUM_ROWS, COCO_CLASSES
     if not names and num_classes + 1 == COCO_NUM_ROWS:
-        raise ValueError(
+        raise InputError(
             '90 classes make 91 upstream rows, which without class names '
             "would be read as COCO's. Give class_names."
         )
@@ -166,7 +168,7 @@ def take_class_rows(
         A new state dict; the other weights are the same objects.
 
     Raises:
-        ValueError: If a weight is missing.
+        InputError: If a weight is missing.
     """
     taken = dict(state_dict)
     for name, dim in CLASS_ROW_WEIGHTS:
@@ -177,7 +179,7 @@ def take_class_rows(
 
 def _weight(state_dict: Mapping[str, Tensor], key: str) -> Tensor:
     if key not in state_dict:
-        raise ValueError(
+        raise InputError(
             f'The weights have no {key!r}; is this a converted RF-DETR '
             'file? See tools/model_converters/rfdetr_to_mmdet.py.'
         )
@@ -201,13 +203,13 @@ def resize_class_rows(
         A new state dict; the other weights are the same objects.
 
     Raises:
-        ValueError: If ``num_classes`` is below 1 or a weight is missing.
+        InputError: If ``num_classes`` is below 1 or a weight is missing.
 
     Source: rfdetr 1.11.2, models/lwdetr.py
         LWDETR.reinitialize_detection_head.
     """
     if num_classes < 1:
-        raise ValueError(f'num_classes must be at least 1, got {num_classes}.')
+        raise InputError(f'num_classes must be at least 1, got {num_classes}.')
     num_old = len(_weight(state_dict, prefix + CLASS_ROW_WEIGHTS[0][0]))
     rows = [i % num_old for i in range(num_classes)]
     return take_class_rows(state_dict, rows, prefix)

@@ -4,7 +4,9 @@ from argparse import Namespace
 
 import pytest
 import torch
+from mmengine.config import Config
 
+from rfdetr_mm.apis.model_config import ModelConfig
 from rfdetr_mm.apis.saved_model import identify, literal_entries
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.shipped import read_config_of
@@ -151,11 +153,30 @@ def ours(variant, **changes):
     return {k: torch.empty(v, device='meta') for k, v in weights.items()}
 
 
+def refuse(*args, **kwargs):
+    raise AssertionError('a config was read or built')
+
+
 @pytest.mark.parametrize('variant', SIZES)
-def test_weights_alone_say_it(variant):
-    found = identify('a.pth', dict(state_dict=ours(variant), meta={}))
+def test_weights_alone_say_it(variant, monkeypatch):
+    weights = ours(variant)
+    monkeypatch.setattr(ModelConfig, '__init__', refuse)
+    monkeypatch.setattr(Config, 'fromfile', refuse)
+    found = identify('a.pth', dict(state_dict=weights, meta={}))
     assert found.variant.class_name == variant and found.fields == {}
-    assert identify('a.pth', ours(variant)).variant.class_name == variant
+    assert identify('a.pth', weights).variant.class_name == variant
+    meta = dict(cfg=f'model_name = {variant!r}')
+    other = ours_of_no_size(weights)
+    found = identify('a.pth', dict(state_dict=other, meta=meta))
+    assert found.variant.class_name == variant
+    named = upstream(model_name=variant)
+    assert identify('a.pth', named).variant.class_name == variant
+
+
+def ours_of_no_size(weights):
+    """Weights that are wider than those of any size."""
+    wider = torch.empty(13, 7, 1000, device='meta')
+    return {**weights, 'bbox_head.query_embedding': wider}
 
 
 def test_another_resolution():
