@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 
 from rfdetr_mm.checkpoints import check_licence, read_checkpoint
+from rfdetr_mm.engine.batch_size import propose_batch_size
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES, Size
@@ -21,7 +22,6 @@ from .arguments import (
     input_shape,
     training_device,
 )
-from .batch_size import propose_batch_size
 from .dataset_grids import save_grids
 from .exporting import ExportRequest, run_export
 from .model_config import ModelConfig, fill_in_model
@@ -30,12 +30,12 @@ from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
 from .saved_model import identify
 from .train_config import TrainConfig, make_train_config
 from .training import (
+    fill_in_training,
     find_data,
     run_evaluation,
     run_training,
     write_training_config,
 )
-from .training_cfg import fill_in_training
 
 
 class RFDETR(Predictor):

@@ -23,9 +23,10 @@ from rfdetr_mm.checkpoints import (
     resolve_weights,
     to_mmdet_checkpoint,
 )
-from rfdetr_mm.checkpoints.class_rows import generic_class_names
+from rfdetr_mm.checkpoints.class_rows import default_class_names
 from rfdetr_mm.engine.checkpoint_loaders import fetch_from_http
 from rfdetr_mm.errors import InputError, naming
+from rfdetr_mm.sizes.data_sets import named_classes
 
 from .model_config import ModelConfig, fill_in_model
 
@@ -115,10 +116,7 @@ def build_detector(
     if weights is not None:
         with naming(path):
             detector.load_state_dict(weights)
-    if not names:
-        names = generic_class_names(config.num_classes)
-        if config.num_classes == len(COCO_CLASSES):
-            names = COCO_CLASSES
+    names = names or default_class_names(config.num_classes)
     return detector.to(config.device).eval(), list(names)
 
 
@@ -133,9 +131,8 @@ def _weights_and_names(
             f'{path} holds no RF-DETR detector: there is no {_ROWS_KEY} '
             f'among its weights, which begin with {list(weights)[:3]}.'
         )
-    dataset_meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
-    names = dataset_meta.get('classes') or dataset_meta.get('CLASSES') or ()
-    return weights, (names,) if isinstance(names, str) else tuple(names)
+    meta = checkpoint.get('meta') or {}
+    return weights, named_classes(meta.get('dataset_meta'))
 
 
 def _fit_classes(

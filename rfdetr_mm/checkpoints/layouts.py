@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.data_sets import named_classes
 
 from .convert import (
     ConversionReport,
@@ -193,8 +194,9 @@ def to_upstream_checkpoint(
     """
     state_dict = checkpoint.get('state_dict', checkpoint)
     if class_names is None:
-        dataset_meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
-        class_names = dataset_meta.get('classes', dataset_meta.get('CLASSES'))
+        class_names = named_classes(
+            checkpoint.get('meta', {}).get('dataset_meta')
+        )
     if not isinstance(state_dict, Mapping):
         raise_bad_keys({'not weights': [type(state_dict).__name__]})
     model, report = mmdet_to_upstream(state_dict, class_names)

@@ -3,7 +3,7 @@ import argparse
 import pytest
 
 from rfdetr_mm.apis.command_line.options import given
-from rfdetr_mm_light.command_line.options import batch_size, setting
+from rfdetr_mm_light.command_line.options import batch_size, score, setting
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,14 @@ def test_batch_size():
     assert batch_size('auto') == 'auto' and batch_size('8') == 8
     with pytest.raises(ValueError):
         batch_size('many')
+
+
+@pytest.mark.parametrize('text, value', [('0', 0), ('0.25', 0.25), ('1', 1)])
+def test_scores(text, value):
+    assert score(text) == value
+
+
+@pytest.mark.parametrize('text', ['-0.1', '1.01', '50', 'nan', 'inf'])
+def test_no_scores(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f'{text} is no sc'):
+        score(text)

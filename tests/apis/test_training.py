@@ -5,7 +5,7 @@ import torch
 
 from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
 from rfdetr_mm.apis.train_config import make_train_config
-from rfdetr_mm.apis.training_cfg import fill_in_training
+from rfdetr_mm.apis.training import fill_in_training
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES
