@@ -48,7 +48,7 @@ def detections_of_image(
         input_hw: (height, width) in pixels of the network's input.
         image_hw: Of the image.
         max_per_img: How many at most.
-        threshold: Scores have to be greater.
+        threshold: Scores must be greater.
 
     Returns:
         ``bboxes`` (x1, y1, x2, y2) in pixels of the image, ``scores``,

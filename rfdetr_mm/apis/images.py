@@ -76,7 +76,7 @@ def load_image(
         pixels = _from_array(image)
     elif isinstance(image, Tensor):
         pixels = image
-        # 8-bit values of a tensor have to be in [0, 1] as well.
+        # 8-bit values of a tensor must be in [0, 1] as well.
         pixels = pixels.float() if pixels.dtype == torch.uint8 else pixels
     else:
         raise TypeError(

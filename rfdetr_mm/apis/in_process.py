@@ -94,13 +94,12 @@ def optimize(
     """
     if backend not in (*BACKENDS, None):
         raise InputError(
-            f'The backend has to be one of {", ".join(BACKENDS)}, got '
+            f'The backend must be one of {", ".join(BACKENDS)}, got '
             f'{backend!r}'
         )
     if dtype not in DTYPES:
         raise InputError(
-            f'dtype has to be one of {", ".join(map(str, DTYPES))}, got '
-            f'{dtype}'
+            f'dtype must be one of {", ".join(map(str, DTYPES))}, got {dtype}'
         )
     network = copy.deepcopy(detector).eval().requires_grad_(False)
     network.merge_adapters()

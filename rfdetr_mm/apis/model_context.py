@@ -68,7 +68,7 @@ class ModelContext:
         Args:
             images: Of any sizes.
             input_hw: (height, width) in pixels that they are resized to.
-            threshold: Scores have to be greater.
+            threshold: Scores must be greater.
 
         Returns:
             Of each image, see :func:`.detections.detections_of_image`.
@@ -101,7 +101,7 @@ class ModelContext:
             outputs: Of :class:`~rfdetr_mm.apis.in_process.RawDetector`.
             input_hw: (height, width) in pixels of the network's input.
             sizes_hw: Of each image.
-            threshold: Scores have to be greater.
+            threshold: Scores must be greater.
 
         Returns:
             Of each image, see :func:`.detections.detections_of_image`.

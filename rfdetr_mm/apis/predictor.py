@@ -12,7 +12,6 @@ from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES, Size
 
 from .arguments import (
-    check_batch_size,
     check_patch_size,
     floating_dtype,
     input_shape,
@@ -20,7 +19,7 @@ from .arguments import (
 from .detections import import_supervision, to_supervision
 from .images import ImageInput, load_image
 from .in_process import optimize
-from .model_config import ModelConfig, make_model_config
+from .model_config import ModelConfig, make_model_config, positive_int
 from .model_context import ModelContext, OptimizedModel
 from .weights import build_detector, locate_weights
 
@@ -149,7 +148,7 @@ class Predictor:
             images: Path, http(s) address, Pillow image, RGB array (H, W, 3),
                 8-bit or in [0, 1], tensor (C, H, W) in [0, 1], or a list of
                 them, of any sizes.
-            threshold: Scores have to be greater.
+            threshold: Scores must be greater.
             shape: (height, width) in pixels that images are resized to, both
                 multiples of ``patch_size * num_windows``; the square of
                 ``resolution`` by default.
@@ -239,7 +238,7 @@ class Predictor:
         """
         self.remove_optimized_model()
         dtype = floating_dtype(dtype)
-        check_batch_size(batch_size)
+        batch_size = positive_int('batch_size', batch_size)
         side = self.model.resolution
         network = optimize(
             self.model.model,

@@ -17,14 +17,13 @@ from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES, Size
 
 from .arguments import (
-    check_batch_size,
     check_patch_size,
     input_shape,
     training_device,
 )
 from .dataset_grids import save_grids
 from .exporting import ExportRequest, run_export
-from .model_config import ModelConfig, fill_in_model
+from .model_config import ModelConfig, fill_in_model, positive_int
 from .predictor import Predictor
 from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
 from .saved_model import identify
@@ -194,7 +193,7 @@ class RFDETR(Predictor):
                 set cannot be used or has other classes.
         """
         if split not in ('test', 'val'):
-            raise InputError(f"split has to be 'test' or 'val', got {split!r}")
+            raise InputError(f"split must be 'test' or 'val', got {split!r}")
         device = training_device(
             kwargs.pop('device', None), self.model_config.device
         )
@@ -278,12 +277,11 @@ class RFDETR(Predictor):
                     stacklevel=2,
                 )
         check_patch_size(patch_size, self.model_config)
-        check_batch_size(batch_size)
         request = ExportRequest(
             format=format,
             quantization=quantization,
             input_hw=input_shape(shape, self.model_config),
-            batch_size=batch_size,
+            batch_size=positive_int('batch_size', batch_size),
             dynamic_batch=dynamic_batch,
             backbone_only=backbone_only,
             opset=opset_version,

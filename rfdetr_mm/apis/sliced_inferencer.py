@@ -45,7 +45,7 @@ class SlicedInferencer(RFDETRInferencer):
         patch_size: Size of slices in pixels, one number or (height, width);
             the closer to the model's image size, the less is resized.
         patch_overlap_ratio: Share of a slice that its neighbour sees too.
-        merge_iou_thr: How well two slices have to agree on an object; see
+        merge_iou_thr: How well two slices must agree on an object; see
             :func:`~rfdetr_mm.apis.slices.merge_slices`.
         min_score: Detections of slices below it are left out. Masks are kept
             at the size of the image, so raise it where memory is short.

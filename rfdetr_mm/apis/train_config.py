@@ -200,7 +200,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value not in choices:
                 raise InputError(
-                    f'{name} has to be one of {", ".join(map(str, choices))}, '
+                    f'{name} must be one of {", ".join(map(str, choices))}, '
                     f'got {value!r}'
                 )
         if self.class_names is not None:
@@ -208,9 +208,9 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             _check_value(field.name, getattr(self, field.name), field.type)
         if self.lr == 0:
-            raise InputError('lr has to be greater than 0')
+            raise InputError('lr must be greater than 0')
         if self.drop_path == 1:
-            raise InputError('drop_path has to be less than 1')
+            raise InputError('drop_path must be less than 1')
         for name in ('dataset_dir', 'output_dir', 'resume'):
             value = getattr(self, name)
             if isinstance(value, (str, os.PathLike)):
@@ -221,9 +221,7 @@ class TrainConfig:
 def _names(value: Any) -> list[str]:
     is_list = isinstance(value, (list, tuple)) and len(value) > 0
     if not is_list or not all(isinstance(name, str) for name in value):
-        raise InputError(
-            f'class_names has to be a list of names, got {value!r}'
-        )
+        raise InputError(f'class_names must be a list of names, got {value!r}')
     return list(value)
 
 
@@ -244,16 +242,16 @@ def _check_value(name: str, value: Any, kind: Any) -> None:
         return
     if str in kinds and int not in kinds:
         if not isinstance(value, (str, os.PathLike)):
-            raise InputError(f'{name} has to be text, got {value!r}')
+            raise InputError(f'{name} must be text, got {value!r}')
         return
     if bool in kinds:
-        raise InputError(f'{name} has to be True or False, got {value!r}')
+        raise InputError(f'{name} must be True or False, got {value!r}')
     if int in kinds:
         least = 0 if name in _FROM_ZERO else 1
         if type(value) is not int or value < least:
             auto = " or 'auto'" if name == 'batch_size' else ''
             raise InputError(
-                f'{name} has to be an integer of at least {least}{auto}, got '
+                f'{name} must be an integer of at least {least}{auto}, got '
                 f'{value!r}'
             )
     if float in kinds:
@@ -264,9 +262,7 @@ def _check_value(name: str, value: Any, kind: Any) -> None:
             or not 0 <= value <= most
         ):
             span = 'from 0 to 1' if name in _UP_TO_ONE else 'from 0 on'
-            raise InputError(
-                f'{name} has to be a number {span}, got {value!r}'
-            )
+            raise InputError(f'{name} must be a number {span}, got {value!r}')
 
 
 def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
@@ -296,7 +292,7 @@ def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
     scheduler = given.pop('lr_scheduler_kwargs', None) or {}
     if not isinstance(scheduler, Mapping):
         raise InputError(
-            "lr_scheduler_kwargs has to be a dict such as {'lr_drop': 60}, "
+            "lr_scheduler_kwargs must be a dict such as {'lr_drop': 60}, "
             f'got {scheduler!r}'
         )
     renamed = dict(min_factor='lr_min_factor')
