@@ -19,7 +19,7 @@ def input_shape(shape: Any, config: ModelConfig) -> tuple[int, int]:
 
     Args:
         shape: (height, width) in pixels; None for the square of the model.
-        config: Of the model.
+        config: The configuration of the model.
 
     Returns:
         (height, width) in pixels.
@@ -58,8 +58,8 @@ def check_patch_size(patch_size: Any, config: ModelConfig) -> None:
     """Check that a patch size, if one is given, is the model's.
 
     Args:
-        patch_size: In pixels, or None.
-        config: Of the model.
+        patch_size: Side of a patch in pixels; None is not checked.
+        config: The configuration of the model.
 
     Raises:
         InputError: If it is not.

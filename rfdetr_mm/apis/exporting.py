@@ -50,11 +50,11 @@ class ExportRequest:
         input_hw: (height, width) in pixels.
         batch_size: Images that the graph takes.
         dynamic_batch: Any number of images instead.
-        backbone_only: Without the head.
+        backbone_only: Whether the head is left out.
         opset: Version of ONNX's operators.
         calibration: Folder of images, ``.npy`` file or array, see
             :func:`calibration_batches`.
-        max_images: Of a folder.
+        max_images: How many images of a folder are used at most.
 
     Raises:
         InputError: If a value is unknown, or the format does not have it.

@@ -194,9 +194,9 @@ def make_batch(
     antialiased nor rounded.
 
     Args:
-        images: Of any sizes.
+        images: The images, which may have different sizes.
         size_hw: (height, width) in pixels of the network's input.
-        mean: Of pixels in [0, 1], shape (channels, 1, 1); its device gets
+        mean: Mean of pixels in [0, 1], shape (channels, 1, 1); its device gets
             the images.
         std: Shape (channels, 1, 1).
 

@@ -111,8 +111,8 @@ class RFDETRInferencer(DetInferencer):
 
         Args:
             inputs: Paths, addresses or arrays (H, W, 3), BGR.
-            *args: As for ``DetInferencer``.
-            **kwargs: As for ``DetInferencer``.
+            *args: The other arguments of ``DetInferencer.visualize``.
+            **kwargs: The other arguments of ``DetInferencer.visualize``.
         """
         with tempfile.TemporaryDirectory() as folder:
             inputs = [
@@ -245,7 +245,7 @@ def _class_names(meta: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the class names in a checkpoint's meta data, if there are any.
 
     Args:
-        meta: With ``dataset_meta``, or ``CLASSES`` as before mmdet 3.
+        meta: It has ``dataset_meta``, or ``CLASSES`` as before mmdet 3.
     """
     return named_classes(meta.get('dataset_meta', meta))
 

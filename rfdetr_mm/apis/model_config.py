@@ -72,7 +72,7 @@ class ModelConfig:
         device: Such as ``'cpu'`` or ``'cuda:1'``; the best one if None.
         num_queries: Queries, in training of each group.
         num_select: Detections per image at most.
-        num_channels: Of an image.
+        num_channels: Channels of an image.
         encoder: ``'dinov2_windowed_small'``, ``'dinov2_windowed_base'`` or
             RFDETRTiny's ``'dinov2_windowed_mini'``.
         patch_size: Side of a patch in pixels.

@@ -91,7 +91,7 @@ class RFDETR(Predictor):
                 :class:`~rfdetr_mm.apis.train_config.TrainConfig`.
 
         Raises:
-            InputError: If a field is unknown or has a value that cannot be;
+            InputError: If a field is unknown or has an impossible value;
                 the message names the nearest field.
         """
         return make_train_config(kwargs, f'{cls.__name__}.train()')
@@ -110,8 +110,8 @@ class RFDETR(Predictor):
                 the model keeps.
 
         Raises:
-            InputError: If an argument is unknown or has a value that cannot
-                be, or the data set cannot be used.
+            InputError: If an argument is unknown or has an impossible value,
+                or the data set cannot be used.
         """
         if self._was_trained and not kwargs.get('resume'):
             warnings.warn(
@@ -244,7 +244,7 @@ class RFDETR(Predictor):
             infer_dir: Not used, as in rfdetr.
             simplify: Deprecated, does nothing: the graph is folded anyway.
             backbone_only: Export the backbone with its projector alone.
-            opset_version: Of ONNX's operators, 16 at least.
+            opset_version: Version of ONNX's operators, 16 at least.
             verbose: Whether to log what is done.
             force: Deprecated, does nothing.
             shape: (height, width) in pixels; the square of ``resolution`` by
@@ -265,7 +265,7 @@ class RFDETR(Predictor):
             The file.
 
         Raises:
-            InputError: If an argument cannot be, or the format does not
+            InputError: If an argument is impossible, or the format does not
                 have the quantization.
             ImportError: If an extra is not installed; it is named.
         """
@@ -304,7 +304,7 @@ class RFDETR(Predictor):
 
         Args:
             workspace: Roboflow's name of the workspace.
-            project_id: Of the project in it.
+            project_id: Roboflow's name of the project in it.
             version: Number of the project's version.
             api_key: The account's; ``$ROBOFLOW_API_KEY`` by default.
             size: Roboflow's name of the architecture; that of the class by

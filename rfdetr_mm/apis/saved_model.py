@@ -139,7 +139,7 @@ def literal_entries(text: Any) -> dict[str, Any]:
     numbers, texts, lists, tuples, dicts and ``dict(...)`` are understood.
 
     Args:
-        text: As mmengine writes it.
+        text: The text of a config as mmengine writes it.
 
     Returns:
         Name to value; other entries are left out.

@@ -98,10 +98,10 @@ class TrainConfig:
         grad_accum_steps: Batches per step of the optimizer.
         auto_batch_target_effective: Images per step that ``'auto'`` aims at.
         lr: Learning rate of neck and head.
-        lr_encoder: Of the encoder's last block.
-        lr_vit_layer_decay: Its factor from block to block.
+        lr_encoder: Learning rate of the encoder's last block.
+        lr_vit_layer_decay: Factor of that rate from block to block.
         lr_component_decay: Factor for decoder and, squared, encoder.
-        weight_decay: Of AdamW.
+        weight_decay: AdamW's weight decay.
         clip_max_norm: Largest norm of the gradients; 0 for no limit.
         lr_scheduler: ``'step'`` or ``'cosine'``.
         lr_drop: Epoch from which a tenth of the rate is used (``'step'``).
@@ -118,14 +118,14 @@ class TrainConfig:
         amp_dtype: ``'auto'``: bfloat16 or float16 on a GPU; ``'bf16'``,
             ``'fp16'`` or None for float32.
         num_workers: Processes that load images.
-        seed: Of all draws; None for another one each time.
+        seed: What all draws start from; None for another one each time.
         resume: A checkpoint of a training to go on with, or True for the
             last one in ``output_dir``.
         checkpoint_interval: Epochs between checkpoints (here 1).
         eval_interval: Epochs between validations.
         eval_base_model: Validate the plain weights as well.
         early_stopping: End when the metric stays where it is.
-        early_stopping_patience: For so many validations.
+        early_stopping_patience: How many validations it may stay there.
         early_stopping_min_delta: What counts as a rise.
         early_stopping_use_ema: Watch the average (here True, and always
             unless ``eval_base_model`` is on).
@@ -135,7 +135,7 @@ class TrainConfig:
         tensorboard: Log to TensorBoard (off here).
         wandb: Log to Weights & Biases.
         mlflow: Log to MLflow.
-        project: Of Weights & Biases, experiment of MLflow.
+        project: Project of Weights & Biases, experiment of MLflow.
         run: Name of the run there.
         notes: Anything plain; kept in the checkpoints.
 
@@ -278,7 +278,7 @@ def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
         The configuration, checked.
 
     Raises:
-        InputError: If a field is unknown or has a value that cannot be.
+        InputError: If a field is unknown or has an impossible value.
     """
     given = dict(given)
     for name, reason in _DEPRECATED.items():

@@ -291,7 +291,7 @@ def set_pipeline_size(
     Args:
         pipeline: Configs of its steps.
         size_hw: (height, width) in pixels.
-        name: Of the pipeline, for messages.
+        name: The name of the pipeline, for messages.
         stretch: Whether an aspect ratio that was kept is given up.
 
     Raises:

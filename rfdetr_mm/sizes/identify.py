@@ -45,7 +45,7 @@ def find_size(name: str) -> Size:
         close = difflib.get_close_matches(short, sizes, 1, 0.4)
         hint = f' Did you mean {close[0]}?' if close else ''
         raise InputError(
-            f'{name!r} is no size.{hint} Sizes are: {", ".join(sizes)}.'
+            f'There is no size {name!r}.{hint} Sizes are: {", ".join(sizes)}.'
         )
     return sizes[short]
 

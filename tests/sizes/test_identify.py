@@ -47,7 +47,7 @@ def test_every_size_has_a_name():
     ],
 )
 def test_unknown_sizes(name, hint):
-    with pytest.raises(InputError, match=f'is no size.*{hint}'):
+    with pytest.raises(InputError, match=f'no size .{name}.*{hint}'):
         find_size(name)
 
 

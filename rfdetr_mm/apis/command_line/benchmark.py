@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print.
 
     Raises:
-        UsageError: If options exclude each other or cannot be.
+        UsageError: If options exclude each other or are impossible.
         InputError: If the model cannot be loaded.
     """
     if min(args.batch_size, args.runs, *args.image_size) < 1:

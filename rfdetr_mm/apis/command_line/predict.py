@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     """Detect, print, write.
 
     Raises:
-        UsageError: If options exclude each other or cannot be.
+        UsageError: If options exclude each other or are impossible.
         InputError: If model, images or classes cannot be used.
     """
     if args.save and args.out_dir is None:
