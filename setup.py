@@ -13,7 +13,7 @@ from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-MIM_CONTENT = ('configs', 'demo', 'tools', 'model-index.yml')
+MIM_CONTENT = ('benchmarks', 'configs', 'demo', 'tools', 'model-index.yml')
 
 
 def link_mim(folder: Path) -> None:

@@ -21,7 +21,7 @@ from mmengine.registry import Registry
 
 SCOPE = 'rfdetr_mm'
 
-_SHIPPED = ('configs', 'demo', 'tools', 'model-index.yml')
+_SHIPPED = ('benchmarks', 'configs', 'demo', 'tools', 'model-index.yml')
 
 # Imported at the first look-up: mmdet's registries do not do it when they are
 # asked as parents.

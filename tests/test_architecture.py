@@ -263,7 +263,7 @@ def test_names():
 def test_tests_mirror_the_package():
     """A module's test, where there is one, stands where the module does."""
     rooms = {p.name for p in PACKAGE.iterdir() if p.is_dir()} | {'light'}
-    free = {'parity', 'configs', 'tools', 'demo'}
+    free = {'parity', 'configs', 'tools', 'benchmarks', 'demo'}
     for path in (ROOT / 'tests').rglob('test_*.py'):
         parts = path.relative_to(ROOT / 'tests').parts
         if len(parts) == 1 or parts[0] in free:
