@@ -141,7 +141,7 @@ def imports_outside_functions(path):
 
 
 # file: what it imports within functions, because a user asked for it
-LIGHT_LAZY = {'command_line/info.py': {'rfdetr_mm', 'torch', 'yaml'}}
+LIGHT_LAZY = {'command_line/info.py': {'rfdetr_mm', 'torch'}}
 
 
 @pytest.mark.parametrize(
@@ -155,11 +155,44 @@ def test_the_light_package_imports_the_standard_library_only(path):
     assert packages <= known | lazy
 
 
-def test_layers_import_no_registry_modules():
-    for path in (PACKAGE / 'models' / 'layers').glob('*.py'):
+# room of models: packages, and modules of this one, that it may import
+ROOMS_OF_MODELS = {
+    'autograd': {'torch', 'rfdetr_mm.models.autograd'},
+    'loading': {'torch', 'peft'},
+    'layers': {
+        'torch',
+        'mmcv',
+        'mmdet',
+        'mmengine',
+        'numpy',
+        'rfdetr_mm.models.autograd',
+        'rfdetr_mm.models.layers',
+    },
+}
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        path
+        for room in ROOMS_OF_MODELS
+        for path in sorted((PACKAGE / 'models' / room).glob('*.py'))
+    ],
+    ids=lambda p: f'{p.parent.name}/{p.name}',
+)
+def test_rooms_below_the_registry_modules(path):
+    known = ROOMS_OF_MODELS[path.parent.name] | SHARED
+    for name in absolute_imports(path):
+        if name.partition('.')[0] not in sys.stdlib_module_names:
+            # A module of a package, or the package itself
+            assert any(f'{name}.'.startswith(f'{k}.') for k in known), name
+
+
+def test_matching_knows_no_head():
+    """Heads import the matching, and not the other way round."""
+    for path in (PACKAGE / 'models' / 'task_modules').glob('*.py'):
         for name in absolute_imports(path):
-            if name.startswith('rfdetr_mm.') and name not in SHARED:
-                assert name.startswith('rfdetr_mm.models.layers'), name
+            assert not name.startswith('rfdetr_mm.models.dense_heads'), path
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.name))

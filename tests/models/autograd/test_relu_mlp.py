@@ -5,10 +5,10 @@ import torch
 from mmcv.cnn.bricks.transformer import FFN
 from torch import nn
 
-from rfdetr_mm.models.layers import relu_mlp as module
+from rfdetr_mm.models.autograd import relu_mlp as module
+from rfdetr_mm.models.autograd.relu_mlp import relu_mlp
 from rfdetr_mm.models.layers.decoder import RFDETRDecoderLayer
 from rfdetr_mm.models.layers.decoder_memory import build_memory
-from rfdetr_mm.models.layers.relu_mlp import relu_mlp
 from tests.gradients import calls_of, random_inputs, with_gradients
 from tests.kept_shapes import kept_shapes
 

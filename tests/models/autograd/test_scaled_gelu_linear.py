@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rfdetr_mm.models.layers import scaled_gelu_linear as module
+from rfdetr_mm.models.autograd import scaled_gelu_linear as module
+from rfdetr_mm.models.autograd.scaled_gelu_linear import scaled_gelu_linear
 from rfdetr_mm.models.layers.dinov2_block import DINOv2MLP
-from rfdetr_mm.models.layers.scaled_gelu_linear import scaled_gelu_linear
 from tests.gradients import calls_of, random_inputs, with_gradients
 from tests.kept_shapes import kept_shapes
 

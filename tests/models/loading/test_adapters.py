@@ -10,7 +10,7 @@ from torch import nn
 
 from rfdetr_mm.adapter_weights import find_adapted_layers
 from rfdetr_mm.models.backbones.windowed_dinov2 import WindowedDINOv2
-from rfdetr_mm.models.layers.adapters import (
+from rfdetr_mm.models.loading.adapters import (
     add_adapters,
     is_adapted,
     merge_adapted_layers,

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rfdetr_mm.models.layers import weighted_samples as module
+from rfdetr_mm.models.autograd import weighted_samples as module
+from rfdetr_mm.models.autograd.weighted_samples import weighted_samples
 from rfdetr_mm.models.layers.decoder_memory import build_memory
 from rfdetr_mm.models.layers.deformable_attention import DeformableAttention
-from rfdetr_mm.models.layers.weighted_samples import weighted_samples
 from tests.gradients import calls_of, random_inputs, with_gradients
 from tests.kept_shapes import kept_shapes
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .decoder_memory import DecoderMemory
+from ..layers.decoder_memory import DecoderMemory
 from .head_outputs import HeadOutputs
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from rfdetr_mm.models.layers import batch_objects
-from rfdetr_mm.models.layers.batch_objects import (
+from rfdetr_mm.models.task_modules import batch_objects
+from rfdetr_mm.models.task_modules.batch_objects import (
     BatchObjects,
     mean_over_processes,
 )

@@ -9,7 +9,7 @@ from mmdet.utils import InstanceList, reduce_mean
 from mmengine.dist import get_world_size
 from torch import Tensor
 
-from .image_size import image_sizes_px
+from ..layers.image_size import image_sizes_px
 
 
 @dataclass

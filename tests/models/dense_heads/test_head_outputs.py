@@ -2,7 +2,7 @@
 
 import torch
 
-from rfdetr_mm.models.layers.head_outputs import sums_of_layers
+from rfdetr_mm.models.dense_heads.head_outputs import sums_of_layers
 
 
 def test_sums_of_layers():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rfdetr_mm.models.layers import recompute as recompute_module
-from rfdetr_mm.models.layers.recompute import (
+from rfdetr_mm.models.autograd import recompute as recompute_module
+from rfdetr_mm.models.autograd.recompute import (
     has_own_backward,
     recompute,
     recomputes,

@@ -5,7 +5,7 @@ from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .image_size import image_sizes_px
+from ..layers.image_size import image_sizes_px
 
 
 def best_detections(

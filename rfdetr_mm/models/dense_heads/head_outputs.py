@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .mask_branch import MaskFactors
-from .query_selector import SelectedProposals
+from ..layers.mask_branch import MaskFactors
+from ..layers.query_selector import SelectedProposals
 
 
 @dataclass
