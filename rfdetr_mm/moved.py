@@ -27,6 +27,11 @@ MOVED = {
         'task_modules': ('batch_objects',),
     }.items()
     for module in modules
+} | {
+    'apis.batch_size': 'engine.batch_size',
+    'apis.sizes': 'apis',
+    'apis.training_cfg': 'apis.training',
+    'apis.variants': 'sizes.shipped',
 }
 
 

@@ -39,6 +39,18 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def score(text: str) -> float:
+    """Read a score.
+
+    Raises:
+        argparse.ArgumentTypeError: If it does not lie in [0, 1].
+    """
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is no score, from 0 to 1')
+    return value
+
+
 def batch_size(text: str) -> int | str:
     """Read a number of images, or ``auto``."""
     return text if text == 'auto' else int(text)

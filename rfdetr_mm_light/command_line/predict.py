@@ -15,7 +15,7 @@ Examples:
 import argparse
 from pathlib import Path
 
-from .options import add_model_options
+from .options import add_model_options, score
 
 OUTPUTS = ('images', 'json', 'coco')
 
@@ -27,7 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--threshold',
-        type=float,
+        type=score,
         default=0.5,
         help='only detections with a higher score (default: 0.5)',
     )

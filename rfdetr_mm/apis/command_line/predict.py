@@ -37,8 +37,6 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError('--save needs --out-dir')
     if args.batch_size < 1:
         raise UsageError('--batch-size is 1 at least')
-    if not 0 <= args.threshold <= 1:
-        raise UsageError('--threshold is a score, from 0 to 1')
     save = args.save or ('images', 'json')
     files = find_images(args.inputs)
     model = load_model(args)

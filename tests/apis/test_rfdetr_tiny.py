@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 from mmdet.apis import DetInferencer
+from mmengine.config import Config
 from PIL import Image
 
-from rfdetr_mm.apis import RFDETRTiny, from_checkpoint
+from rfdetr_mm.apis import RFDETRTiny, from_checkpoint, model_config
 from rfdetr_mm.apis.command_line import main
+from rfdetr_mm.apis.model_config import ModelConfig
 from rfdetr_mm.checkpoints import SHIPPED_FILES, resolve_weights
+from rfdetr_mm.sizes import shipped
 from tests.demo.conftest import DEMO
 
 (NAME,) = SHIPPED_FILES
@@ -98,6 +101,25 @@ def test_all_names_of_the_weights_are_the_same_file(no_network, name):
         assert other.class_names == by_size.class_names
         others = other.model.model.state_dict()
         assert all(torch.equal(weights[key], others[key]) for key in weights)
+
+
+def test_a_file_is_loaded_with_one_config(monkeypatch):
+    calls = []
+
+    def counted(function, name):
+        def call(*args, **kwargs):
+            calls.append(name)
+            return function(*args, **kwargs)
+
+        return call
+
+    shipped._read.cache_clear()
+    model_config._numbers_of.cache_clear()
+    for owner, name in ((ModelConfig, '__init__'), (Config, 'fromfile')):
+        function = counted(getattr(owner, name), name)
+        monkeypatch.setattr(owner, name, function)
+    assert from_checkpoint(resolve_weights(NAME), device='cpu')
+    assert sorted(calls) == ['__init__', 'fromfile']
 
 
 def test_other_classes_start_from_it():

@@ -5,9 +5,10 @@ import torch
 
 from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
 from rfdetr_mm.apis.train_config import make_train_config
-from rfdetr_mm.apis.training_cfg import fill_in_training
-from rfdetr_mm.apis.variants import VARIANTS
+from rfdetr_mm.apis.training import fill_in_training
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.sizes import SIZES
 
 
 @pytest.fixture(autouse=True)
@@ -16,8 +17,8 @@ def two_gpus(monkeypatch):
 
 
 def fill(name='RFDETRNano', model=(), **given):
-    variant = VARIANTS[name]
-    cfg = variant.read_config()
+    variant = SIZES[name]
+    cfg = read_config_of(variant)
     config = make_model_config(variant, dict(model, num_classes=3))
     fill_in_model(cfg, config)
     train = make_train_config(dict(given, dataset_dir='data'), 'train()')
@@ -36,7 +37,7 @@ def average(cfg):
 
 
 def test_defaults_are_upstreams_recipe():
-    cfg, shipped = fill(), VARIANTS['RFDETRNano'].read_config()
+    cfg, shipped = fill(), read_config_of(SIZES['RFDETRNano'])
     for name in (
         'optim_wrapper.optimizer',
         'optim_wrapper.clip_grad',

@@ -3,7 +3,7 @@
 Real training steps, forward, backward and optimizer, on noise of the largest
 shape that a config trains on, with many objects, gradient accumulation and
 the averaged weights of EMA. Every batch size runs in a process of its own
-(``python -m rfdetr_mm.apis.batch_size``): on a GPU until its memory is
+(``python -m rfdetr_mm.engine.batch_size``): on a GPU until its memory is
 exhausted, on a CPU until the process has taken more than a limit. Neither
 data nor weights are needed.
 """
@@ -36,8 +36,7 @@ from mmengine.structures import InstanceData
 from rfdetr_mm.errors import InputError, is_out_of_memory
 from rfdetr_mm.sizes.config_facts import largest_training_size
 from rfdetr_mm.sizes.data_sets import innermost_datasets
-
-from .variants import PACKAGE
+from rfdetr_mm.sizes.shipped import PACKAGE
 
 GIB = 2**30
 WINDOW = 2  # batches per step, so that gradients are kept while the next runs

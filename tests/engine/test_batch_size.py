@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from rfdetr_mm.apis import batch_size as module
+from rfdetr_mm.engine import batch_size as module
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import largest_training_size
 
@@ -118,7 +118,7 @@ def test_a_real_process_with_little_memory(tiny):
 )
 def test_how_a_process_ends(monkeypatch, tiny, status, answer):
     def run(command, **options):
-        assert command[-3] == 'rfdetr_mm.apis.batch_size'
+        assert command[-3] == 'rfdetr_mm.engine.batch_size'
         assert Config.fromfile(command[-2]).model == tiny.model
         assert json.loads(command[-1]) == [3, 100, None]
         assert str(ROOT) in options['env']['PYTHONPATH']
