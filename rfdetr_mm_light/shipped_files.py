@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-SHIPPED = ('configs', 'demo', 'tools', 'model-index.yml')
+SHIPPED = ('benchmarks', 'configs', 'demo', 'tools', 'model-index.yml')
 """What the folder ``.mim`` of the package has; ``setup.py`` reads it here."""
 
 PACKAGE = Path(__file__).resolve().parents[1] / 'rfdetr_mm'

@@ -3,20 +3,10 @@
 import argparse
 import io
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-
-TOOLS = Path(__file__).parents[3] / 'tools'
-
-
-@pytest.fixture(autouse=True)
-def tools_on_path(monkeypatch):
-    folders = [str(TOOLS), str(TOOLS / 'analysis_tools')]
-    monkeypatch.setattr(sys, 'path', [*folders, *sys.path])
 
 
 def result(side, configuration, speeds, steps=None, work='step', row=None):

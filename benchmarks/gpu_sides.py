@@ -13,11 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from clone import ROOT
 from torch import Tensor, nn
 from upstream_sides import (
     MAX_NORM,
     NUM_CLASSES,
-    ROOT,
     Ours,
     Upstream,
     images_of,

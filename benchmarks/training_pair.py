@@ -8,7 +8,6 @@ rfdetr's own trainer. Needs ``pip install "rfdetr[train]==1.11.2"``.
 import importlib.util
 import logging
 import os
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,14 +18,15 @@ from typing import Any
 
 os.environ['HF_HUB_OFFLINE'] = '1'
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')  # both sides on the CPU
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from clone import ROOT
 
+# isort: split
 import torch  # noqa: E402
 from mmdet.registry import DATASETS  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import EMAHook, Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
-from run_config import ROOT, stop  # noqa: E402
+from run_config import stop  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from rfdetr_mm.checkpoints import upstream_to_mmdet  # noqa: E402

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+import clone  # noqa: F401  first: this clone's package and tools
 
+# isort: split
 import torch  # noqa: E402
 from gpu_sides import Work, works_of  # noqa: E402
 from paired_rounds import peak_mib  # noqa: E402

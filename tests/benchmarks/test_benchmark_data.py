@@ -1,23 +1,18 @@
 """The timing of the data pipeline runs on both sides; times are not tested."""
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 import pytest
 
 from tests.data_factory import write_layout
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def benchmark_data(monkeypatch):
-    monkeypatch.setattr(sys, 'path', [str(ROOT / 'tools'), *sys.path])
-    path = ROOT / 'tools/analysis_tools/benchmark_data.py'
-    spec = importlib.util.spec_from_file_location('benchmark_data', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module('benchmark_data')
     return module
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 os.environ['HF_HUB_OFFLINE'] = '1'
+from clone import ROOT
 
+# isort: split
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
 # Variants with patches of 16 px: rfdetr builds them without a download.
 VARIANTS = ('nano', 'small', 'medium', 'large')
 NUM_CLASSES = 80

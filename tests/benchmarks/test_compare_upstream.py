@@ -1,13 +1,12 @@
 """Rows, ratios and bad input; both sides do the same; nothing is timed."""
 
-import importlib.util
+import importlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 MACHINE = dict(
     cpu='C',
     cores=2,
@@ -20,12 +19,7 @@ MACHINE = dict(
 
 @pytest.fixture
 def compare(monkeypatch):
-    folders = [str(ROOT / 'tools'), str(ROOT / 'tools/analysis_tools')]
-    monkeypatch.setattr(sys, 'path', [*folders, *sys.path])
-    path = ROOT / 'tools/analysis_tools/compare_upstream.py'
-    spec = importlib.util.spec_from_file_location('compare_upstream', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module('compare_upstream')
     return module
 
 

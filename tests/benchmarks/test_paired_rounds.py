@@ -1,19 +1,16 @@
 """Order, ratios and tables, by a clock of our own; nothing is timed."""
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def paired(monkeypatch):
-    path = ROOT / 'tools/analysis_tools/paired_rounds.py'
-    spec = importlib.util.spec_from_file_location('paired_rounds', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module('paired_rounds')
     return module
 
 

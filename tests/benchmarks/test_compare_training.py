@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from tests.data_factory import CLASSES, write_layout
 
 pytestmark = pytest.mark.parity
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 SIZES = [(60, 90), (90, 60), (50, 50), (64, 48)]  # the second has no objects
 STEPS = 4
 # Each alone has to be noticed.
@@ -34,11 +33,9 @@ OTHER_RECIPES = {
 
 @pytest.fixture(scope='module')
 def tool():
-    sys.path.insert(0, str(ROOT / 'tools' / 'analysis_tools'))
     import compare_training
 
-    yield compare_training
-    sys.path.remove(str(ROOT / 'tools' / 'analysis_tools'))
+    return compare_training
 
 
 @pytest.fixture(scope='module')
