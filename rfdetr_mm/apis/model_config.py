@@ -39,7 +39,7 @@ _ALL_BLOCKS = 12  # of the encoder
 ENCODER = 'dinov2_windowed_'
 """What upstream's names of encoders begin with; the rest is our ``arch``."""
 
-_ENCODERS = {size.architecture.encoder for size in SIZES.values()}
+_ENCODERS = {size.encoder for size in SIZES.values()}
 ENCODER_CHANNELS: dict[str, int] = {
     ENCODER + arch: settings['embed_dims']
     for arch, settings in WindowedDINOv2.arch_settings.items()

@@ -339,8 +339,9 @@ class RFDETR(Predictor):
 
 
 def _class_of(size: Size) -> type[RFDETR]:
-    licence = size.file.licence
-    terms = '' if licence == 'Apache-2.0' else f' Weights under {licence}.'
+    terms = ''
+    if size.licence != 'Apache-2.0':
+        terms = f' Weights under {size.licence}.'
     text = f'{size.title}, {size.image_px} px.{terms}'
     # Pickle looks for it in the package, not in this module.
     content = dict(

@@ -230,8 +230,7 @@ def _native_resolution(
     variant: Size, weights: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The resolution that goes with another position table."""
-    own = variant.architecture
     side = numbers_of_weights(weights)['positional_encoding_size']
-    if side == own.positional_encoding_size:
+    if side == variant.positional_encoding_size:
         return {}
-    return dict(resolution=side * own.patch_size)
+    return dict(resolution=side * variant.patch_size)

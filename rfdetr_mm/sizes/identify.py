@@ -11,11 +11,11 @@ from typing import Any
 from rfdetr_mm.errors import InputError
 from rfdetr_mm_light.sizes import DETECTION, SIZES, Size, Task
 
-# What no training changes.
+# The numbers that no training changes.
 FIXED = ('encoder', 'patch_size', 'hidden_dim', 'dec_layers')
 # What decides among the sizes that agree in the fixed numbers. Training may
 # have changed them: then they decide nothing.
-_CHANGEABLE = ('num_windows', 'positional_encoding_size', 'num_queries')
+CHANGEABLE = ('num_windows', 'positional_encoding_size', 'num_queries')
 
 
 def find_size(name: str) -> Size:
@@ -106,7 +106,7 @@ def sizes_of_numbers(
     Args:
         task: The task of the model.
         numbers: What is known of the model, under the names of
-            :class:`~rfdetr_mm_light.sizes.Architecture`.
+            :class:`~rfdetr_mm_light.sizes.Size`.
         fixed: The names of those that must agree.
 
     Returns:
@@ -115,14 +115,13 @@ def sizes_of_numbers(
     """
 
     def agree(size: Size, names: Sequence[str]) -> bool:
-        own = size.architecture._asdict()
-        return all(own[name] == numbers.get(name) for name in names)
+        return all(getattr(size, n) == numbers.get(n) for n in names)
 
     found = [
         size
         for size in SIZES.values()
         if size.task is task and agree(size, fixed)
     ]
-    for name in _CHANGEABLE:
+    for name in CHANGEABLE:
         found = [size for size in found if agree(size, [name])] or found
     return found
