@@ -64,7 +64,7 @@ def size_in_file_name(name: str) -> Size | None:
     """
     name = name.lower().replace('_', '-')
     if 'keypoint' in name:
-        return None  # rfdetr's files with keypoints are called xlarge, too
+        return None  # there is no such size, and rfdetr's file says xlarge
     words = {
         word: size
         for size in SIZES.values()

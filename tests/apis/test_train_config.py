@@ -41,7 +41,7 @@ def test_other_spellings():
         (dict(lr=0), 'lr must be greater than 0'),
         (dict(lr=-1.0), 'lr must be a number from 0 on'),
         (dict(lr='1e-4'), "got '1e-4'"),
-        (dict(weight_decay=float('nan')), 'weight_decay has'),
+        (dict(weight_decay=float('nan')), 'weight_decay must'),
         (dict(use_ema='yes'), "True or False, got 'yes'"),
         (dict(multi_scale='always'), 'per-batch, per-sample, off'),
         (dict(amp_dtype='fp8'), 'auto, bf16, fp16, None'),
