@@ -51,6 +51,11 @@ def _user_errors() -> Iterator[None]:
         yield
     except InputError:
         raise
+    except ConnectionError as error:
+        raise InputError(
+            f'{error} --cfg-options load_from=None starts a training from '
+            'random weights, load_from=FILE from a checkpoint that you have.'
+        ) from error
     except (OSError, ValueError) as error:
         raise InputError(str(error)) from error
 

@@ -41,6 +41,7 @@ _READ_ELSEWHERE = (
     'auto_scale_lr',
     'broadcast_buffers',
     'compile',
+    'crowd_as_object',
     'custom_imports',
     'data_root',
     'dataset_layout',

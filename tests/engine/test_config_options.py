@@ -146,7 +146,7 @@ LEGAL = [
     'log_processor.window_size=5',
     'model.backbone._delete_=True model.backbone.type=ResNet '
     'model.backbone.depth=50',
-    'data_root=/x dataset_layout=yolo',
+    'data_root=/x dataset_layout=yolo crowd_as_object=True',
 ]
 
 

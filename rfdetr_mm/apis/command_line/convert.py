@@ -24,7 +24,6 @@ from rfdetr_mm.checkpoints import (
     write_checkpoint,
 )
 from rfdetr_mm.errors import InputError
-from rfdetr_mm_light.errors import UsageError
 
 from .options import find_size
 
@@ -33,11 +32,8 @@ def run(args: argparse.Namespace) -> None:
     """Convert, check, write, report.
 
     Raises:
-        UsageError: If options exclude each other.
         InputError: If the file cannot be read, converted or written.
     """
-    if args.model is not None and args.config is not None:
-        raise UsageError('--model and --config exclude each other')
     src = locate_weights(args.src, args.accept_platform_model_license)
     try:
         check_target(args.dst, args.force)
