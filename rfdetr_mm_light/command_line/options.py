@@ -7,6 +7,7 @@ from typing import Any
 
 from rfdetr_mm_light.errors import InputError, UsageError
 from rfdetr_mm_light.published_files import PUBLISHED_FILES
+from rfdetr_mm_light.sizes import find_size
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -51,13 +52,15 @@ def check_model_options(args: argparse.Namespace) -> None:
 
     Raises:
         UsageError: If neither a size nor weights were given.
-        InputError: If the weights are a path in a folder, and there is no
-            such file.
+        InputError: If there is no such size, or the weights are a path in a
+            folder and there is no such file.
     """
     if args.model is None and args.weights is None:
         raise UsageError(
             'choose a model: --model SIZE, such as nano, or --weights FILE'
         )
+    if args.model is not None:
+        find_size(args.model)
     if args.weights is None or '://' in args.weights:
         return
     path = Path(args.weights).expanduser()
@@ -86,6 +89,18 @@ def check_data_set(folder: str) -> None:
             f'DATASET must be the folder of a data set, and {folder} is '
             f'{found} (seen from {Path.cwd()}).'
         )
+
+
+def score(text: str) -> float:
+    """Read a score.
+
+    Raises:
+        argparse.ArgumentTypeError: If it does not lie in [0, 1].
+    """
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is no score, from 0 to 1')
+    return value
 
 
 def batch_size(text: str) -> int | str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rfdetr_mm_light.errors import InputError, UsageError
 
-from .options import add_model_options, check_model_options
+from .options import add_model_options, check_model_options, score
 
 OUTPUTS = ('images', 'json', 'coco')
 
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--threshold',
-        type=float,
+        type=score,
         default=0.5,
         help='only detections with a higher score (default: 0.5)',
     )
@@ -69,8 +69,6 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError('--save needs --out-dir')
     if args.batch_size < 1:
         raise UsageError('--batch-size is 1 at least')
-    if not 0 <= args.threshold <= 1:
-        raise UsageError('--threshold is a score, from 0 to 1')
     check_model_options(args)
     for name in args.inputs:
         if not name or ('://' not in name and not Path(name).exists()):

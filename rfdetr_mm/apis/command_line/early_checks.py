@@ -8,13 +8,12 @@ from typing import Any
 
 from rfdetr_mm.apis.devices import find_device
 from rfdetr_mm.apis.train_config import TrainConfig, make_train_config
-from rfdetr_mm.apis.training import find_data
-from rfdetr_mm.apis.training_cfg import fill_in_data
+from rfdetr_mm.apis.training import fill_in_data, find_data
 from rfdetr_mm.checkpoints import PUBLISHED_FILES, cache_dir
 from rfdetr_mm.datasets.layouts import detect_layout
 from rfdetr_mm.engine.running import check_work_dir
-
-from .options import find_size
+from rfdetr_mm.sizes.identify import find_size
+from rfdetr_mm.sizes.shipped import read_config_of
 
 
 def check_training(
@@ -36,7 +35,7 @@ def check_training(
     config = _train_config(args, options)
     _check_layout(config, ('train', 'val'))
     if args.model is not None and _downloads(args, options):
-        cfg = find_size(args.model).read_config()
+        cfg = read_config_of(find_size(args.model))
         if config.batch_size == 'auto':
             config.batch_size = 1
         fill_in_data(cfg, config)

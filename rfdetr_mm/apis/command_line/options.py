@@ -1,43 +1,12 @@
 """The model that the options of a subcommand choose."""
 
 import argparse
-import difflib
 from typing import Any
 
 from rfdetr_mm import apis
-from rfdetr_mm.apis.variants import VARIANTS, Variant
 from rfdetr_mm.apis.weights import locate_weights
 from rfdetr_mm.errors import InputError
-
-SIZES = {variant.short_name: variant for variant in VARIANTS.values()}
-"""Short name to size."""
-
-
-def find_size(name: str) -> Variant:
-    """Find a size by any of its names.
-
-    Args:
-        name: ``nano``, ``rfdetr-nano``, ``RFDETRNano`` or
-            ``rfdetr_nano_coco``.
-
-    Raises:
-        InputError: If there is none, with the known ones.
-    """
-    if name in VARIANTS:
-        return VARIANTS[name]
-    short = name.lower().replace('_', '-').removesuffix('.py')
-    for part in ('rfdetr', 'rf-detr'):
-        short = short.removeprefix(part)
-    for part in ('-coco', '-custom'):
-        short = short.removesuffix(part)
-    short = short.strip('-')
-    if short not in SIZES:
-        close = difflib.get_close_matches(short, SIZES, 1, 0.4)
-        hint = f' Did you mean {close[0]}?' if close else ''
-        raise InputError(
-            f'{name!r} is no size.{hint} Sizes are: {", ".join(SIZES)}.'
-        )
-    return SIZES[short]
+from rfdetr_mm.sizes.identify import find_size
 
 
 def load_model(
