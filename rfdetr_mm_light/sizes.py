@@ -7,9 +7,12 @@ shows, the published file, and how a checkpoint is recognised.
 """
 
 import csv
+import difflib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
+
+from .errors import InputError
 
 
 class Task(NamedTuple):
@@ -136,3 +139,35 @@ def _size(row: dict[str, str]) -> Size:
 
 SIZES = read_sizes(Path(__file__).with_name('sizes.csv'))
 """Class name to size, in the order in which they are shown."""
+
+
+def find_size(name: str) -> Size:
+    """Find a size by any of its names.
+
+    Args:
+        name: ``nano``, ``rfdetr-nano``, ``RFDETRNano`` or
+            ``rfdetr_nano_coco``.
+
+    Returns:
+        The size.
+
+    Raises:
+        InputError: If there is none of this name; the message lists the
+            sizes.
+    """
+    if name in SIZES:
+        return SIZES[name]
+    sizes = {size.short_name: size for size in SIZES.values()}
+    short = name.lower().replace('_', '-').removesuffix('.py')
+    for part in ('rfdetr', 'rf-detr'):
+        short = short.removeprefix(part)
+    for part in ('-coco', '-custom'):
+        short = short.removesuffix(part)
+    short = short.strip('-')
+    if short not in sizes:
+        close = difflib.get_close_matches(short, sizes, 1, 0.4)
+        hint = f' Did you mean {close[0]}?' if close else ''
+        raise InputError(
+            f'There is no size {name!r}.{hint} Sizes are: {", ".join(sizes)}.'
+        )
+    return sizes[short]

@@ -4,50 +4,26 @@ Plain names and numbers are compared with the table of sizes; neither configs
 are read nor models built.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rfdetr_mm.errors import InputError
-from rfdetr_mm_light.sizes import DETECTION, SIZES, Size, Task
+from rfdetr_mm_light.sizes import DETECTION, SIZES, Size, Task, find_size
+
+__all__ = [
+    'CHANGEABLE',
+    'FIXED',
+    'find_size',
+    'size_in_file_name',
+    'sizes_of_numbers',
+    'task_of_head',
+    'task_of_weights',
+]
 
 # The numbers that no training changes.
 FIXED = ('encoder', 'patch_size', 'hidden_dim', 'dec_layers')
 # What decides among the sizes that agree in the fixed numbers. Training may
 # have changed them: then they decide nothing.
 CHANGEABLE = ('num_windows', 'positional_encoding_size', 'num_queries')
-
-
-def find_size(name: str) -> Size:
-    """Find a size by any of its names.
-
-    Args:
-        name: ``nano``, ``rfdetr-nano``, ``RFDETRNano`` or
-            ``rfdetr_nano_coco``.
-
-    Returns:
-        The size.
-
-    Raises:
-        InputError: If there is none of this name; the message lists the
-            sizes.
-    """
-    if name in SIZES:
-        return SIZES[name]
-    sizes = {size.short_name: size for size in SIZES.values()}
-    short = name.lower().replace('_', '-').removesuffix('.py')
-    for part in ('rfdetr', 'rf-detr'):
-        short = short.removeprefix(part)
-    for part in ('-coco', '-custom'):
-        short = short.removesuffix(part)
-    short = short.strip('-')
-    if short not in sizes:
-        close = difflib.get_close_matches(short, sizes, 1, 0.4)
-        hint = f' Did you mean {close[0]}?' if close else ''
-        raise InputError(
-            f'There is no size {name!r}.{hint} Sizes are: {", ".join(sizes)}.'
-        )
-    return sizes[short]
 
 
 def size_in_file_name(name: str) -> Size | None:
