@@ -200,8 +200,8 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
 
     Raises:
         SystemExit: If an option cannot have an effect.
-        InputError: If the image size cannot be, or the config's places say
-            different ones.
+        InputError: If the image size is not a legal one, or the config's
+            places say different ones.
     """
     options = dict(options)
     resolution = options.pop('resolution', None)

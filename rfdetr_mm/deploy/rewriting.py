@@ -26,7 +26,7 @@ KEPT_KEY = 'origin_func'
 def one_search() -> Iterator[None]:
     """Let mmdeploy search for the holders of all functions at once.
 
-    Rewriting has to begin and to end within the context.
+    Rewriting must begin and end within the context.
     """
     original = FunctionRewriter.enter, FunctionRewriter.exit
     FunctionRewriter.enter, FunctionRewriter.exit = map(_gathered, original)
