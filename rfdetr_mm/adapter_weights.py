@@ -100,7 +100,7 @@ def merged_weight(
         weight: W, shape (out_features, in_features).
         down: A, shape (rank, in_features).
         up: B, shape (out_features, rank).
-        magnitude: Of DoRA, shape (out_features,); None for LoRA.
+        magnitude: DoRA's magnitudes, shape (out_features,); None for LoRA.
         alpha: Strength of the adapter; its rank if None, as upstream's.
 
     Returns:

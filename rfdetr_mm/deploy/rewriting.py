@@ -23,7 +23,7 @@ from mmdeploy.core.rewriters.rewriter_utils import import_function
 def one_search() -> Iterator[None]:
     """Let mmdeploy search for the holders of all functions at once.
 
-    Rewriting has to begin and to end within the context.
+    Rewriting must begin and end within the context.
     """
     original = FunctionRewriter.enter, FunctionRewriter.exit
     FunctionRewriter.enter, FunctionRewriter.exit = map(_gathered, original)
