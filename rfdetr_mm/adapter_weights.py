@@ -61,7 +61,7 @@ def merge_adapters(
             raise InputError(
                 f'the adapter of {layer} cannot be merged, its weights are '
                 f'not complete: missing {", ".join(missing)}; a file with '
-                'adapters has to hold the weights that they adapt as well'
+                'adapters must hold the weights that they adapt as well'
             )
         weights[f'{layer}.weight'] = merged_weight(
             *(state_dict[key] for key in needed),

@@ -18,9 +18,6 @@ from mmdeploy.core.rewriters import function_rewriter
 from mmdeploy.core.rewriters.function_rewriter import FunctionRewriter
 from mmdeploy.core.rewriters.rewriter_utils import import_function
 
-# mmdeploy's records of what it replaces; they keep the original.
-KEPT_KEY = 'origin_func'
-
 
 @contextmanager
 def one_search() -> Iterator[None]:

@@ -49,6 +49,11 @@ def _user_errors() -> Iterator[None]:
     """Give failures to find, fetch or read a file as the user's error."""
     try:
         yield
+    except ConnectionError as error:
+        raise InputError(
+            f'{error} --cfg-options load_from=None starts a training from '
+            'random weights, load_from=FILE from a checkpoint that you have.'
+        ) from error
     except OSError as error:
         raise InputError(str(error)) from error
 

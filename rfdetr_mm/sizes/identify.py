@@ -4,50 +4,26 @@ Plain names and numbers are compared with the table of sizes; neither configs
 are read nor models built.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rfdetr_mm.errors import InputError
-from rfdetr_mm_light.sizes import DETECTION, SIZES, Size, Task
+from rfdetr_mm_light.sizes import DETECTION, SIZES, Size, Task, find_size
 
-# What no training changes.
+__all__ = [
+    'CHANGEABLE',
+    'FIXED',
+    'find_size',
+    'size_in_file_name',
+    'sizes_of_numbers',
+    'task_of_head',
+    'task_of_weights',
+]
+
+# The numbers that no training changes.
 FIXED = ('encoder', 'patch_size', 'hidden_dim', 'dec_layers')
 # What decides among the sizes that agree in the fixed numbers. Training may
 # have changed them: then they decide nothing.
-_CHANGEABLE = ('num_windows', 'positional_encoding_size', 'num_queries')
-
-
-def find_size(name: str) -> Size:
-    """Find a size by any of its names.
-
-    Args:
-        name: ``nano``, ``rfdetr-nano``, ``RFDETRNano`` or
-            ``rfdetr_nano_coco``.
-
-    Returns:
-        The size.
-
-    Raises:
-        InputError: If there is none of this name; the message lists the
-            sizes.
-    """
-    if name in SIZES:
-        return SIZES[name]
-    sizes = {size.short_name: size for size in SIZES.values()}
-    short = name.lower().replace('_', '-').removesuffix('.py')
-    for part in ('rfdetr', 'rf-detr'):
-        short = short.removeprefix(part)
-    for part in ('-coco', '-custom'):
-        short = short.removesuffix(part)
-    short = short.strip('-')
-    if short not in sizes:
-        close = difflib.get_close_matches(short, sizes, 1, 0.4)
-        hint = f' Did you mean {close[0]}?' if close else ''
-        raise InputError(
-            f'{name!r} is no size.{hint} Sizes are: {", ".join(sizes)}.'
-        )
-    return sizes[short]
+CHANGEABLE = ('num_windows', 'positional_encoding_size', 'num_queries')
 
 
 def size_in_file_name(name: str) -> Size | None:
@@ -64,7 +40,7 @@ def size_in_file_name(name: str) -> Size | None:
     """
     name = name.lower().replace('_', '-')
     if 'keypoint' in name:
-        return None  # rfdetr's files with keypoints are called xlarge, too
+        return None  # there is no such size, and rfdetr's file says xlarge
     words = {
         word: size
         for size in SIZES.values()
@@ -106,7 +82,7 @@ def sizes_of_numbers(
     Args:
         task: The task of the model.
         numbers: What is known of the model, under the names of
-            :class:`~rfdetr_mm_light.sizes.Architecture`.
+            :class:`~rfdetr_mm_light.sizes.Size`.
         fixed: The names of those that must agree.
 
     Returns:
@@ -115,14 +91,13 @@ def sizes_of_numbers(
     """
 
     def agree(size: Size, names: Sequence[str]) -> bool:
-        own = size.architecture._asdict()
-        return all(own[name] == numbers.get(name) for name in names)
+        return all(getattr(size, n) == numbers.get(n) for n in names)
 
     found = [
         size
         for size in SIZES.values()
         if size.task is task and agree(size, fixed)
     ]
-    for name in _CHANGEABLE:
+    for name in CHANGEABLE:
         found = [size for size in found if agree(size, [name])] or found
     return found

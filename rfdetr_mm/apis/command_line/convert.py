@@ -27,18 +27,14 @@ from rfdetr_mm.checkpoints import (
 from rfdetr_mm.errors import naming
 from rfdetr_mm.sizes.identify import find_size
 from rfdetr_mm.sizes.shipped import read_config_of
-from rfdetr_mm_light.errors import UsageError
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert, check, write, report.
 
     Raises:
-        UsageError: If options exclude each other.
         InputError: If the file cannot be read, converted or written.
     """
-    if args.model is not None and args.config is not None:
-        raise UsageError('--model and --config exclude each other')
     src = locate_weights(args.src, args.accept_platform_model_license)
     check_target(args.dst, args.force)
     content = read_checkpoint(src)
