@@ -14,6 +14,9 @@ from .splits import Split
 
 MIN_SIDE_PX = 2
 MIN_AREA_PX = 16
+_NUM_PLACES = 3
+_TINY = 'tiny'
+_TWICE = 'the same object twice'
 # COCO's bounds of small and medium objects, in pixels of the area.
 _SMALL, _MEDIUM = 32**2, 96**2
 
@@ -36,6 +39,8 @@ class ObjectCounts:
         large: The others.
         left_out: Why, and how many.
         per_class: Class name to boxes.
+        places: Kind of a suspicious object to files and ids of the first
+            ones.
     """
 
     images: int = 0
@@ -51,6 +56,7 @@ class ObjectCounts:
     large: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     per_class: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers as JSON can hold them."""
@@ -101,6 +107,10 @@ def check_objects(
                 )
                 reason = _count(annotation, judged, counts, seen)
                 if reason:
+                    kind = reason.partition(',')[0]
+                    places = counts.places.setdefault(kind, [])
+                    if len(places) < _NUM_PLACES:
+                        places.append(f'{path}, id {annotation["id"]}')
                     box = judged.box or _corners(annotation['bbox'])
                     findings.suspect(path, f'{name}: {reason}', (box,))
                 if judged.box and not judged.is_ignored:
@@ -133,11 +143,11 @@ def _count(
     key = (annotation['category_id'], *judged.box)
     if key in seen:
         counts.repeated += 1
-        return 'the same object twice'
+        return _TWICE
     seen.add(key)
     if min(x2 - x1, y2 - y1) < MIN_SIDE_PX or area < MIN_AREA_PX:
         counts.tiny += 1
-        return f'tiny, {x2 - x1:.3g} x {y2 - y1:.3g} px'
+        return f'{_TINY}, {x2 - x1:.3g} x {y2 - y1:.3g} px'
     return None
 
 
@@ -162,7 +172,10 @@ def _report(
         findings.add(ERROR, 'no object', text, name)
     for reason, number in counts.left_out.items():
         text = f'{number} objects {reason} are left out.'
-        findings.add(WARNING, 'left out', f'{name}: {text}', name, number)
+        findings.add(
+            *(WARNING, 'left out', f'{name}: {text}', name, number),
+            counts.places.get(reason, ()),
+        )
     if many_crowds(counts.crowds, num_all):
         findings.add(
             WARNING,
@@ -185,6 +198,7 @@ def _report(
             'both is punished for the second.',
             name,
             counts.repeated,
+            counts.places[_TWICE],
         )
     if counts.tiny:
         findings.add(
@@ -195,6 +209,7 @@ def _report(
             'of them are slips of the mouse.',
             name,
             counts.tiny,
+            counts.places[_TINY],
         )
     if counts.cut:
         text = f'{name}: {counts.cut} boxes are cut at their image border.'

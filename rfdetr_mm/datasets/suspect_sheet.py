@@ -17,6 +17,7 @@ GAP = 8  # px
 COLUMNS = 6
 CONTEXT = 4  # times the object is the side of what is shown around it
 MIN_CONTEXT = 96  # px
+_MARGIN = 1.1  # times, around objects and pictures
 _COLOUR = '#ff2e63'
 _OUTSIDE = '#b0b0b0'
 _LINE_LENGTH = 36  # characters that fit below a tile
@@ -121,20 +122,29 @@ def _window(
 ) -> tuple[float, float, float]:
     """Left, top and side, in pixels, of the square that is shown."""
     longest = max(picture.size)
-    xs = [value for box in boxes for value in box[::2]]
-    ys = [value for box in boxes for value in box[1::2]]
-    if boxes:
-        extent = max(max(xs) - min(xs), max(ys) - min(ys))
-        is_near = (
-            -longest < min(xs + ys) and max(xs + ys) < 2 * longest
-        )  # others would be a dot
-        if is_near:
-            side = min(max(extent * CONTEXT, MIN_CONTEXT), longest)
-            side = max(side, extent * 1.2)
-            x, y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
-            return x - side / 2, y - side / 2, side
-    return (
+    whole = (
         (picture.width - longest) / 2,
         (picture.height - longest) / 2,
         longest,
     )
+    xs = [value for box in boxes for value in box[::2]]
+    ys = [value for box in boxes for value in box[1::2]]
+    # Others would be a dot.
+    is_near = boxes and (
+        -longest < min(xs + ys) and max(xs + ys) < 2 * longest
+    )
+    if not is_near:
+        return whole
+    if not (
+        min(xs) < picture.width
+        and max(xs) > 0
+        and min(ys) < picture.height
+        and max(ys) > 0
+    ):  # where it is can be seen beside the picture
+        xs += [0, picture.width]
+        ys += [0, picture.height]
+    extent = max(max(xs) - min(xs), max(ys) - min(ys))
+    side = min(max(extent * CONTEXT, MIN_CONTEXT), longest)
+    side = max(side, extent * _MARGIN)
+    x, y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+    return x - side / 2, y - side / 2, side
