@@ -14,7 +14,7 @@ class Suspect:
     """An image that is worth a look.
 
     Args:
-        path: Of its file.
+        path: The path of its file.
         reason: Why, a few words.
         boxes: (x1, y1, x2, y2) in pixels, what to look at; none for the
             whole image.

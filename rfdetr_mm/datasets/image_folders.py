@@ -13,7 +13,7 @@ def compare_with_folders(
     """Compare the listed image files with those that are there.
 
     Args:
-        paths: Of the listed files.
+        paths: The paths of the listed files.
 
     Returns:
         Listed files that are not there, in their order, and image files in

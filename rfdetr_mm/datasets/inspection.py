@@ -29,9 +29,9 @@ class Inspection:
     """What was found.
 
     Args:
-        path: Of the data set.
+        path: The folder or the file that was looked at.
         layout: One of ``layouts.LAYOUTS``; None for a single file.
-        classes: That training would learn.
+        classes: The classes that training would learn.
         objects: Split to the numbers of its objects.
         pictures: Split to ``sizes``, ``orientations`` and ``missing``, see
             :func:`~rfdetr_mm.datasets.picture_checks.check_pictures`.
@@ -81,10 +81,10 @@ def inspect_data_set(
     """Read a data set as training would, and look at what it holds.
 
     Args:
-        path: Of the folder of a data set, or of one annotation file.
+        path: The folder of a data set, or one annotation file.
         layout: As for :func:`~rfdetr_mm.datasets.layouts.detect_layout`.
-        image_folder: Of a single COCO file, that ``file_name`` counts from;
-            None: where training would look.
+        image_folder: The folder that ``file_name`` of a single COCO file
+            counts from; None: where training would look.
         with_mask: Whether objects need masks.
         crowd_as_object: Whether ``iscrowd`` is not looked at.
         decode: Whether to decode all images.

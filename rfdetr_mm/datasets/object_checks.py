@@ -77,7 +77,7 @@ def check_objects(
     """Judge all objects of a split by the rules of training.
 
     Args:
-        name: Of the split.
+        name: The name of the split.
         split: Its content.
         root: The folder of the data set.
         label_of: Category id to label, of the categories that are classes.
@@ -100,7 +100,7 @@ def check_objects(
             num_before, seen = counts.boxes, set()
             for annotation in of_image[image['id']]:
                 if annotation['category_id'] not in label_of:
-                    counts.left_out['whose category is no class'] += 1
+                    counts.left_out['whose category is not a class'] += 1
                     continue
                 judged = judge_object(
                     annotation, image, split.file.path, **options

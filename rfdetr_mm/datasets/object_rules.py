@@ -49,9 +49,10 @@ def judge_object(
     """Apply the rules of training to one annotation.
 
     Args:
-        annotation: Of a :class:`~rfdetr_mm.datasets.coco_file.CocoFile`.
+        annotation: An entry of a
+            :class:`~rfdetr_mm.datasets.coco_file.CocoFile`.
         image: Its image, with ``height`` and ``width`` in pixels.
-        path: Of the annotation file, for errors.
+        path: The annotation file, for errors.
         with_mask: Whether it needs a mask.
         crowd_as_object: Whether ``iscrowd`` is not looked at.
 

@@ -38,7 +38,7 @@ def may_be_turned(
 
     Args:
         orientation: EXIF's number of the picture.
-        height: That the labels' file gives for the picture, in pixels; None
+        height: The height that the labels' file gives, in pixels; None
             if it does not. Sizes with sides that differ tell which picture
             was meant where a viewer swaps the sides.
         width: As height.

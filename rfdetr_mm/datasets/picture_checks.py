@@ -31,10 +31,10 @@ def check_pictures(
     """Look at the image files of a split.
 
     Args:
-        name: Of the split.
+        name: The name of the split.
         images: With ``id``, ``height`` and ``width`` in pixels. Those that
             are None are filled in.
-        paths: Of their files.
+        paths: The paths of their files.
         sizes_given: Whether the sizes are of the annotation file, not of the
             image files.
         decode: Whether to decode all pixels, which finds files that are cut

@@ -30,8 +30,8 @@ class SplitResult:
     """What was written.
 
     Args:
-        folder: Of the data set.
-        names: Of the parts' folders.
+        folder: The folder of the data set.
+        names: The folders of the parts.
         images: Number of images of each part.
         boxes: Class to its number of boxes in each part.
         num_groups: Groups of images that were kept together.
@@ -79,15 +79,15 @@ def split_file(
     is no folder.
 
     Args:
-        path: Of a COCO annotation file.
+        path: A COCO annotation file.
         folder: Where to write; it must be empty, or not there.
-        shares: Of the images, for training, validation and test.
-        seed: Of the order of images that are alike.
+        shares: The shares of the images, for training, validation and test.
+        seed: The seed of the order of images that are alike.
         group_by: Images of a group are kept together. A regular expression:
             the group is what its first parentheses, or else the whole of it,
             match in ``file_name``. Or a CSV file: ``file_name,group``.
-        image_folder: That ``file_name`` counts from; None: where training
-            would look.
+        image_folder: The folder that ``file_name`` counts from; None: where
+            training would look.
         copy: Whether to copy images that could be linked (a hard link, which
             takes no room).
 
@@ -140,7 +140,7 @@ def _check_folder(folder: str) -> None:
                 'is written over.'
             )
     elif os.path.lexists(folder):
-        raise InputError(f'{folder} is no folder. Name another one.')
+        raise InputError(f'{folder} is not a folder. Name another one.')
 
 
 def _image_files(
@@ -177,7 +177,7 @@ def _groups(file: CocoFile, group_by: str | None) -> tuple[list[Any], int]:
             pattern = re.compile(group_by)
         except re.error as error:
             raise InputError(
-                f'--group-by {group_by!r} is no file and no regular '
+                f'--group-by {group_by!r} is neither a file nor a regular '
                 f'expression: {error}'
             ) from error
         matches = [pattern.search(name) for name in names]

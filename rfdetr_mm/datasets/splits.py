@@ -19,7 +19,7 @@ class Split:
 
     Args:
         ann_file: Its annotation file.
-        image_folder: That ``file_name`` of its images counts from.
+        image_folder: The folder that ``file_name`` of its images counts from.
         file: The content of the annotation file.
     """
 
@@ -39,7 +39,7 @@ def find_splits(
     Args:
         layout: As for :func:`~rfdetr_mm.datasets.layouts.detect_layout`.
         root: The folder of the data set.
-        datasets: Of each split the config of its data set, which may name
+        datasets: For each split the config of its data set, which may name
             ``ann_file`` and ``data_prefix.img``.
         wanted: The splits that are looked for.
 
@@ -83,7 +83,7 @@ def read_yolo_splits(root: str, ann_files: dict[str, str]) -> dict[str, Split]:
 
     Args:
         root: The folder of the data set.
-        ann_files: Of each split the YAML file, relative to ``root``.
+        ann_files: For each split the YAML file, relative to ``root``.
 
     Returns:
         The splits.
@@ -117,7 +117,7 @@ def check_names_known(
     """Complain about boxes of categories that training does not know.
 
     Args:
-        file: Of the split.
+        file: The content of the split.
         classes: What is trained.
         train_file: Where the classes come from.
 

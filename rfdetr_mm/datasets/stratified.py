@@ -31,10 +31,10 @@ def divide(
     gets one group of the part that has most groups.
 
     Args:
-        objects: Of each group, class to number of objects.
-        images: Of each group, number of images.
-        shares: Of each part, positive, with the sum 1.
-        seed: Of the order of groups that are alike.
+        objects: For each group, class to number of objects.
+        images: For each group, the number of its images.
+        shares: The share of each part, positive, with the sum 1.
+        seed: The seed of the order of groups that are alike.
 
     Returns:
         Of each group the number of its part.

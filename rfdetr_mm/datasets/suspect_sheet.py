@@ -52,7 +52,7 @@ def choose(suspects: Sequence[Suspect], number: int) -> list[Suspect]:
 
     Args:
         suspects: All.
-        number: Of those wanted.
+        number: How many are wanted.
 
     Returns:
         At most as many, grouped by their reasons.

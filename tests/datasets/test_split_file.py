@@ -209,13 +209,13 @@ def test_groups_of_a_file(path, tmp_path):
 BAD = [
     (dict(shares=(0.5, 0.4)), 'sum is 1'),
     (dict(shares=(0.4, 0.2, 0.2, 0.2)), 'at most 3 parts.*4 shares'),
-    (dict(group_by='('), 'no file and no regular expression'),
+    (dict(group_by='('), 'neither a file nor a regular expression'),
     (dict(group_by='dog'), 'gives no image a group'),
     (dict(group_by='png'), '2 parts need .* there are 1'),
     (dict(image_folder='nowhere'), 'were not found'),
     (dict(path='nowhere.json'), 'There is no annotation file'),
     (dict(folder='full'), 'full is not empty'),
-    (dict(folder='file'), 'file is no folder'),
+    (dict(folder='file'), 'file is not a folder'),
 ]
 
 
