@@ -62,7 +62,7 @@ class ModelConfig:
         device: Such as ``'cpu'`` or ``'cuda:1'``; the best one if None.
         num_queries: Queries, in training of each group.
         num_select: Detections per image at most.
-        num_channels: Of an image.
+        num_channels: Channels of an image.
         encoder: ``'dinov2_windowed_small'``, ``'dinov2_windowed_base'`` or
             RFDETRTiny's ``'dinov2_windowed_mini'``.
         patch_size: Side of a patch in pixels.
@@ -182,7 +182,7 @@ def make_model_config(variant: Size, given: Mapping[str, Any]) -> ModelConfig:
     _check_width(config)
     config.set_resolution(given.get('resolution', config.resolution))
     if 'positional_encoding_size' in given:
-        config.positional_encoding_size = _positive_int(
+        config.positional_encoding_size = positive_int(
             'positional_encoding_size', given['positional_encoding_size']
         )
     return config
@@ -274,14 +274,26 @@ def refuse_unknown(
             )
 
 
-def _positive_int(name: str, value: Any) -> int:
+def positive_int(name: str, value: Any) -> int:
+    """Check a number that the user has given.
+
+    Args:
+        name: The name of the argument, for the message.
+        value: What was given; integers of NumPy are integers, too.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: If it is no positive integer.
+    """
     number = None if isinstance(value, (bool, float)) else value
     try:
         number = number.__index__()
     except AttributeError:
         number = 0
     if number <= 0:
-        raise InputError(f'{name} has to be a positive integer, got {value!r}')
+        raise InputError(f'{name} must be a positive integer, got {value!r}')
     return number
 
 
@@ -289,7 +301,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     """Check a value by the type of its default."""
     if isinstance(default, bool):
         if not isinstance(value, bool):
-            raise InputError(f'{name} has to be True or False, got {value!r}')
+            raise InputError(f'{name} must be True or False, got {value!r}')
         return value
     if name == 'device':
         return default if value is None else str(find_device(value))
@@ -302,11 +314,11 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     if name == 'encoder':
         if value not in ENCODER_CHANNELS:
             raise InputError(
-                f'encoder has to be one of {", ".join(ENCODER_CHANNELS)}, got '
+                f'encoder must be one of {", ".join(ENCODER_CHANNELS)}, got '
                 f'{value!r}'
             )
         return value
-    return _positive_int(name, value)
+    return positive_int(name, value)
 
 
 def fill_in_model(cfg: Config, config: ModelConfig) -> None:

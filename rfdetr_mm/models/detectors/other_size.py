@@ -15,7 +15,7 @@ from ..backbones.windowed_dinov2 import WindowedDINOv2
 ENCODER = 'dinov2_windowed_'
 """What upstream's names of encoders begin with; the rest is our ``arch``."""
 
-_ENCODERS = {size.architecture.encoder for size in SIZES.values()}
+_ENCODERS = {size.encoder for size in SIZES.values()}
 ENCODER_CHANNELS: dict[str, int] = {
     ENCODER + arch: settings['embed_dims']
     for arch, settings in WindowedDINOv2.arch_settings.items()
@@ -118,7 +118,7 @@ def size_of_weights(
     image_px = table * numbers['patch_size']
     for size in sizes:
         # Base has a table of 37 patches, and 40 at its own size.
-        if table == size.architecture.positional_encoding_size:
+        if table == size.positional_encoding_size:
             image_px = size.image_px
     return dict(
         numbers,
