@@ -196,6 +196,7 @@ MODEL = dict(
     device=None,
     resolution=None,
     accept_platform_model_license=False,
+    verbose=False,
 )
 
 
