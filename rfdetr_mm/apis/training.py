@@ -20,6 +20,7 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.blocks import multi_scale_sizes
 from rfdetr_mm.sizes.config_facts import set_image_size
 from rfdetr_mm.sizes.shipped import read_shipped
+from rfdetr_mm_light.interrupts import note_training
 from rfdetr_mm_light.sizes import Size
 
 from .model_config import ModelConfig
@@ -282,6 +283,7 @@ def run_training(cfg: Config, device: str, found: str) -> Path:
         InputError: If the training diverged in every epoch; no file of best
             weights is written then.
     """
+    note_training(cfg.work_dir, bool(cfg.get('resume')))
     runner = build_runner(cfg, device)
     runner.logger.info(found)
     runner.train()

@@ -39,7 +39,7 @@ class AtomicBackend(LocalBackend):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except OSError:
+        except BaseException:  # Ctrl+C as well
             temporary.unlink(missing_ok=True)
             raise
 
