@@ -14,6 +14,7 @@ from rfdetr_mm.checkpoints import (
     COCO_CLASSES,
     atomic_file,
 )
+from rfdetr_mm_light.scores import score_label
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -127,7 +128,7 @@ def paint(found: 'Detections') -> Image.Image:
         text_scale=scale, text_padding=4, smart_position=True
     )
     texts = [
-        f'{name} {score:.2f}'
+        score_label(name, score)
         for name, score in zip(found.data['class_name'], found.confidence)
     ]
     picture = boxes.annotate(picture, found)
