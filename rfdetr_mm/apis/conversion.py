@@ -41,6 +41,7 @@ SEG_MODEL_NAMES = {
     (12, 2, 5, 'small'): 'RFDETRSegMedium',
     (12, 2, 6, 'small'): 'RFDETRSegXLarge',
 }
+POSE_MODEL_NAMES = {(12, 2, 4, 'small'): 'RFDETRKeypointPreview'}
 # These differ from those in the side of the position table alone.
 LARGER_NAMES = {
     ('RFDETRMedium', 44): 'RFDETRLarge',
@@ -207,6 +208,14 @@ def _optional_architecture(config: Config) -> dict[str, Any]:
     if head.type == 'RFDETRInsHead':
         upsample = head.get('mask_upsample_ratio', 4.0)
         found['mask_downsample_ratio'] = round(backbone.patch_size / upsample)
+    if head.type == 'RFDETRPoseHead':
+        has_two = config.model.neck.type == 'DualProjector'
+        found.update(
+            use_grouppose_keypoints=True,
+            num_keypoints_per_class=list(head.num_keypoints),
+            dual_projector=has_two,
+            dual_projector_kp_only=has_two,
+        )
     return found
 
 
@@ -220,8 +229,11 @@ def input_side(config: Config) -> int:
 
 def model_name(config: Config, architecture: Mapping[str, Any]) -> str | None:
     """Name of upstream's class of this architecture, if it has one."""
-    is_seg = config.model.bbox_head.type == 'RFDETRInsHead'
-    name = (SEG_MODEL_NAMES if is_seg else MODEL_NAMES).get(
+    names = {
+        'RFDETRInsHead': SEG_MODEL_NAMES,
+        'RFDETRPoseHead': POSE_MODEL_NAMES,
+    }.get(config.model.bbox_head.type, MODEL_NAMES)
+    name = names.get(
         (
             architecture['patch_size'],
             architecture['num_windows'],

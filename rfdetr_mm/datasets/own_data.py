@@ -19,11 +19,12 @@ from .coco_file import (
     read_coco_file,
 )
 from .joined import reconcile_joined_classes
+from .keypoint_reader import KeypointReader
 from .layouts import SPLITS, detect_layout, find_images, image_folders
 from .yolo import read_yolo_split
 
 _MAX_LISTED_CLASSES = 100
-_METRICS = ('NamedCocoMetric', 'VernierCocoMetric')
+_METRICS = ('NamedCocoMetric', 'NamedOksMetric', 'VernierCocoMetric')
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
       (absolute), ``ann_file``, ``data_prefix.img`` and ``metainfo.classes``,
     * ``ann_file`` of the evaluators, where it is empty (None in the layout
       ``yolo``, where the truth comes with the images),
-    * every ``num_classes`` in ``model``.
+    * every ``num_classes`` in ``model``, and ``num_keypoints`` of a keypoint
+      head, as the training file has them.
 
     An ``ann_file`` or ``data_prefix.img`` of a data set that is not empty is
     kept, and so are ``metainfo.classes`` of the training set. Without them
@@ -108,6 +110,8 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
                 evaluator.ann_file = (
                     None if layout == 'yolo' else split.file.path
                 )
+    if 'train' in splits:
+        _set_num_keypoints(cfg.model, splits['train'].file, classes)
     _set_num_classes(cfg.model, len(classes))
     cfg.data_root = root
     cfg.pop('dataset_layout')
@@ -295,7 +299,7 @@ def _make_yolo_dataset(
         # As in training, where the pipeline says so.
         dataset.with_mask = True
     for transform in dataset.pipeline:
-        if transform['type'] == 'PackDetInputs':
+        if transform['type'] in ('PackDetInputs', 'PackPoseInputs'):
             transform.meta_keys = (*transform.meta_keys, 'instances')
 
 
@@ -322,6 +326,17 @@ def _set_num_classes(node: Any, num_classes: int) -> None:
     if isinstance(node, (list, tuple)):
         for child in node:
             _set_num_classes(child, num_classes)
+
+
+def _set_num_keypoints(
+    model: ConfigDict, file: CocoFile, classes: Sequence[str]
+) -> None:
+    """Set the keypoints of the classes, if the model has any."""
+    head = model.get('bbox_head') or {}
+    if 'num_keypoints' in head:
+        label_of = label_of_category(file, classes)
+        reader = KeypointReader.of_file(file, classes, label_of)
+        head.num_keypoints = reader.counts
 
 
 def _table_of_splits(splits: dict[str, _Split]) -> list[str]:
