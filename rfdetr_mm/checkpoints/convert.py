@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rfdetr_mm.adapter_weights import find_adapted_layers, merge_adapters
+from rfdetr_mm.errors import InputError
 
 from .class_rows import (
     CLASS_ROW_WEIGHTS,
@@ -80,7 +81,7 @@ def upstream_to_mmdet(
         report.
 
     Raises:
-        ValueError: If the file is of a kind that is not supported, or if any
+        InputError: If the file is of a kind that is not supported, or if any
             key is unknown, missing or mis-shaped; all are listed.
 
     Source: rfdetr 1.11.2, models/lwdetr.py LWDETR (names and shapes).
@@ -128,7 +129,7 @@ def _pop_upstream_schema(
         Keypoints of each row of its schema; none for a detection file.
 
     Raises:
-        ValueError: If keypoints have no schema, or it has no keypoint.
+        InputError: If keypoints have no schema, or it has no keypoint.
     """
     mask = weights.pop(UPSTREAM_SCHEMA, None)
     counts = ()
@@ -146,7 +147,7 @@ def _pop_upstream_schema(
         report.dropped[key] = 'of an earlier design, not used'
     has_keypoints = 'keypoint_embed.layers.0.weight' in weights
     if has_keypoints != any(counts):
-        raise ValueError(
+        raise InputError(
             f'{UPSTREAM_SCHEMA} says that the classes have {list(counts)} '
             f'keypoints, and there are {"" if has_keypoints else "no "}'
             'weights for keypoints: the file is damaged. Take it from its '
@@ -225,7 +226,7 @@ def mmdet_to_upstream(
         spare row otherwise (weight 0, bias -20), and the report.
 
     Raises:
-        ValueError: If any key is unknown, missing or mis-shaped (all are
+        InputError: If any key is unknown, missing or mis-shaped (all are
             listed), or if the class names do not fit the rows.
     """
     report = ConversionReport()
@@ -286,7 +287,7 @@ def _spread_class_rows(
 def _checked_matches(
     state_dict: Mapping[str, Tensor], side: str
 ) -> list[Match]:
-    """Match all keys, or raise one ValueError that lists what is wrong."""
+    """Match all keys, or raise one InputError that lists what is wrong."""
     no_tensors = [
         f'{key} ({type(value).__name__})'
         for key, value in state_dict.items()
@@ -311,7 +312,7 @@ def raise_bad_keys(
     way_out: str = 'Names and shapes are those of rfdetr 1.11.2; a file of '
     'another model, or a part of one, cannot be converted.',
 ) -> None:
-    """Raise one ValueError that lists all problems, if there are any.
+    """Raise one InputError that lists all problems, if there are any.
 
     Args:
         problems: Kind of problem to the keys that have it.
@@ -325,4 +326,4 @@ def raise_bad_keys(
             lines.append(f'{len(keys)} {kind}: {", ".join(keys[:20])}{more}')
     if lines:
         title = f'The weights are not those of {what}.'
-        raise ValueError('\n'.join([title, *lines, way_out]))
+        raise InputError('\n'.join([title, *lines, way_out]))

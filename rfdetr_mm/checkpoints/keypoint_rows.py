@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.data_sets import as_names
+
 from .class_rows import COCO_CLASSES, generic_class_names, take_rows
 
 UPSTREAM_SCHEMA = '_kp_active_mask'
@@ -88,13 +91,11 @@ def choose_keypoint_rows(
         names has the classes of its schema; one of 17 keypoints is a person.
 
     Raises:
-        ValueError: If the names fit no such reading.
+        InputError: If the names fit no such reading.
 
     Source: rfdetr 1.11.2, detr.py RFDETR.predict (names of labels).
     """
-    names = tuple(class_names or ())
-    if isinstance(class_names, str):
-        names = (class_names,)
+    names = as_names(class_names)
     if names == COCO_CLASSES:
         names = ()
     rows = [row for row, count in enumerate(counts) if count]
@@ -114,7 +115,7 @@ def choose_keypoint_rows(
         if [counts[row] for row in rows] == [_PERSON_KEYPOINTS]:
             names = ('person',)
     if len(names) != len(rows):
-        raise ValueError(
+        raise InputError(
             f'The file names {len(names)} classes, has {num_rows} class rows '
             f'and keypoints for {list(counts)}. Pass the names of the classes '
             'with keypoints, or of all rows of the schema.'

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rfdetr_mm.checkpoints.class_rows import choose_our_rows
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.models.layers.detections import best_detections
+from rfdetr_mm.models.dense_heads.detections import best_detections
 from rfdetr_mm.models.layers.full_size_masks import resize_masks
 
 from .metadata import read_metadata

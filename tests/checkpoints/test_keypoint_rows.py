@@ -18,6 +18,7 @@ from rfdetr_mm.checkpoints.keypoint_rows import (
     choose_keypoint_rows,
     mask_of_counts,
 )
+from rfdetr_mm.errors import InputError
 
 _PRECISION = (
     'bbox_head.keypoint_branch.layers.2',
@@ -102,7 +103,7 @@ def test_which_rows_are_classes(num_rows, counts, names, rows, ours):
     ],
 )
 def test_names_that_fit_no_reading(num_rows, counts, names):
-    with pytest.raises(ValueError, match=f'names {len(names)} classes, has'):
+    with pytest.raises(InputError, match=f'names {len(names)} classes, has'):
         choose_keypoint_rows(num_rows, counts, names)
 
 
@@ -159,14 +160,14 @@ def test_a_schema_without_weights_or_weights_without_schema(is_detection):
     weights['_kp_active_mask'] = torch.ones(
         1, 3 if is_detection else 0, dtype=torch.bool
     )
-    with pytest.raises(ValueError, match='damaged'):
+    with pytest.raises(InputError, match='damaged'):
         upstream_to_mmdet(weights)
 
 
 def test_missing_weights_of_keypoints_are_listed():
     weights = upstream_state_dict(2, keypoints=(3,))
     del weights['transformer.decoder.layers.1.kp_linear1.bias']
-    with pytest.raises(ValueError, match='1 missing: .*layers.1.kp_linear1'):
+    with pytest.raises(InputError, match='1 missing: .*layers.1.kp_linear1'):
         upstream_to_mmdet(weights)
 
 

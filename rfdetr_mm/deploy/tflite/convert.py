@@ -10,7 +10,7 @@ import torch
 from rfdetr_mm.errors import InputError
 
 from ..missing_package import require_package
-from .manager import INSTALL
+from .names import INSTALL
 from .program import load_program
 
 SIGNATURE = 'serving_default'

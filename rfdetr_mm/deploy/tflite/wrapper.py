@@ -12,7 +12,7 @@ from rfdetr_mm.errors import InputError
 
 from ..fixed_size_file import Arrays, choose_outputs, run_in_parts
 from ..missing_package import require_package
-from .manager import BACKEND_NAME, INSTALL
+from .names import BACKEND_NAME, INSTALL
 
 
 @BACKEND_WRAPPER.register_module(BACKEND_NAME)

@@ -14,14 +14,9 @@ from torch import Tensor, nn
 
 from rfdetr_mm.errors import InputError
 
-from ..layers.batch_objects import BatchObjects
+from ..autograd.relu_mlp import relu_mlp
 from ..layers.decoder_memory import DecoderMemory
 from ..layers.grouped_layers import GroupedMLP
-from ..layers.head_outputs import (
-    HeadOutputs,
-    LayerOutputs,
-    sums_of_layers,
-)
 from ..layers.image_size import image_sizes_px
 from ..layers.keypoint_decoder import KeypointDecoder
 from ..layers.keypoint_deltas import apply_keypoint_deltas
@@ -35,10 +30,15 @@ from ..layers.keypoint_schema import (
     KeypointSchema,
 )
 from ..layers.keypoint_scores import fuse_scores
-from ..layers.query_rows import count_to_run, refuse_other_schema
 from ..layers.query_selector import SelectedProposals
-from ..layers.relu_mlp import relu_mlp
+from ..loading.query_rows import count_to_run, refuse_other_schema
+from ..task_modules.batch_objects import BatchObjects
 from ..task_modules.group_matching import Matches
+from .head_outputs import (
+    HeadOutputs,
+    LayerOutputs,
+    sums_of_layers,
+)
 from .rfdetr_head import RFDETRHead
 
 LOSSES = ('l1', 'findable', 'visible', 'nll')
@@ -434,4 +434,4 @@ class RFDETRPoseHead(RFDETRHead):
                 others.
         """
         super().adapt_state_dict(state_dict, prefix)
-        refuse_other_schema(self.schema, state_dict, prefix)
+        refuse_other_schema(self.schema.counts, state_dict, prefix)

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from rfdetr_mm.errors import InputError
 
+from ..autograd.relu_mlp import relu_mlp
 from .decoder import QuerySelfAttention, RFDETRDecoder
 from .decoder_memory import DecoderMemory
 from .deformable_attention import DeformableAttention
 from .keypoint_schema import KeypointSchema
-from .relu_mlp import relu_mlp
 
 
 class KeypointDecoderLayer(nn.Module):
