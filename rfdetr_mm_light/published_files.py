@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from .sizes import FILES_OF_NO_SIZE, SIZES, PublishedFile
+from .sizes import SIZES, PublishedFile
 
 BASE_URL = 'https://storage.googleapis.com/rfdetr/'
 
@@ -14,9 +14,7 @@ _FILES = [
 ]
 
 PUBLISHED_FILES: dict[str, PublishedFile] = {
-    file.name: file
-    for file in (*_FILES, *FILES_OF_NO_SIZE)
-    if file.remote is not None
+    file.name: file for file in _FILES if file.remote is not None
 }
 """Published file name to what is known about the file.
 

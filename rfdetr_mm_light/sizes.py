@@ -52,6 +52,9 @@ DETECTION = Task('', 'rfdetr/rfdetr_', 'RFDETRHead', None)
 SEGMENTATION = Task(
     'seg-', 'rfdetr_seg/rfdetr-seg_', 'RFDETRInsHead', 'mask_branch.'
 )
+KEYPOINTS = Task(
+    'pose-', 'rfdetr_pose/rfdetr-pose_', 'RFDETRPoseHead', 'keypoint_branch.'
+)
 
 
 class Architecture(NamedTuple):
@@ -86,12 +89,12 @@ class Size:
         class_name: The name of its class in :mod:`rfdetr_mm.apis`.
         title: What it is, the beginning of a sentence.
         image_px: Side of its square images in pixels.
-        parameters_m: Parameters in millions, with COCO's classes (Tiny: with
-            its own ones).
+        parameters_m: Parameters in millions, with COCO's classes (Tiny and
+            those with keypoints: with their own ones).
         architecture: The numbers of its config that tell it from others.
         file: The weights that it starts from.
         more_files: Other weights of this size.
-        aliases: Other spellings of its short name in names of files.
+        aliases: Other spellings of its short name.
         upstream_name: ``RFDETR….size`` where it is not
             ``rfdetr-SHORT_NAME``.
     """
@@ -366,6 +369,22 @@ _ROWS = (
         ),
         aliases=('seg-xxlarge',),
     ),
+    Size(
+        KEYPOINTS,
+        'preview',
+        'RFDETRKeypointPreview',
+        'RF-DETR Preview with keypoints',
+        576,
+        40.72,
+        Architecture(_SMALL, 12, 2, 256, 4, 48, 100),
+        PublishedFile(
+            'rf-detr-keypoint-preview-xlarge.pth',
+            'rf-detr-keypoint-preview-xlarge.pth',
+            '6de511943ee85a547d4c5cb527daf0eb',
+        ),
+        aliases=('keypoint-preview',),
+        upstream_name='rfdetr-keypoint-preview',
+    ),
     # Not a size of upstream's. Its weights know the 36 kinds of shapes that
     # demo/pretraining_shapes.py draws, and nothing of photographs or COCO.
     Size(
@@ -385,15 +404,6 @@ _ROWS = (
 SIZES: dict[str, Size] = {size.class_name: size for size in _ROWS}
 """Class name to size, in the order in which they are shown."""
 
-FILES_OF_NO_SIZE = (
-    PublishedFile(
-        'rf-detr-keypoint-preview-xlarge.pth',
-        'rf-detr-keypoint-preview-xlarge.pth',
-        '6de511943ee85a547d4c5cb527daf0eb',
-    ),
-)
-"""What upstream has published besides."""
-
 
 def find_size(name: str) -> Size:
     """Find a size by any of its names.
@@ -411,7 +421,11 @@ def find_size(name: str) -> Size:
     """
     if name in SIZES:
         return SIZES[name]
-    sizes = {size.short_name: size for size in SIZES.values()}
+    sizes = {
+        word: size
+        for size in SIZES.values()
+        for word in (size.short_name, *size.aliases)
+    }
     short = name.lower().replace('_', '-').removesuffix('.py')
     for part in ('rfdetr', 'rf-detr'):
         short = short.removeprefix(part)
@@ -419,9 +433,10 @@ def find_size(name: str) -> Size:
         short = short.removesuffix(part)
     short = short.strip('-')
     if short not in sizes:
+        names = [size.short_name for size in SIZES.values()]
         close = difflib.get_close_matches(short, sizes, 1, 0.4)
         hint = f' Did you mean {close[0]}?' if close else ''
         raise InputError(
-            f'{name!r} is no size.{hint} Sizes are: {", ".join(sizes)}.'
+            f'{name!r} is no size.{hint} Sizes are: {", ".join(names)}.'
         )
     return sizes[short]

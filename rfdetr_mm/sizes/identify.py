@@ -38,8 +38,6 @@ def size_in_file_name(name: str) -> Size | None:
         there is none.
     """
     name = name.lower().replace('_', '-')
-    if 'keypoint' in name:
-        return None  # rfdetr's files with keypoints are called xlarge, too
     words = {
         word: size
         for size in SIZES.values()

@@ -23,13 +23,10 @@ from ..layers.keypoint_deltas import apply_keypoint_deltas
 from ..layers.keypoint_queries import KeypointQueries
 from ..layers.keypoint_schema import (
     CLASS,
-    FINDABLE,
-    LOG_L11,
-    LOG_L22,
     NUM_CHANNELS,
     KeypointSchema,
 )
-from ..layers.keypoint_scores import fuse_scores
+from ..layers.keypoint_scores import add_keypoints
 from ..layers.query_selector import SelectedProposals
 from ..loading.query_rows import count_to_run, refuse_other_schema
 from ..task_modules.batch_objects import BatchObjects
@@ -41,7 +38,7 @@ from .head_outputs import (
 )
 from .rfdetr_head import RFDETRHead
 
-LOSSES = ('l1', 'findable', 'visible', 'nll')
+TRACE_ALPHA = 0.2  # how much uncertain keypoints lower a score
 
 
 @MODELS.register_module()
@@ -67,7 +64,8 @@ class RFDETRPoseHead(RFDETRHead):
         loss_keypoint_visible: Likewise; "nothing hides it".
         loss_keypoint_nll: Likewise; how sure the place is.
         **kwargs: Of :class:`RFDETRHead`. ``test_cfg`` may also have
-            ``trace_alpha`` (0.2), see :func:`fuse_scores`.
+            ``trace_alpha`` (0.2), see
+            :func:`~..layers.keypoint_scores.fuse_scores`.
 
     Raises:
         InputError: If ``num_keypoints`` does not fit the classes.
@@ -391,34 +389,24 @@ class RFDETRPoseHead(RFDETRHead):
             ``keypoint_precision``, (log l11, l21, log l22) in units of the
             image's size, shape (num_detections, largest, 3), NaN there.
         """
-        alpha = (self.test_cfg or {}).get('trace_alpha', 0.2)
+        alpha = (self.test_cfg or {}).get('trace_alpha', TRACE_ALPHA)
         results = []
         for i, (detections, queries) in enumerate(
             self._best_detections(
                 cls_scores, bbox_preds, batch_img_metas, rescale
             )
         ):
-            labels = detections.labels
-            padded = keypoint_preds[-1, i, queries].float()
-            padded = padded.unflatten(1, (self.num_classes, -1))
-            rows = torch.arange(len(labels), device=labels.device)
-            keypoints = padded[rows, labels]
-            active = self.active_keypoints[labels]
-            detections.scores = fuse_scores(
-                detections.scores, keypoints, active, alpha
-            )
-            sizes_px = image_sizes_px(keypoints, batch_img_metas[i : i + 1])
+            height, width = batch_img_metas[i]['img_shape'][:2]
             if rescale:
-                scale = batch_img_metas[i]['scale_factor'][:2]
-                sizes_px = sizes_px / sizes_px.new_tensor([*scale, *scale])
-            places = keypoints[..., :2] * sizes_px[:, None, :2]
-            detections.keypoints = places * active.unsqueeze(-1)
-            detections.keypoint_scores = (
-                keypoints[..., FINDABLE].sigmoid() * active
+                scale_w, scale_h = batch_img_metas[i]['scale_factor'][:2]
+                width, height = width / scale_w, height / scale_h
+            add_keypoints(
+                detections,
+                keypoint_preds[-1, i, queries].float(),
+                self.active_keypoints,
+                (width, height),
+                alpha,
             )
-            detections.keypoint_precision = keypoints[
-                ..., LOG_L11 : LOG_L22 + 1
-            ].where(active.unsqueeze(-1), torch.nan)
             results.append(detections)
         return results
 
