@@ -27,6 +27,9 @@ MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 12
 LARGER_FILES = {
+    'benchmarks/sides.py': 'the two sides of every comparison, side by side',
+    'benchmarks/training_pair.py': 'one training of both sides, step by step',
+    'rfdetr_mm/engine/config_options.py': 'one rule for every option',
     'rfdetr_mm/models/dense_heads/rfdetr_head.py': 'one head, from maps to '
     'detections',
 }
@@ -204,6 +207,15 @@ def test_matching_knows_no_head():
     for path in (PACKAGE / 'models' / 'task_modules').glob('*.py'):
         for name in absolute_imports(path):
             assert not name.startswith('rfdetr_mm.models.dense_heads'), path
+
+
+def test_nothing_needs_the_benchmarks():
+    modules = {path.stem for path in (ROOT / 'benchmarks').glob('*.py')}
+    assert 'sides' in modules
+    others = [p for p in SCRIPTS if 'benchmarks' not in p.parts]
+    for path in FILES + others:
+        names = {name.partition('.')[0] for name in absolute_imports(path)}
+        assert not names & {'benchmarks', *modules}, path
 
 
 def code_of(function):

@@ -203,6 +203,27 @@ class KeypointReader:
             keypoint_links=self.links,
         )
 
+    def summary(self, counts: Counter[str], test_mode: bool) -> str:
+        """Say what was read.
+
+        Args:
+            counts: Of :meth:`read`.
+            test_mode: Whether the data set is not trained on.
+
+        Returns:
+            One or two sentences.
+        """
+        text = (
+            f'Keypoints of the classes: {self.counts}; {counts[UNLABELLED]} '
+            f'{UNLABELLED} count as not labelled.'
+        )
+        if self.mirrors is None and not test_mode:
+            text += (
+                ' Their names do not tell left from right, so images are not '
+                'mirrored; flip_pairs of the data set would tell.'
+            )
+        return text
+
     def read(
         self,
         annotation: Mapping[str, Any],

@@ -16,6 +16,7 @@ from .coco_file import CocoFile, log_in_main_process
 from .coco_masks import check_mask, loads_masks, polygon_area
 from .image_file import ImageFileError, read_size
 from .keypoint_reader import loads_keypoints, mirror_of_names
+from .object_rules import EMPTY
 from .orientation import ignores_orientation, warn_of_turned
 from .transforms.load_image import checked_loader
 from .yolo_layout import YoloLayout, read_lines, read_yolo_yaml
@@ -42,9 +43,10 @@ class YoloDataset(BaseDetDataset):
     ``kpt_names`` do.
 
     Boxes are cut at the border of the image; those without area are left
-    out. Of an outline, ``LoadAnnotations(with_mask=True)`` makes the mask;
-    where masks are wanted, objects without a usable outline are left out as
-    well, with a warning.
+    out, with one warning that counts them. Of an outline,
+    ``LoadAnnotations(with_mask=True)`` makes the mask; where masks are
+    wanted, objects without a usable outline are left out as well, with a
+    warning.
 
     Args:
         pipeline: Transforms or their configs; ``LoadImageFromFile`` is taken
@@ -101,6 +103,7 @@ class YoloDataset(BaseDetDataset):
         positions = [classes.index(name) for name in layout.names]
         paths = layout.find_images(self.split)
         data_list, turned, unlabelled = [], [], []
+        self.num_empty, first_empty = 0, None
         for img_id, path in enumerate(paths):
             (height, width), orientation = _read_size(path)
             if orientation != 1:
@@ -108,12 +111,16 @@ class YoloDataset(BaseDetDataset):
             label_path = layout.label_path(path)
             if not label_path.is_file():
                 unlabelled.append(label_path)
+            found, num_empty = read_yolo_labels(
+                label_path, layout, height, width
+            )
             instances = [
                 dict(instance, bbox_label=positions[instance['bbox_label']])
-                for instance in read_yolo_labels(
-                    label_path, layout, height, width
-                )
+                for instance in found
             ]
+            if num_empty and not self.num_empty:
+                first_empty = label_path
+            self.num_empty += num_empty
             data_list.append(
                 dict(
                     img_id=img_id,
@@ -124,7 +131,7 @@ class YoloDataset(BaseDetDataset):
                     **self._keypoint_info,
                 )
             )
-        self._report(data_list, unlabelled)
+        self._report(data_list, unlabelled, first_empty)
         if self._ignores_orientation:
             warn_of_turned(self._source, turned, len(paths))
         if self._with_mask:
@@ -164,7 +171,12 @@ class YoloDataset(BaseDetDataset):
     def _source(self) -> str:
         return f'{self.ann_file}, split {self.split!r}'
 
-    def _report(self, data_list: list[dict], unlabelled: list[Path]) -> None:
+    def _report(
+        self,
+        data_list: list[dict],
+        unlabelled: list[Path],
+        first_empty: Path | None,
+    ) -> None:
         """Log one line; complain if there is no box to train on."""
         num_boxes = sum(len(data['instances']) for data in data_list)
         line = f'{self._source}: {len(data_list)} images, {num_boxes} boxes.'
@@ -174,6 +186,11 @@ class YoloDataset(BaseDetDataset):
                 f'background; the first one that is missing is '
                 f'{unlabelled[0]}.'
             )
+        if first_empty is not None:
+            line += (
+                f' Left out: {self.num_empty} objects {EMPTY}, the first one '
+                f'in {first_empty}.'
+            )
         if not num_boxes and not self.test_mode:
             raise InputError(
                 f'There is no box to train on. {line} Labels lie in the '
@@ -181,7 +198,8 @@ class YoloDataset(BaseDetDataset):
                 'of the YAML file on, has images, and otherwise beside the '
                 'image.'
             )
-        log_in_main_process(line, logging.INFO)
+        level = logging.WARNING if self.num_empty else logging.INFO
+        log_in_main_process(line, level)
 
     def _leave_out_boxes(
         self, data_list: list[dict], layout: YoloLayout
@@ -239,7 +257,7 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
     """Read one split as if it were an annotation file of COCO.
 
     Args:
-        path: Of the YAML file.
+        path: The YAML file.
         split: 'train', 'val' or 'test'.
 
     Returns:
@@ -286,7 +304,13 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
     if layout.keypoint_shape[0]:
         for category in categories:
             category['keypoints'] = list(layout.keypoint_names)
-    return CocoFile(path, tuple(images), tuple(annotations), tuple(categories))
+    return CocoFile(
+        path,
+        tuple(images),
+        tuple(annotations),
+        tuple(categories),
+        {EMPTY: dataset.num_empty} if dataset.num_empty else {},
+    )
 
 
 def _read_size(path: Path) -> tuple[tuple[int, int], int]:
@@ -301,14 +325,14 @@ def _read_size(path: Path) -> tuple[tuple[int, int], int]:
 
 def read_yolo_labels(
     path: Path, layout: YoloLayout, height: int, width: int
-) -> list[dict]:
+) -> tuple[list[dict], int]:
     """Read the objects of one image.
 
     Args:
-        path: Of the text file; if it is missing there are no objects.
+        path: The text file; if it is missing there are no objects.
         layout: Tells the numbers of the classes.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
 
     Returns:
         For each object with an area ``bbox`` (x1, y1, x2, y2) in pixels,
@@ -316,14 +340,15 @@ def read_yolo_labels(
         and, where the line is an outline, ``mask`` (a list of one polygon);
         with ``kpt_shape`` in the layout ``keypoints``, (x, y, visibility) in
         pixels of each, zeros where nothing is labelled.
+        and the number of objects without area.
 
     Raises:
         InputError: For a line that is neither a box nor an outline, or whose
             keypoints are impossible.
     """
     if not path.is_file():
-        return []
-    instances = []
+        return [], 0
+    instances, num_empty = [], 0
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
@@ -340,7 +365,9 @@ def read_yolo_labels(
         x1, y1, x2, y2 = instance['bbox']
         if x2 > x1 and y2 > y1:
             instances.append(instance)
-    return instances
+        else:
+            num_empty += 1
+    return instances, num_empty
 
 
 def _parse_line(
@@ -373,8 +400,8 @@ def _parse_line(
     for value in values:
         if not -_TOLERANCE <= value <= 1 + _TOLERANCE:  # or not a number
             raise ValueError(
-                f'{value} is no part of the width or height, between 0 and 1;'
-                ' pixels have to be divided by the size of the image'
+                f'{value} is not a part of the width or height, between 0 and '
+                '1; pixels must be divided by the size of the image'
             )
     return layout.labels[int(number)], values, points
 

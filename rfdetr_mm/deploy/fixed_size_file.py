@@ -3,6 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
+from mmdeploy.backend.base import BaseWrapper
+from torch import Tensor
 
 from rfdetr_mm.errors import InputError
 
@@ -92,3 +95,55 @@ def run_in_parts(
         name: np.concatenate([part[name] for part in parts])[: len(images)]
         for name in parts[0]
     }
+
+
+class FixedSizeWrapper(BaseWrapper):
+    """Runs a file on the CPU, behind the interface of mmdeploy.
+
+    A subclass says in ``_run`` how numpy images become outputs by name, and
+    in ``axes`` in which order the file wants (bs, channels, h, w).
+
+    Args:
+        file: The file.
+        shape: Shape of the images that it takes, in its own order; None
+            where any number will do.
+        known: Outputs of the file.
+        wanted: Some of them, in order; all of them if None.
+
+    Raises:
+        InputError: If the file lacks an output.
+    """
+
+    axes = (0, 1, 2, 3)
+
+    def __init__(
+        self,
+        file: str,
+        shape: Sequence[int | None],
+        known: Sequence[str],
+        wanted: Sequence[str] | None,
+    ) -> None:
+        self._file, self._shape = str(file), shape
+        super().__init__(choose_outputs(file, known, wanted))
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Run the model.
+
+        Args:
+            inputs: One entry, images of shape (bs, channels, h_px, w_px).
+
+        Returns:
+            The wanted outputs by name.
+
+        Raises:
+            InputError: If the images are of another size.
+        """
+        (images,) = inputs.values()
+        images = images.detach().cpu().permute(self.axes).numpy()
+        outputs = run_in_parts(self._run, images, self._shape, self._file)
+        return {
+            name: torch.from_numpy(outputs[name]) for name in self.output_names
+        }
+
+    def _run(self, images: np.ndarray) -> Arrays:
+        raise NotImplementedError

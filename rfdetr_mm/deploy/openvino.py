@@ -5,7 +5,6 @@ longer has. Registered here under the same name, ``openvino``, are a manager
 and a wrapper that use ``convert_model`` and ``Core``.
 """
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from xml.etree import ElementTree
 
 import mmdeploy.backend.openvino  # noqa: F401  registers what is replaced
 import numpy as np
-import torch
 from mmdeploy.backend.base import (
     BACKEND_MANAGERS,
     BACKEND_WRAPPER,
@@ -22,14 +20,13 @@ from mmdeploy.backend.base import (
 )
 from mmdeploy.utils import Backend, get_backend_config
 from mmdeploy.utils.timer import TimeCounter
-from torch import Tensor
 
 from rfdetr_mm.errors import InputError
 
 from . import onnx_file
-from .fixed_size_file import Arrays, choose_outputs, run_in_parts
+from .fixed_size_file import Arrays, FixedSizeWrapper
 from .missing_package import require_package
-from .package_manager import PackageManager, wanted_outputs
+from .package_manager import PackageManager
 from .whole_files import whole_files
 
 INSTALL = "pip install 'rfdetr_mm[openvino]'"
@@ -73,7 +70,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Texts that :func:`onnx_to_openvino` took over; empty without.
 
     Raises:
-        InputError: If the file is no model of OpenVINO.
+        InputError: If the file is not a model of OpenVINO.
     """
     try:
         model = ElementTree.parse(path)
@@ -92,6 +89,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 class OpenVINOManager(PackageManager):
     """What mmdeploy asks about OpenVINO."""
 
+    title, install = 'OpenVINO', INSTALL
     module = distribution = 'openvino'
 
     @classmethod
@@ -100,20 +98,18 @@ class OpenVINOManager(PackageManager):
         ir_files: Sequence[str],
         work_dir: str,
         deploy_cfg: Any,
-        log_level: int = logging.INFO,
-        device: str = 'cpu',
+        *args: Any,
         **kwargs: Any,
     ) -> list[str]:
         """Convert ONNX files.
 
         Args:
-            ir_files: ONNX files.
-            work_dir: Where the results go.
-            deploy_cfg: With ``backend_config.compress_to_fp16``, False
-                unless given.
-            log_level: Of mmdeploy's interface.
-            device: Of mmdeploy's interface.
-            **kwargs: Of mmdeploy's interface.
+            ir_files: The ONNX files.
+            work_dir: The folder of the results.
+            deploy_cfg: The deploy config; weights are stored as fp16 where
+                ``backend_config.compress_to_fp16`` is True.
+            *args: Not used; part of mmdeploy's interface.
+            **kwargs: Not used; part of mmdeploy's interface.
 
         Returns:
             The ``.xml`` files.
@@ -125,30 +121,11 @@ class OpenVINOManager(PackageManager):
         return [str(onnx_to_openvino(f, work_dir, fp16)) for f in ir_files]
 
     @classmethod
-    def build_wrapper(
-        cls,
-        backend_files: Sequence[str],
-        device: str = 'cpu',
-        input_names: Sequence[str] | None = None,
-        output_names: Sequence[str] | None = None,
-        deploy_cfg: Any = None,
-        **kwargs: Any,
-    ) -> 'OpenVINOWrapper':
-        """Load a converted model.
-
-        Args:
-            backend_files: The ``.xml`` file.
-            device: Of mmdeploy's interface; it runs on the CPU.
-            input_names: Of mmdeploy's interface.
-            output_names: Wanted outputs, in order.
-            deploy_cfg: Of mmdeploy's interface.
-            **kwargs: Of mmdeploy's interface.
-
-        Returns:
-            The loaded model.
-        """
-        names = wanted_outputs(output_names, deploy_cfg)
-        return OpenVINOWrapper(backend_files[0], names)
+    def load(
+        cls, file: str, output_names: Sequence[str] | None, device: str
+    ) -> BaseWrapper:
+        """See :meth:`PackageManager.load`; it runs on the CPU."""
+        return OpenVINOWrapper(file, output_names)
 
 
 # The counter of mmdeploy's own wrapper: names must not come twice.
@@ -156,7 +133,7 @@ TimeCounter.names.pop(Backend.OPENVINO.value, None)
 
 
 @BACKEND_WRAPPER.register_module(Backend.OPENVINO.value, force=True)
-class OpenVINOWrapper(BaseWrapper):
+class OpenVINOWrapper(FixedSizeWrapper):
     """Runs an OpenVINO model on the CPU, in float32.
 
     A file of one batch size runs other batches in parts.
@@ -188,32 +165,11 @@ class OpenVINOWrapper(BaseWrapper):
                 f'{str(error).splitlines()[-1]}'
             ) from error
         known = sorted(output.any_name for output in self._model.outputs)
-        chosen = choose_outputs(ir_model_file, known, output_names)
-        self._file = str(ir_model_file)
-        self._shape = [
+        shape = [
             side.get_length() if side.is_static else None
             for side in self._model.input(0).partial_shape
         ]
-        super().__init__(chosen)
-
-    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Run the model.
-
-        Args:
-            inputs: One entry, images of shape (bs, channels, h_px, w_px).
-
-        Returns:
-            The wanted outputs by name.
-
-        Raises:
-            InputError: If the images are of another size.
-        """
-        (images,) = inputs.values()
-        images = images.detach().cpu().contiguous().numpy()
-        outputs = run_in_parts(self._run, images, self._shape, self._file)
-        return {
-            name: torch.from_numpy(outputs[name]) for name in self.output_names
-        }
+        super().__init__(ir_model_file, shape, known, output_names)
 
     @TimeCounter.count_time(Backend.OPENVINO.value)
     def _run(self, images: np.ndarray) -> Arrays:

@@ -13,12 +13,14 @@ from rfdetr_mm_light.version import __version__
 
 from . import (
     benchmark,
+    check,
     convert,
     demo_data,
     export,
     info,
     predict,
     setup_operators,
+    split,
     train,
     val,
 )
@@ -27,6 +29,7 @@ DESCRIPTION = """\
 RF-DETR on MMDetection: predict, train, evaluate, export.
 
   rfdetr-mm predict street.jpg --model nano --out-dir found
+  rfdetr-mm check DATASET
   rfdetr-mm train DATASET --model nano --epochs 50 --output-dir mine
   rfdetr-mm val DATASET --weights mine/checkpoint_best_total.pth
   rfdetr-mm predict photos/ --weights mine/checkpoint_best_total.pth
@@ -52,6 +55,8 @@ COMMANDS = (
     convert,
     benchmark,
     info,
+    check,
+    split,
     demo_data,
     setup_operators,
 )
@@ -140,11 +145,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print('rfdetr-mm: stopped', file=sys.stderr)
         return 1
     except Exception as error:
-        line = curable_line(error, _LESS_MEMORY)
+        verbose = getattr(args, 'verbose', False)
+        line = curable_line(error, _LESS_MEMORY, verbose)
         if args.traceback or line is None:
             raise
-        # The message of a tool may list keys below its first line.
-        line = ' '.join(line.split())
+        if not verbose:  # its message may list keys below its first line
+            line = ' '.join(line.split())
         print(f'rfdetr-mm {args.command}: error: {line}', file=sys.stderr)
         return 1
     return 0

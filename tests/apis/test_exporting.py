@@ -115,8 +115,8 @@ def test_openvino(nano, tmp_path):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (dict(format='coreml'), 'format has to be one of onnx, tflite'),
-        (dict(format=['onnx']), r'format has .*got \[.onnx.\]'),
+        (dict(format='coreml'), 'format must be one of onnx, tflite'),
+        (dict(format=['onnx']), r'format must .*got \[.onnx.\]'),
         (dict(quantization='int4'), 'onnx. has no quantization=.int4.: onnx'),
         (dict(quantization='fp16'), 'onnx has fp32, int8; tflite has fp32, f'),
         (dict(format='openvino', quantization='int8'), 'openvino has fp32, f'),
@@ -131,7 +131,7 @@ def test_openvino(nano, tmp_path):
         (dict(shape=(64, 65)), 'multiple of patch_size'),
         (dict(patch_size=14), "not the model's"),
         (dict(batch_size=0), 'batch_size'),
-        (dict(max_images=0), 'max_images has to be a positive integer'),
+        (dict(max_images=0), 'max_images must be a positive integer'),
         (dict(opset_version=11), '16 at least'),
     ],
 )

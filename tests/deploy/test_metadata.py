@@ -14,7 +14,7 @@ def test_files_that_are_none_are_refused(tmp_path, name):
     with pytest.raises(InputError, match='there is no exported file'):
         read_metadata(path)
     path.write_bytes(b'no model at all')
-    with pytest.raises(InputError, match='cannot be read|is no TFLite'):
+    with pytest.raises(InputError, match='cannot be read|is not a TFLite'):
         read_metadata(path)
 
 

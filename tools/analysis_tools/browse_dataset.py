@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_cfg_options(parser)
     args = parser.parse_args(argv)
     if args.num < 1:
-        stop(f'--num has to be at least 1, got {args.num}')
+        stop(f'--num must be at least 1, got {args.num}')
     return args
 
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Write the grid and return the path of the picture."""
     args = parse_args(argv)
     register_all_modules(init_default_scope=True)
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         cfg = read_config(args)
         resolve_own_data(cfg)
         pictures = draw_samples(cfg, args.split, args.num, args.seed)

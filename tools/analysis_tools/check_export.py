@@ -67,7 +67,7 @@ class Row:
 
         Args:
             reference: PyTorch's row.
-            limits: By name; None is no limit.
+            limits: By name; None stands for any.
         """
         given = self.precision == 'fp32'
         limits = {
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> list[str]:
     """Compare, print and write the table; return what failed."""
     args = parse_args(argv)
     check_checkpoint(args.checkpoint, 'the command line')
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         require_deploy()
         rows = compare(args)
     names = ('box_px', 'score', 'ap', 'mask_iou')
@@ -171,7 +171,7 @@ def compare(args: argparse.Namespace) -> list[Row]:
     """Run all models on the data set.
 
     Args:
-        args: Of the command line.
+        args: The command line.
 
     Returns:
         PyTorch's row and one for each file.

@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value <= 0:
             option = '--' + name.replace('_', '-')
-            stop(f'{option} has to be positive, got {value}')
+            stop(f'{option} must be positive, got {value}')
     return args
 
 
@@ -71,7 +71,7 @@ def print_row(size: int, result: dict[str, Any]) -> None:
 
     Args:
         size: Images per batch.
-        result: Of the probe.
+        result: What the probe found.
     """
     row = f'{size:6d} '
     if result['fits']:
@@ -84,7 +84,7 @@ def print_row(size: int, result: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> str:
     """Print a table and the options to train with, and return these."""
     args = parse_args(argv)
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         cfg = read_config(args)
         base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
         target = args.target or base or 16

@@ -118,9 +118,9 @@ def read_space(cfg: Config) -> SearchSpace:
     """
     if 'search_space' not in cfg:
         raise InputError(
-            f'{cfg.filename} has no search_space: it is no supernet. Take one '
-            'of configs/rfdetr_nas, or the config in the work dir of its '
-            'training'
+            f'{cfg.filename} is not a supernet, as it has no search_space. '
+            'Take one of configs/rfdetr_nas, or the config in the work dir '
+            'of its training'
         )
     return SearchSpace.from_config(cfg.search_space)
 
@@ -275,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> list[Measurement]:
     """Search, write the results and return them."""
     args = parse_args(argv)
     register_all_modules(init_default_scope=True)
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         cfg = read_config(args)
         space = read_space(cfg)
         check_checkpoint(args.checkpoint, 'the command line')

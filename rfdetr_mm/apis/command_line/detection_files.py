@@ -24,7 +24,7 @@ def to_record(file: str, found: 'Detections') -> dict[str, Any]:
 
     Args:
         file: The image.
-        found: With ``metadata['source_image']``.
+        found: Detections with ``metadata['source_image']``, RGB (H, W, 3).
 
     Returns:
         ``file``, ``height`` and ``width`` in pixels, and ``detections``, each
@@ -57,7 +57,7 @@ def to_coco(
     """Turn records into a COCO data set with scores.
 
     Args:
-        records: Of :func:`to_record`.
+        records: What :func:`to_record` has returned, image by image.
         class_names: The model's.
 
     Returns:
@@ -110,7 +110,7 @@ def paint(found: 'Detections') -> Image.Image:
     """Paint boxes, masks and names into the image they are of.
 
     Args:
-        found: With ``metadata['source_image']``, RGB.
+        found: Detections with ``metadata['source_image']``, RGB (H, W, 3).
 
     Returns:
         A new picture.

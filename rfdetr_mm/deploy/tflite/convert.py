@@ -70,7 +70,7 @@ def quantise(
     """Quantise a float32 TFLite model.
 
     Args:
-        content: Of the ``.tflite`` file.
+        content: The content of the ``.tflite`` file.
         precision: See :func:`to_tflite`; not 'fp32'.
         calibration: See :func:`to_tflite`.
 
@@ -133,7 +133,7 @@ def add_metadata(content: bytes, facts: Mapping[str, str]) -> bytes:
     """Put texts into a TFLite file.
 
     Args:
-        content: Of the ``.tflite`` file.
+        content: The content of the ``.tflite`` file.
         facts: Names to texts.
 
     Returns:
@@ -156,14 +156,15 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Texts that :func:`add_metadata` put into a file; empty without.
 
     Raises:
-        InputError: If the file is no TFLite file, or its runtime is missing.
+        InputError: If the file is not a TFLite file, or the runtime is
+            missing.
     """
     require_package('ai_edge_litert', 'TFLite', INSTALL)
     from ai_edge_litert.tools import flatbuffer_utils
 
     with open(path, 'rb') as file:
         if file.read(8)[4:] != b'TFL3':
-            raise InputError(f'{path} is no TFLite file')
+            raise InputError(f'{path} is not a TFLite file')
     model = flatbuffer_utils.read_model(str(path))
     for entry in model.metadata or []:
         if entry.name == METADATA_NAME.encode():

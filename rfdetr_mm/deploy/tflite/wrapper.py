@@ -4,19 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmdeploy.backend.base import BACKEND_WRAPPER, BaseWrapper
+from mmdeploy.backend.base import BACKEND_WRAPPER
 from mmdeploy.utils.timer import TimeCounter
-from torch import Tensor
 
 from rfdetr_mm.errors import InputError
 
-from ..fixed_size_file import Arrays, choose_outputs, run_in_parts
+from ..fixed_size_file import Arrays, FixedSizeWrapper
 from ..missing_package import require_package
 from .names import BACKEND_NAME, INSTALL
 
 
 @BACKEND_WRAPPER.register_module(BACKEND_NAME)
-class TFLiteWrapper(BaseWrapper):
+class TFLiteWrapper(FixedSizeWrapper):
     """Runs a TFLite file on the CPU.
 
     Its inputs are (bs, channels, h, w), as those of other backends; the file
@@ -32,6 +31,8 @@ class TFLiteWrapper(BaseWrapper):
         InputError: If the interpreter is not installed, or the file cannot
             be read or lacks an output.
     """
+
+    axes = (0, 2, 3, 1)
 
     def __init__(
         self, model_file: str, output_names: Sequence[str] | None = None
@@ -49,30 +50,9 @@ class TFLiteWrapper(BaseWrapper):
                 f'{model_file} cannot be read as a TFLite file: {error}'
             ) from error
         known = sorted(self._runner.get_output_details())
-        chosen = choose_outputs(model_file, known, output_names)
-        self._file = str(model_file)
         ((self._input, details),) = self._runner.get_input_details().items()
-        self._shape = [int(side) for side in details['shape']]
-        super().__init__(chosen)
-
-    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Run the model.
-
-        Args:
-            inputs: One entry, images of shape (bs, channels, h_px, w_px).
-
-        Returns:
-            The wanted outputs by name.
-
-        Raises:
-            InputError: If the images are of another size.
-        """
-        (images,) = inputs.values()
-        images = images.detach().cpu().permute(0, 2, 3, 1).numpy()
-        outputs = run_in_parts(self._run, images, self._shape, self._file)
-        return {
-            name: torch.from_numpy(outputs[name]) for name in self.output_names
-        }
+        shape = [int(side) for side in details['shape']]
+        super().__init__(model_file, shape, known, output_names)
 
     @TimeCounter.count_time(BACKEND_NAME)
     def _run(self, images: np.ndarray) -> Arrays:

@@ -44,44 +44,47 @@ class ClassRowsHook(Hook):
     from ``load_from`` learns anew how sure a model is of its keypoints.
 
     Models without our class rows and checkpoints without any (a backbone's)
-    are left alone. The hook has to come before EMAHook, which copies the
+    are left alone. The hook must come before EMAHook, which copies the
     checkpoint's weights, hence its priority.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Refuse joined data sets whose labels mean different classes.
+        """Refuse data sets whose labels or keypoints mean something else.
 
         Args:
             runner: The runner that trains.
 
         Raises:
-            InputError: If classes, or their order, differ between parts.
+            InputError: If classes, or their order, differ between parts, or
+                the keypoints of the classes are not the model's.
         """
-        _check_joined(runner.train_dataloader, 'train_dataloader')
+        _check_data(runner, 'train_dataloader')
 
     def before_val(self, runner: Runner) -> None:
-        """Refuse joined data sets whose labels mean different classes.
+        """Refuse data sets whose labels or keypoints mean something else.
 
         Args:
             runner: The runner that validates.
 
         Raises:
-            InputError: If classes, or their order, differ between parts.
+            InputError: If classes, or their order, differ between parts, or
+                the keypoints of the classes are not the model's.
         """
-        _check_joined(runner.val_dataloader, 'val_dataloader')
+        _check_data(runner, 'val_dataloader')
 
     def before_test(self, runner: Runner) -> None:
-        """Refuse joined data sets whose labels mean different classes.
+        """Refuse data sets whose labels or keypoints mean something else.
 
         Args:
             runner: The runner that tests.
 
         Raises:
-            InputError: If classes, or their order, differ between parts.
+            InputError: If classes, or their order, differ between parts, or
+                the keypoints of the classes are not the model's.
         """
-        _check_joined(runner.test_dataloader, 'test_dataloader')
+        _check_data(runner, 'test_dataloader')
 
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
@@ -127,7 +130,7 @@ def _fit_classes(
         )
         done = (
             'The class rows are re-initialised from the old ones '
-            '(repeated or cut) and have to be trained.'
+            '(repeated or cut) and must be trained.'
         )
     elif old != new and _is_reordered(old, new, num_rows):
         rows = [old.index(name) for name in new]
@@ -169,7 +172,7 @@ def _fit_keypoints(
         weights.update(resize_keypoint_rows(weights, wanted, prefix))
         runner.logger.warning(
             f'{finding}The keypoint rows are re-initialised from the old ones '
-            '(repeated or cut) and have to be trained.'
+            '(repeated or cut) and must be trained.'
         )
     if _is_fine_tuning(runner):
         weights.update(reset_precision(weights, prefix))
@@ -190,10 +193,21 @@ _KEYPOINTS_WAY_OUT = (
 )
 
 
-def _check_joined(loader: Any, where: str) -> None:
-    parts = list(joined_parts(getattr(loader, 'dataset', None)))
+def _check_data(runner: Runner, where: str) -> None:
+    dataset = getattr(getattr(runner, where), 'dataset', None)
+    parts = list(joined_parts(dataset))
     if len(parts) > 1:
         check_same_classes(parts, where)
+    schema = _model_tensor(runner.model, OUR_SCHEMA)
+    counts = (getattr(dataset, 'metainfo', None) or {}).get('num_keypoints')
+    if schema is None or counts is None:
+        return
+    if tuple(counts) != counts_of_mask(schema):
+        raise InputError(
+            f'The classes in {where} have {list(counts)} keypoints and those '
+            f'of the model num_keypoints={list(counts_of_mask(schema))}. Set '
+            "model.bbox_head.num_keypoints to the data set's."
+        )
 
 
 def _model_tensor(model: Any, key: str) -> Tensor | None:

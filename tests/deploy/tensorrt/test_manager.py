@@ -11,6 +11,7 @@ from mmengine.config import Config
 from onnx import TensorProto, helper
 
 import rfdetr_mm.deploy  # noqa: F401
+from rfdetr_mm.deploy import package_manager
 from rfdetr_mm.deploy.tensorrt import manager
 from rfdetr_mm.errors import InputError
 
@@ -86,7 +87,7 @@ def calls(monkeypatch):
     monkeypatch.delitem(
         sys.modules, 'rfdetr_mm.deploy.tensorrt.engine', raising=False
     )
-    monkeypatch.setattr(manager, 'require_package', lambda *args: None)
+    monkeypatch.setattr(package_manager, 'require_package', lambda *args: None)
     return calls
 
 
