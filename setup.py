@@ -125,11 +125,12 @@ setup(
         'build_py': BuildPy,
         'link_mim': LinkMim,
     },
-    packages=find_packages(include=['rfdetr_mm*']),
+    packages=find_packages(include=['rfdetr_mm*', 'rfdetr_runtime*']),
     package_data={
         'rfdetr_mm': ['py.typed'],
         'rfdetr_mm.checkpoints': ['weights/*.pth'],  # of the smallest size
         'rfdetr_mm_light': ['py.typed'],
+        'rfdetr_runtime': ['py.typed'],
     },
     # What every use needs; a stack or a runtime is an extra.
     install_requires=[
@@ -161,9 +162,10 @@ setup(
             'multiprocess',
             'prettytable',
         ],
-        # Running an exported ONNX file, nothing else: no torch.
+        # Running exported files by rfdetr_runtime, nothing else: no torch.
         'onnx': ['onnxruntime>=1.18'],
         'openvino': ['openvino>=2025'],
+        'tflite': ['ai-edge-litert>=2'],
         # LoRA and DoRA adapters (model.adapters) while they are trained; it
         # brings transformers, which nothing else here needs.
         'lora': ['peft>=0.15'],

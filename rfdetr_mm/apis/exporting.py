@@ -14,8 +14,9 @@ import torch
 from mmengine.logging import print_log
 
 from rfdetr_mm.checkpoints import write_checkpoint
-from rfdetr_mm.datasets.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES, list_images
+from rfdetr_runtime.resizing import PREDICT
 
 from .images import LoadedImage, load_image, make_batch
 from .model_context import ModelContext
@@ -160,7 +161,7 @@ def run_export(
         ImportError: If an extra is not installed; it is named.
     """
     backend, packages = FORMATS[request.format]
-    export, deploy_config = _import_deploy(packages)
+    export, deploy_config, set_resize_kernel = _import_deploy(packages)
     device = _device_of(backend, packages, context.device)
     deploy_cfg = deploy_config(
         'instance-seg' if context.args.segmentation_head else 'detection',
@@ -178,6 +179,7 @@ def run_export(
         calibration = list(calibration_batches(context, request))
     cfg = copy.deepcopy(context.cfg)
     cfg.load_from = None
+    set_resize_kernel(cfg, PREDICT)  # as predict() of the live model does
     output_dir.mkdir(parents=True, exist_ok=True)
     # Within the folder, so that moving is renaming.
     with tempfile.TemporaryDirectory(dir=output_dir) as folder:
@@ -205,9 +207,10 @@ def run_export(
 def _import_deploy(packages: str) -> tuple:
     try:
         from rfdetr_mm.deploy.export import deploy_config, export
+        from rfdetr_mm.deploy.task import set_resize_kernel
     except ImportError as error:
         raise _missing(packages, error) from error
-    return export, deploy_config
+    return export, deploy_config, set_resize_kernel
 
 
 def _device_of(backend: str, packages: str, device: torch.device) -> str:

@@ -19,15 +19,15 @@ from torch import nn
 
 from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS
 from rfdetr_mm.datasets import LoadCheckedImage
-from rfdetr_mm.datasets.image_file import read_size
 from rfdetr_mm.datasets.orientation import ignores_orientation
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.registry import SCOPE
 from rfdetr_mm.sizes.config_facts import check_sizes_agree, set_resolution
 from rfdetr_mm.sizes.data_sets import named_classes
+from rfdetr_runtime.image_file import read_size
+from rfdetr_runtime.pictures import as_rgb
 
 from .devices import find_device
-from .images import as_rgb
 from .no_random_weights import no_random_weights
 
 _ROWS_KEY = CLASS_ROW_WEIGHTS[0][0]

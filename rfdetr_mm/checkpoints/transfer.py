@@ -11,7 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import BinaryIO
 
-from .files import atomic_file, file_md5
+from rfdetr_mm_light.files import atomic_file, file_md5
+
 from .progress import TransferProgress
 
 try:

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from rfdetr_mm_light.files import atomic_file, file_md5
+
 from .convert import ConversionReport
-from .files import atomic_file, file_md5
 
 
 def check_target(path: str | os.PathLike[str], force: bool) -> None:

@@ -11,6 +11,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES, ImageFileError, read_size
 
 from .coco_file import (
     label_of_category,
@@ -19,7 +20,6 @@ from .coco_file import (
     visible_box,
 )
 from .coco_masks import DEGENERATE, MISSING, check_mask, loads_masks
-from .image_file import IMAGE_SUFFIXES, ImageFileError, read_size
 from .orientation import ignores_orientation, warn_of_turned
 from .transforms.load_image import checked_loader
 

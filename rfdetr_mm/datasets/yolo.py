@@ -10,10 +10,10 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import ImageFileError, read_size
 
 from .coco_file import CocoFile, log_in_main_process
 from .coco_masks import check_mask, loads_masks, polygon_area
-from .image_file import ImageFileError, read_size
 from .orientation import ignores_orientation, warn_of_turned
 from .transforms.load_image import checked_loader
 from .yolo_layout import YoloLayout, read_lines, read_yolo_yaml

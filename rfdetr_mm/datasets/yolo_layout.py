@@ -7,8 +7,7 @@ from typing import Any
 import yaml
 
 from rfdetr_mm.errors import InputError
-
-from .image_file import IMAGE_SUFFIXES, find_image_files
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES, find_image_files
 
 # The first that is there is taken, as by rfdetr.
 YAML_NAMES = ('data.yaml', 'data.yml')

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from rfdetr_mm.models.detectors import RFDETR
 from rfdetr_mm.version import __version__
+from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG
 
 from .fixed_size import FixedSizeModule
+from .head import InsHeadGraph
 
 
 @MODULE_REWRITER.register_rewrite_module(
@@ -38,6 +40,7 @@ class DetectorGraph(FixedSizeModule):
         if not self.backbone_only:
             self.bbox_head = module.bbox_head
             self.layout = module.bbox_head.layout
+            self.facts.update(facts_of_head(module.bbox_head))
             self.bbox_head.use_class_names(self.facts.get('class_names', ()))
 
     def forward(
@@ -64,7 +67,8 @@ def facts_of_model(model: nn.Module) -> dict[str, Any]:
     """What the metadata of an exported file says about a model.
 
     Args:
-        model: A detector; names of its classes are in ``dataset_meta``.
+        model: A detector; names of its classes are in ``dataset_meta``, how
+            its images are resized in ``resize_kernel``.
 
     Returns:
         JSON values by name.
@@ -77,6 +81,24 @@ def facts_of_model(model: nn.Module) -> dict[str, Any]:
         # Of channels in this order, on values from 0 to 255
         facts['mean'] = preprocessor.mean.flatten().tolist()
         facts['std'] = preprocessor.std.flatten().tolist()
+    if hasattr(model, 'resize_kernel'):
+        facts['resize_kernel'] = model.resize_kernel
     rgb = getattr(preprocessor, '_channel_conversion', False)
     facts['channel_order'] = 'RGB' if rgb else 'BGR'
     return facts
+
+
+def facts_of_head(head: nn.Module) -> dict[str, Any]:
+    """What the metadata of an exported file says about its outputs.
+
+    Args:
+        head: The graph of a head.
+
+    Returns:
+        JSON values by name.
+    """
+    has_masks = isinstance(head, InsHeadGraph)
+    return dict(
+        task=INSTANCE_SEG if has_masks else DETECTION,
+        max_per_img=head.max_per_img,
+    )

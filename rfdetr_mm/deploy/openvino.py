@@ -6,34 +6,27 @@ and a wrapper that use ``convert_model`` and ``Core``.
 """
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import mmdeploy.backend.openvino  # noqa: F401  registers what is replaced
 import numpy as np
-import torch
 from mmdeploy.backend.base import (
     BACKEND_MANAGERS,
     BACKEND_WRAPPER,
-    BaseWrapper,
 )
 from mmdeploy.utils import Backend, get_backend_config
 from mmdeploy.utils.timer import TimeCounter
-from torch import Tensor
 
-from rfdetr_mm.errors import InputError
+from rfdetr_runtime.metadata import NAME, read_metadata
+from rfdetr_runtime.sessions.openvino import INSTALL, OpenVINOSession
+from rfdetr_runtime.sessions.session import Arrays
 
-from . import onnx_file
-from .fixed_size_file import Arrays, choose_outputs, run_in_parts
 from .missing_package import require_package
 from .package_manager import PackageManager, wanted_outputs
+from .session_wrapper import SessionWrapper
 from .whole_files import whole_files
-
-INSTALL = "pip install 'rfdetr_mm[openvino]'"
-METADATA_SECTION = 'rfdetr_mm'  # of the model's runtime information
 
 
 def onnx_to_openvino(
@@ -58,34 +51,15 @@ def onnx_to_openvino(
 
     model = openvino.convert_model(str(file))
     precision = 'fp16' if compress_to_fp16 else 'fp32'
-    facts = {**onnx_file.read_metadata(file), 'precision': precision}
+    facts = {**read_metadata(file), 'precision': precision}
     for key, text in facts.items():
-        model.set_rt_info(text, [METADATA_SECTION, key])
+        model.set_rt_info(text, [NAME, key])
     name = f'{Path(file).stem}.xml'
     with whole_files(folder) as unfinished:
         openvino.save_model(
             model, str(unfinished / name), compress_to_fp16=compress_to_fp16
         )
     return Path(folder) / name
-
-
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Texts that :func:`onnx_to_openvino` took over; empty without.
-
-    Raises:
-        InputError: If the file is no model of OpenVINO.
-    """
-    try:
-        model = ElementTree.parse(path)
-    except ElementTree.ParseError as error:
-        raise InputError(
-            f'{path} cannot be read as an OpenVINO model: {error}'
-        ) from error
-    section = model.find(f'rt_info/{METADATA_SECTION}')
-    return {
-        entry.tag: entry.get('value', '')
-        for entry in (() if section is None else section)
-    }
 
 
 @BACKEND_MANAGERS.register('openvino')
@@ -156,10 +130,8 @@ TimeCounter.names.pop(Backend.OPENVINO.value, None)
 
 
 @BACKEND_WRAPPER.register_module(Backend.OPENVINO.value, force=True)
-class OpenVINOWrapper(BaseWrapper):
+class OpenVINOWrapper(SessionWrapper):
     """Runs an OpenVINO model on the CPU, in float32.
-
-    A file of one batch size runs other batches in parts.
 
     Args:
         ir_model_file: The ``.xml`` file.
@@ -174,51 +146,8 @@ class OpenVINOWrapper(BaseWrapper):
     def __init__(
         self, ir_model_file: str, output_names: Sequence[str] | None = None
     ) -> None:
-        require_package('openvino', 'OpenVINO', INSTALL)
-        import openvino
-
-        try:
-            # A CPU that can compute in bf16 would do it by default.
-            self._model = openvino.Core().compile_model(
-                str(ir_model_file), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'}
-            )
-        except RuntimeError as error:
-            raise InputError(
-                f'{ir_model_file} cannot be read as an OpenVINO model: '
-                f'{str(error).splitlines()[-1]}'
-            ) from error
-        known = sorted(output.any_name for output in self._model.outputs)
-        chosen = choose_outputs(ir_model_file, known, output_names)
-        self._file = str(ir_model_file)
-        self._shape = [
-            side.get_length() if side.is_static else None
-            for side in self._model.input(0).partial_shape
-        ]
-        super().__init__(chosen)
-
-    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Run the model.
-
-        Args:
-            inputs: One entry, images of shape (bs, channels, h_px, w_px).
-
-        Returns:
-            The wanted outputs by name.
-
-        Raises:
-            InputError: If the images are of another size.
-        """
-        (images,) = inputs.values()
-        images = images.detach().cpu().contiguous().numpy()
-        outputs = run_in_parts(self._run, images, self._shape, self._file)
-        return {
-            name: torch.from_numpy(outputs[name]) for name in self.output_names
-        }
+        super().__init__(OpenVINOSession(ir_model_file), output_names)
 
     @TimeCounter.count_time(Backend.OPENVINO.value)
     def _run(self, images: np.ndarray) -> Arrays:
-        results = self._model([images])
-        return {
-            name: results[name]
-            for name in (output.any_name for output in self._model.outputs)
-        }
+        return super()._run(images)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rfdetr_mm.datasets.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_mm.errors import InputError
 from rfdetr_mm_light.errors import UsageError
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES, list_images
 
 from .detection_files import paint, to_coco, to_record, write_json
 from .options import load_model

@@ -1,5 +1,6 @@
 """What mmdeploy asks about TensorRT."""
 
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import onnx
 from mmdeploy.backend.base import BACKEND_MANAGERS, BaseWrapper
 from mmdeploy.utils import get_backend_config
 
-from rfdetr_mm.checkpoints import atomic_file
+from rfdetr_runtime.metadata import read_metadata, side_file
 
 from ..missing_package import require_package
 from ..package_manager import (
@@ -20,6 +21,7 @@ from ..package_manager import (
     check_precision,
     wanted_outputs,
 )
+from ..whole_files import whole_files
 from .onnx_check import unsupported
 from .precision import to_fp16_matrices, to_int8_matrices
 
@@ -96,7 +98,8 @@ class TensorRTManager(PackageManager):
             **kwargs: Of mmdeploy's interface.
 
         Returns:
-            The ``.engine`` files.
+            The ``.engine`` files; ``NAME.engine.json`` beside each has its
+            metadata.
 
         Raises:
             InputError: If TensorRT is not installed, the precision is unknown
@@ -118,9 +121,13 @@ class TensorRTManager(PackageManager):
                 batch_sizes=config.get('batch_sizes', (1, 1, 1)),
                 max_workspace_bytes=config.get('max_workspace_size', 1 << 30),
             )
+            facts = {**read_metadata(ir_file), 'precision': precision}
             file = Path(work_dir, f'{Path(ir_file).stem}.engine')
-            with atomic_file(file) as target:
-                target.write(engine)
+            with whole_files(work_dir) as folder:
+                (folder / file.name).write_bytes(engine)
+                side_file(folder / file.name).write_text(
+                    json.dumps(facts, indent=1)
+                )
             files.append(str(file))
         return files
 
