@@ -6,6 +6,7 @@ are copies; a clone, an editable installation's too, gets links:
 ``python setup.py link_mim``.
 """
 
+import runpy
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from setuptools import Command, find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-MIM_CONTENT = ('configs', 'demo', 'tools', 'model-index.yml')
+LIGHT = ROOT / 'rfdetr_mm_light'
+MIM_CONTENT = runpy.run_path(str(LIGHT / 'shipped_files.py'))['SHIPPED']
 
 
 def link_mim(folder: Path) -> None:
@@ -70,13 +72,6 @@ class BuildPy(build_py):
             copy_mim(Path(self.build_lib, package, '.mim'))
 
 
-def read_version() -> str:
-    """The version, without importing the package."""
-    scope: dict = {}
-    exec((ROOT / 'rfdetr_mm_light' / 'version.py').read_text(), scope)
-    return scope['__version__']
-
-
 # Both stacks are imported by the same names (mmengine, mmcv, mmdet) and
 # cannot be installed side by side, so the core requires neither: an extra
 # chooses one, with all that `import rfdetr_mm`, the command rfdetr-mm (predict
@@ -115,7 +110,7 @@ TEST = [
 
 setup(
     name='rfdetr_mm',
-    version=read_version(),
+    version=runpy.run_path(str(LIGHT / 'version.py'))['__version__'],
     description='RF-DETR as a native plugin of MMDetection',
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
@@ -178,8 +173,8 @@ setup(
         'fast-eval': ['vernier>=0.5.3'],
         # mmdet's ByteTrack and OC-SORT (configs/mixing)
         'tracking': ['lap'],
-        # torchao 0.18 breaks on torch 2.9.
-        'tflite': ['litert-torch==0.10.0', 'torchao==0.17.0'],
+        # Exporting to TFLite; torchao 0.18 breaks on torch 2.9.
+        'tflite-export': ['litert-torch==0.10.0', 'torchao==0.17.0'],
         # What configs/_base_/visualizers log to. MLflow's small client writes
         # to a server; files and SQLite want variables or the whole mlflow.
         'loggers': ['tensorboard', 'wandb', 'mlflow-skinny'],

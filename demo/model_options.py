@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from rfdetr_mm.apis import RFDETRInferencer  # noqa: E402
+from rfdetr_mm_light.command_line.options import score  # noqa: E402
 
 CHECKPOINTS = ('.pth', '.pt', '.ckpt')
 
@@ -58,18 +59,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         default='none',
         help="colours: random, coco or voc (default: the data set's)",
     )
-
-
-def score(text: str) -> float:
-    """Read a score.
-
-    Raises:
-        argparse.ArgumentTypeError: If it does not lie in [0, 1].
-    """
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is no score, from 0 to 1')
-    return value
 
 
 def build_inferencer(

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+
 # Of a layer that peft has wrapped, after the layer's own name
 BASE = '.base_layer.'
 DOWN = '.lora_A.default.weight'
@@ -45,7 +47,7 @@ def merge_adapters(
         given weights.
 
     Raises:
-        ValueError: If a part of an adapter is missing.
+        InputError: If a part of an adapter is missing.
 
     Source: rfdetr 1.11.2, Backbone.export, which has peft do it.
     """
@@ -56,7 +58,7 @@ def merge_adapters(
         needed = [f'{layer}{BASE}weight', layer + DOWN, layer + UP]
         missing = [key for key in needed if key not in state_dict]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f'the adapter of {layer} cannot be merged, its weights are '
                 f'not complete: missing {", ".join(missing)}; a file with '
                 'adapters has to hold the weights that they adapt as well'

@@ -5,6 +5,13 @@ from rfdetr_mm_light.errors import (
     curable_line,
     is_disk_error,
     is_out_of_memory,
+    naming,
 )
 
-__all__ = ['InputError', 'curable_line', 'is_disk_error', 'is_out_of_memory']
+__all__ = [
+    'InputError',
+    'curable_line',
+    'is_disk_error',
+    'is_out_of_memory',
+    'naming',
+]

@@ -19,9 +19,9 @@ from mmengine import registry as mmengine_registry
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
 
-SCOPE = 'rfdetr_mm'
+from rfdetr_mm_light.shipped_files import SHIPPED
 
-_SHIPPED = ('configs', 'demo', 'tools', 'model-index.yml')
+SCOPE = 'rfdetr_mm'
 
 # Imported at the first look-up: mmdet's registries do not do it when they are
 # asked as parents.
@@ -64,7 +64,7 @@ def link_shipped_files(package: Path) -> None:
     """
     folder, clone = package / '.mim', package.parent
     if os.path.lexists(folder) or not all(
-        (clone / name).exists() for name in ('setup.py', *_SHIPPED)
+        (clone / name).exists() for name in ('setup.py', *SHIPPED)
     ):
         return
     # Links are no more than a convenience, and several processes may come
@@ -72,7 +72,7 @@ def link_shipped_files(package: Path) -> None:
     with contextlib.suppress(OSError):
         new = Path(tempfile.mkdtemp(prefix='.mim.', dir=package))
         try:
-            for name in _SHIPPED:
+            for name in SHIPPED:
                 (new / name).symlink_to(f'../../{name}')
             new.chmod(0o755)
             new.rename(folder)

@@ -12,7 +12,7 @@ both have. Apart from the distributions' names there is only this:
   compiled training NaN (CompileHook says so, and leaves the losses out, whose
   guards fail without objects), and mmengine's ``compile`` option fails in
   its compiler. It cannot tell code that it is compiled either, so that no
-  backward passes of our own are taken there (layers/recompute.py).
+  backward passes of our own are taken there (models/autograd/recompute.py).
 * mmdet 3.3.0's DINO works with 256 channels only.
 
 The distributions' names are in ``rfdetr_mm_light/stack.py``; what the tests

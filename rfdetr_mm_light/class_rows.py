@@ -6,7 +6,9 @@ there are 91 logits, and those of id 0 and of the ten ids that COCO does not
 use are spare. Ours are the K classes and nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from rfdetr_mm_light.errors import InputError
 
 COCO_CLASSES: tuple[str, ...] = (
     'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train',
@@ -53,17 +55,17 @@ def choose_upstream_rows(
         ``class_0``, ``class_1``, …
 
     Raises:
-        ValueError: If there are more names than rows.
+        InputError: If there are more names than rows.
 
     Source: rfdetr 1.11.2, detr.py RFDETR.predict (how a logit gets its name).
     """
-    names = _as_names(class_names)
+    names = as_names(class_names)
     if num_rows == COCO_NUM_ROWS and names in ((), COCO_CLASSES):
         return list(COCO_CATEGORY_IDS), COCO_CLASSES
     if not names:
         names = generic_class_names(num_rows - 1)
     if len(names) > num_rows:
-        raise ValueError(
+        raise InputError(
             f'The file names {len(names)} classes and has {num_rows} class '
             'rows, so some names have no row. Pass the names that belong to '
             'its rows.'
@@ -71,16 +73,35 @@ def choose_upstream_rows(
     return list(range(len(names))), names
 
 
-def _as_names(class_names: Sequence[str] | None) -> tuple[str, ...]:
-    """Take one name for a list of one, as in ``metainfo.classes='cell'``."""
-    if isinstance(class_names, str):
-        return (class_names,)
-    return tuple(class_names or ())
+def as_names(names: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Take one name for a list of one, as in ``metainfo.classes='cell'``.
+
+    Args:
+        names: Names, one name, or None.
+
+    Returns:
+        The names; empty if there are none.
+    """
+    return (names,) if isinstance(names, str) else tuple(names or ())
 
 
 def generic_class_names(num_classes: int) -> tuple[str, ...]:
     """Return ``('class_0', 'class_1', …)``."""
     return tuple(f'class_{i}' for i in range(num_classes))
+
+
+def default_class_names(num_classes: int) -> tuple[str, ...]:
+    """Name the classes of a model that says no names.
+
+    Args:
+        num_classes: How many there are.
+
+    Returns:
+        COCO's names for 80 classes, else ``('class_0', 'class_1', …)``.
+    """
+    if num_classes == len(COCO_CLASSES):
+        return COCO_CLASSES
+    return generic_class_names(num_classes)
 
 
 def choose_our_rows(
@@ -99,21 +120,21 @@ def choose_our_rows(
         ``class_0``, ``class_1``, …
 
     Raises:
-        ValueError: If the number of names differs from that of the rows, or
+        InputError: If the number of names differs from that of the rows, or
             if 90 unnamed classes would be taken for COCO's ids when read.
     """
-    names = _as_names(class_names)
+    names = as_names(class_names)
     if names and len(names) != num_classes:
-        raise ValueError(
+        raise InputError(
             f'{len(names)} class names were given for {num_classes} class '
             'rows. Give one name per row, in the order of the labels.'
         )
-    if num_classes == len(COCO_CLASSES) and names in ((), COCO_CLASSES):
-        return list(COCO_CATEGORY_IDS), COCO_NUM_ROWS, COCO_CLASSES
     if not names and num_classes + 1 == COCO_NUM_ROWS:
-        raise ValueError(
+        raise InputError(
             '90 classes make 91 upstream rows, which without class names '
             "would be read as COCO's. Give class_names."
         )
-    names = names or generic_class_names(num_classes)
+    names = names or default_class_names(num_classes)
+    if names == COCO_CLASSES:
+        return list(COCO_CATEGORY_IDS), COCO_NUM_ROWS, COCO_CLASSES
     return list(range(num_classes)), num_classes + 1, names

@@ -1,6 +1,8 @@
 """Errors that a user can cure, apart from those of a program."""
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 
 class InputError(ValueError):
@@ -10,6 +12,22 @@ class InputError(ValueError):
     file or option and what to do. The tools print it without a traceback,
     so nothing else may raise it.
     """
+
+
+@contextlib.contextmanager
+def naming(file: object) -> Iterator[None]:
+    """Name a file at the beginning of an error about its content.
+
+    Args:
+        file: Its path.
+
+    Raises:
+        InputError: The one that was raised within, with the path before it.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{file}: {error}') from error
 
 
 class UsageError(Exception):

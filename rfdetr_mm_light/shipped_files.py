@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+SHIPPED = ('benchmarks', 'configs', 'demo', 'tools', 'model-index.yml')
+"""What the folder ``.mim`` of the package has; ``setup.py`` reads it here."""
+
 PACKAGE = Path(__file__).resolve().parents[1] / 'rfdetr_mm'
 
 # An installed package has copies in .mim, a clone the files themselves.

@@ -17,6 +17,7 @@ SOURCES = [
     'LICENSE',
     'MANIFEST.in',
     'README.md',
+    'benchmarks',
     'configs',
     'demo',
     'model-index.yml',

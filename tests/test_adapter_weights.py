@@ -10,6 +10,7 @@ from rfdetr_mm.adapter_weights import (
     merge_adapters,
     merged_weight,
 )
+from rfdetr_mm.errors import InputError
 
 peft = pytest.importorskip('peft', reason='the extra lora is not installed')
 
@@ -129,5 +130,5 @@ def test_without_adapters_nothing_changes():
 def test_an_incomplete_adapter_is_refused(missing):
     weights = state_dict_of(perturbed(True), 5)
     del weights[missing]
-    with pytest.raises(ValueError, match=f'of query cannot.*{missing}'):
+    with pytest.raises(InputError, match=f'of query cannot.*{missing}'):
         merge_adapters(weights)

@@ -125,7 +125,7 @@ def test_models_by_name(monkeypatch):
 def test_a_clone_gets_links_and_keeps_what_it_has(tmp_path, is_clone):
     package = tmp_path / 'clone' / 'rfdetr_mm'
     package.mkdir(parents=True)
-    for name in ('configs', 'demo', 'tools'):
+    for name in ('benchmarks', 'configs', 'demo', 'tools'):
         (package.parent / name).mkdir()
     (package.parent / 'model-index.yml').write_text('Import: []')
     if is_clone:

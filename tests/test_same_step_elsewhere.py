@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rfdetr_mm.models.layers import (
+from rfdetr_mm.models.autograd import (
     relu_mlp,
     scaled_gelu_linear,
     weighted_samples,

@@ -33,7 +33,7 @@ from torch import nn
 
 from rfdetr_mm.datasets.samplers import SmallDataSampler
 from rfdetr_mm.engine import SeededBatchSampler, join_cpu_processes
-from rfdetr_mm.models.layers import batch_objects
+from rfdetr_mm.models.task_modules import batch_objects
 
 ROOT = Path(__file__).parents[1]
 SIZE = (32, 48)

@@ -6,14 +6,10 @@ that lies beside it and not another one that happens to be installed.
 
 import argparse
 import contextlib
-import difflib
 import importlib.util
-import inspect
 import logging
 import os
-import re
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,18 +23,17 @@ if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
 import rfdetr_mm  # noqa: E402, F401
 
 # isort: split
-from mmengine.config import Config, DictAction  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 
+from rfdetr_mm.engine.config_options import (  # noqa: E402
+    OptionAction,
+    merge_options,
+)
 from rfdetr_mm.engine.running import build_runner  # noqa: E402, F401
 from rfdetr_mm.errors import (  # noqa: E402
     InputError,
     curable_line,
     is_disk_error,
-)
-from rfdetr_mm.sizes.config_facts import (  # noqa: E402
-    check_sizes_agree,
-    set_resolution,
 )
 
 _LESS_MEMORY = (
@@ -49,23 +44,6 @@ _LESS_MEMORY = (
     'model.backbone.with_cp=True, mixed precision by --amp, a smaller image '
     'size by resolution=N.'
 )
-# Entries of a config that these tools read beside the Runner.
-_READ_ELSEWHERE = {
-    'auto_scale_lr',
-    'compile',
-    'data_root',
-    'dataset_layout',
-    'device',
-    'model_name',
-    'notes',
-    'resolution',
-    'runner_type',
-    'test_pipeline',
-    'train_pipeline',
-    'tta_model',
-    'tta_pipeline',
-}
-_SPACES_WITHIN = re.compile(r'(?<=[^\s,()\[\]]) +(?=[^\s,()\[\]])')
 
 
 def stop(message: str) -> NoReturn:
@@ -101,24 +79,6 @@ def input_errors_in_one_line() -> Iterator[None]:
         logging.Handler.handleError = default
 
 
-class OptionAction(DictAction):
-    """KEY=VALUE options that may have spaces within, as paths and names do.
-
-    mmengine's own removes all spaces.
-    """
-
-    @staticmethod
-    def _parse_iterable(val: str) -> Any:
-        kept = _SPACES_WITHIN.sub(lambda m: '\0' * len(m.group()), val)
-        return _with_spaces(DictAction._parse_iterable(kept))
-
-
-def _with_spaces(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_with_spaces, value))
-    return value.replace('\0', ' ') if isinstance(value, str) else value
-
-
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Add --cfg-options, for a tool that only reads a config."""
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
@@ -132,7 +92,8 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         '"(384,512)", (height, width) in pixels, sets the image size '
         'everywhere; a list is "[a,b]", without spaces, '
         'and one of its entries is addressed by its number: '
-        'test_dataloader.dataset.pipeline.1.kernel=predict',
+        'test_dataloader.dataset.pipeline.1.kernel=predict; a key that nobody '
+        'reads is an error, and +KEY=VALUE adds it all the same',
     )
 
 
@@ -159,17 +120,22 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_config(args: argparse.Namespace) -> Config:
+def read_config(
+    args: argparse.Namespace, types: Mapping[str, str] | None = None
+) -> Config:
     """Read the config file and merge the common options into it.
 
     Args:
         args: Parsed options, with ``config`` beside the common ones.
+        types: Types that other options will set, see
+            :func:`rfdetr_mm.engine.config_options.merge_options`.
 
     Returns:
         The config, with ``work_dir`` and ``launcher`` set.
 
     Raises:
         SystemExit: If there is no such config file.
+        InputError: If an option has no effect or cannot be.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = Path(args.config)
@@ -180,89 +146,12 @@ def read_config(args: argparse.Namespace) -> Config:
         )
     cfg = Config.fromfile(path)
     cfg.launcher = args.launcher
-    merge_options(cfg, args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {}, types)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', path.stem))
     return cfg
-
-
-def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Merge --cfg-options, and see to those that would change nothing.
-
-    ``resolution`` is the image size in all places that depend on it,
-    ``data_root`` the folder of all data sets.
-
-    Args:
-        cfg: The config, changed in place.
-        options: Key to value, as on the command line.
-
-    Raises:
-        SystemExit: If an option cannot have an effect.
-        InputError: If the image size cannot be, or the config's places say
-            different ones.
-    """
-    options = dict(options)
-    resolution = options.pop('resolution', None)
-    _merge(cfg, options)
-    if resolution is not None:
-        set_resolution(cfg, resolution)
-    check_sizes_agree(cfg)
-
-
-def _merge(cfg: Config, options: Mapping[str, Any]) -> None:
-    known = {*inspect.signature(Runner.__init__).parameters, *_READ_ELSEWHERE}
-    for option in options:
-        name = option.partition('.')[0]
-        if name in known or isinstance(cfg.get(name), (dict, list)):
-            continue
-        if name in cfg:
-            stop(
-                f'--cfg-options {option} changes nothing: {name} is a name '
-                'within the config file, which was used when the file was '
-                'read. Change the entries that have its value (for the image '
-                'size: resolution=…)'
-            )
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f'; did you mean {close[0]}?' if close else ''
-        warnings.warn(
-            f'--cfg-options {option}: no part of a run reads {name}{hint}',
-            stacklevel=2,
-        )
-    old = cfg.get('data_root')
-    cfg.merge_from_dict(options)
-    if 'data_root' in options and 'dataset_layout' not in cfg:
-        moved = [
-            _move(cfg[key], old, cfg.data_root)
-            for key in cfg
-            if key.endswith(('_dataloader', '_evaluator'))
-        ]
-        named = any(option.endswith('.data_root') for option in options)
-        if not any(moved) and not named:
-            stop(
-                'data_root changes nothing in this config, whose data sets '
-                f'do not lie below its own data_root={old!r}; set data_root '
-                'of each data set, such as train_dataloader.dataset.data_root'
-            )
-
-
-def _move(node: Any, old: str | None, new: str) -> bool:
-    """Let paths below one folder be below another, in place."""
-    is_dict = isinstance(node, dict)
-    if not old or not (is_dict or isinstance(node, list)):
-        return False
-    moved = False
-    for key, value in list(node.items() if is_dict else enumerate(node)):
-        if isinstance(value, str) and f'{value}/'.startswith(
-            f'{old.rstrip("/")}/'
-        ):
-            rest = value[len(old.rstrip('/')) :]
-            node[key] = new.rstrip('/') + rest
-            moved = True
-        else:
-            moved |= _move(value, old, new)
-    return moved
 
 
 def check_checkpoint(location: str | None, given_by: str) -> None:

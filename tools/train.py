@@ -51,7 +51,8 @@ def train_config(args: argparse.Namespace) -> Config:
         SystemExit: If the options do not fit the config or the machine, or
             name a checkpoint that does not exist.
     """
-    cfg = read_config(args)
+    mixed = {'optim_wrapper': 'AmpOptimWrapper'} if args.amp else None
+    cfg = read_config(args, mixed)
     if args.amp:
         _enable_mixed_precision(cfg)
     if args.auto_scale_lr:

@@ -1,48 +1,27 @@
-"""Python interfaces for using trained models."""
+"""Python interfaces for using trained models.
+
+There is a class for every size of :mod:`rfdetr_mm_light.sizes`, such as
+``RFDETRNano``.
+"""
+
+from typing import TYPE_CHECKING
 
 from .inferencer import RFDETRInferencer
-from .rfdetr import RFDETR
-from .sizes import (
-    RFDETR2XLarge,
-    RFDETRBase,
-    RFDETRLarge,
-    RFDETRLargeDeprecated,
-    RFDETRMedium,
-    RFDETRNano,
-    RFDETRSeg2XLarge,
-    RFDETRSegLarge,
-    RFDETRSegMedium,
-    RFDETRSegNano,
-    RFDETRSegPreview,
-    RFDETRSegSmall,
-    RFDETRSegXLarge,
-    RFDETRSmall,
-    RFDETRTiny,
-    RFDETRXLarge,
-)
+from .rfdetr import CLASSES, RFDETR
 from .sliced_inferencer import SlicedInferencer
 
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> type[RFDETR]: ...
+
+
+globals().update(CLASSES)
 from_checkpoint = RFDETR.from_checkpoint
 
 __all__ = [
     'RFDETR',
-    'RFDETR2XLarge',
-    'RFDETRBase',
     'RFDETRInferencer',
-    'RFDETRLarge',
-    'RFDETRLargeDeprecated',
-    'RFDETRMedium',
-    'RFDETRNano',
-    'RFDETRSeg2XLarge',
-    'RFDETRSegLarge',
-    'RFDETRSegMedium',
-    'RFDETRSegNano',
-    'RFDETRSegPreview',
-    'RFDETRSegSmall',
-    'RFDETRSegXLarge',
-    'RFDETRSmall',
-    'RFDETRTiny',
-    'RFDETRXLarge',
     'SlicedInferencer',
     'from_checkpoint',
+    *CLASSES,
 ]

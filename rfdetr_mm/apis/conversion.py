@@ -18,36 +18,16 @@ from rfdetr_mm.checkpoints import (
     to_mmdet_checkpoint,
     to_upstream_checkpoint,
 )
+from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import image_size
 from rfdetr_mm.sizes.data_sets import class_names_of_split
+from rfdetr_mm.sizes.identify import sizes_of_numbers, task_of_head
+from rfdetr_mm.sizes.shipped import MODEL_NAME
 
-from .variants import MODEL_NAME
+from .model_config import ENCODER, read_saved_model
 
 PYRAMID_LEVELS = {2.0: 'P3', 1.0: 'P4', 0.5: 'P5'}
-
-# Patch side, windows per side, decoder layers, DINOv2 size.
-MODEL_NAMES = {
-    (16, 2, 2, 'small'): 'RFDETRNano',
-    (16, 2, 3, 'small'): 'RFDETRSmall',
-    (16, 2, 4, 'small'): 'RFDETRMedium',
-    (14, 4, 3, 'small'): 'RFDETRBase',
-    (14, 4, 3, 'base'): 'RFDETRLargeDeprecated',
-    (20, 1, 5, 'base'): 'RFDETRXLarge',
-    (20, 2, 5, 'base'): 'RFDETR2XLarge',
-}
-SEG_MODEL_NAMES = {
-    (12, 1, 4, 'small'): 'RFDETRSegNano',
-    (12, 2, 4, 'small'): 'RFDETRSegSmall',
-    (12, 2, 5, 'small'): 'RFDETRSegMedium',
-    (12, 2, 6, 'small'): 'RFDETRSegXLarge',
-}
-# These differ from those in the side of the position table alone.
-LARGER_NAMES = {
-    ('RFDETRMedium', 44): 'RFDETRLarge',
-    ('RFDETRSegSmall', 36): 'RFDETRSegPreview',
-    ('RFDETRSegMedium', 42): 'RFDETRSegLarge',
-    ('RFDETRSegXLarge', 64): 'RFDETRSeg2XLarge',
-}
+_OF_WEIGHTS = ('num_classes', 'num_queries', 'group_detr')
 
 
 def fit_to_config(
@@ -67,7 +47,7 @@ def fit_to_config(
         each key that was changed.
 
     Raises:
-        ValueError: If anything else differs, or queries are missing.
+        InputError: If anything else differs, or queries are missing.
     """
     init_default_scope('mmdet')
     weights = merge_adapters(weights)
@@ -81,7 +61,7 @@ def fit_to_config(
         try:
             model.load_state_dict(dict(weights), strict=True, assign=True)
         except UserWarning as warning:
-            raise ValueError(
+            raise InputError(
                 f'{warning}. A converter adds no queries: set '
                 "num_queries to the file's, or fewer."
             ) from warning
@@ -110,11 +90,11 @@ def from_rfdetr(
         the report.
 
     Raises:
-        ValueError: If it is no rfdetr file, or does not fit the model.
+        InputError: If it is no rfdetr file, or does not fit the model.
     """
     upstream = read_upstream_layout(content)
     if upstream is None:
-        raise ValueError(
+        raise InputError(
             'The checkpoint is not an rfdetr file: it has no weights such as '
             f"'backbone.0.encoder.…'. Its first keys are {list(content)[:5]}."
         )
@@ -150,11 +130,11 @@ def to_rfdetr(
         this architecture, and the report.
 
     Raises:
-        ValueError: If it is an rfdetr file already, or does not fit the
+        InputError: If it is an rfdetr file already, or does not fit the
             model.
     """
     if read_upstream_layout(content) is not None:
-        raise ValueError('The checkpoint is an rfdetr file already.')
+        raise InputError('The checkpoint is an rfdetr file already.')
     weights = content.get('state_dict', content)
     weights, notes = fit_to_config(weights, config)
     architecture = upstream_architecture(config)
@@ -162,10 +142,9 @@ def to_rfdetr(
         dict(state_dict=weights, meta=content.get('meta', {})), **architecture
     )
     args = checkpoint['args']
-    settings = ('num_classes', 'num_queries', 'group_detr')
     checkpoint['model_config'] = {
         **architecture,
-        **{name: args[name] for name in settings},
+        **{name: args[name] for name in _OF_WEIGHTS},
     }
     name = config.get(MODEL_NAME) or model_name(config, architecture)
     if name is not None:
@@ -174,40 +153,29 @@ def to_rfdetr(
 
 
 def upstream_architecture(config: Config) -> dict[str, Any]:
-    """Describe the config's model in upstream's words."""
-    backbone, head = config.model.backbone, config.model.bbox_head
-    decoder = head.decoder
+    """Describe the config's model in upstream's words.
+
+    Args:
+        config: The config of the model.
+
+    Returns:
+        Entries of upstream's ``model_config``, without those that a
+        conversion reads from the weights.
+    """
+    backbone = config.model.backbone
+    numbers = read_saved_model(config.model)
+    if numbers.get('num_channels') == 3:
+        numbers.pop('num_channels')
     registers = 'registers_' if backbone.get('num_registers', 0) else ''
     return dict(
+        {k: v for k, v in numbers.items() if k not in _OF_WEIGHTS},
         encoder=f'dinov2_{registers}windowed_{backbone.arch}',
-        patch_size=backbone.patch_size,
-        num_windows=backbone.num_windows,
-        positional_encoding_size=backbone.img_size // backbone.patch_size,
         resolution=input_side(config),
         out_feature_indexes=[i + 1 for i in backbone.out_indices],
         projector_scale=[
             PYRAMID_LEVELS[s] for s in config.model.neck.scale_factors
         ],
-        hidden_dim=head.embed_dims,
-        dec_layers=decoder.num_layers,
-        sa_nheads=decoder.self_attn_num_heads,
-        ca_nheads=decoder.cross_attn_num_heads,
-        dec_n_points=decoder.num_points,
-        num_select=config.model.test_cfg.max_per_img,
-        **_optional_architecture(config),
     )
-
-
-def _optional_architecture(config: Config) -> dict[str, Any]:
-    """What a config may leave out."""
-    backbone, head = config.model.backbone, config.model.bbox_head
-    found = {}
-    if backbone.get('in_channels', 3) != 3:
-        found['num_channels'] = backbone.in_channels
-    if head.type == 'RFDETRInsHead':
-        upsample = head.get('mask_upsample_ratio', 4.0)
-        found['mask_downsample_ratio'] = round(backbone.patch_size / upsample)
-    return found
 
 
 def input_side(config: Config) -> int:
@@ -219,15 +187,22 @@ def input_side(config: Config) -> int:
 
 
 def model_name(config: Config, architecture: Mapping[str, Any]) -> str | None:
-    """Name of upstream's class of this architecture, if it has one."""
-    is_seg = config.model.bbox_head.type == 'RFDETRInsHead'
-    name = (SEG_MODEL_NAMES if is_seg else MODEL_NAMES).get(
-        (
-            architecture['patch_size'],
-            architecture['num_windows'],
-            architecture['dec_layers'],
-            config.model.backbone.arch,
-        )
+    """Name upstream's class of an architecture.
+
+    Args:
+        config: The config of the model.
+        architecture: What :func:`upstream_architecture` says of it.
+
+    Returns:
+        The name; the smallest size if the side of the position table leaves
+        more than one, None if upstream has no class of this architecture.
+    """
+    sizes = sizes_of_numbers(
+        task_of_head(config.model.bbox_head.type),
+        # Registers make no other class.
+        {**architecture, 'encoder': ENCODER + config.model.backbone.arch},
+        ('encoder', 'patch_size', 'num_windows', 'dec_layers'),
     )
-    side = architecture['positional_encoding_size']
-    return LARGER_NAMES.get((name, side), name)
+    upstreams = [size for size in sizes if not size.is_shipped]
+    smallest = min(upstreams, key=lambda size: size.image_px, default=None)
+    return smallest and smallest.class_name

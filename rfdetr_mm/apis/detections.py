@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from rfdetr_mm.models.layers.detections import best_detections
+from rfdetr_mm.models.dense_heads.detections import best_detections
 from rfdetr_mm.models.layers.full_size_masks import resize_masks
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from .model_context import ModelContext
 _EXTRA = "'rfdetr_mm[deploy]'"
 FORMATS = {
     'onnx': ('onnxruntime', _EXTRA),
-    'tflite': ('tflite', "'rfdetr_mm[deploy,tflite]'"),
+    'tflite': ('tflite', "'rfdetr_mm[deploy,tflite-export]'"),
     'openvino': ('openvino', f'{_EXTRA} openvino'),
     'tensorrt': ('tensorrt', f'{_EXTRA} tensorrt'),
     'trt': ('tensorrt', f'{_EXTRA} tensorrt'),

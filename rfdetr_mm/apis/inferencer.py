@@ -62,7 +62,7 @@ class RFDETRInferencer(DetInferencer):
     Raises:
         InputError: If ``resolution`` is no size that the model can take, or
             the places of the config say different sizes.
-        ValueError: If the name is unknown, the licence of the weights was
+        InputError: If the name is unknown, the licence of the weights was
             not accepted, or weights and config do not fit each other.
     """
 
@@ -148,7 +148,7 @@ class RFDETRInferencer(DetInferencer):
         names = {entry['Name'] for entry in entries}
         known = names.union(*(entry.get('Alias', ()) for entry in entries))
         if model.lower() not in known:
-            raise ValueError(
+            raise InputError(
                 f'{model!r} is neither a config file nor a model of '
                 f'{self.scope}, which are: {", ".join(sorted(names))}.'
             )
@@ -199,7 +199,7 @@ class RFDETRInferencer(DetInferencer):
         )
         rows = model.state_dict().get(_ROWS_KEY)
         if rows is not None and len(rows) != len(names):
-            raise ValueError(
+            raise InputError(
                 f'The model has num_classes={len(rows)}, but there are '
                 f'{len(names)} class names: {", ".join(names[:10])}. They are '
                 'meta.dataset_meta.classes of the checkpoint, or if it has '

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,11 +12,13 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.models import RFDETRInsHead, WindowedDINOv2
 from rfdetr_mm.sizes.blocks import parse_resolution
 from rfdetr_mm.sizes.config_facts import image_size, set_image_size
+from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.sizes import SIZES, Size
 
 from .devices import find_device
-from .variants import Variant
 
 # Field: entries of `model` in our configs that hold its value.
 _ENTRIES: dict[str, tuple[str, ...]] = {
@@ -33,12 +36,20 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     'num_select': ('test_cfg.max_per_img',),
 }
 _ALL_BLOCKS = 12  # of the encoder
-_ENCODER = 'dinov2_windowed_'
-ENCODER_CHANNELS = {
-    f'{_ENCODER}mini': 128,  # RFDETRTiny's, not one of upstream's
-    f'{_ENCODER}small': 384,
-    f'{_ENCODER}base': 768,
+ENCODER = 'dinov2_windowed_'
+"""What upstream's names of encoders begin with; the rest is our ``arch``."""
+
+_ENCODERS = {size.architecture.encoder for size in SIZES.values()}
+ENCODER_CHANNELS: dict[str, int] = {
+    ENCODER + arch: settings['embed_dims']
+    for arch, settings in WindowedDINOv2.arch_settings.items()
+    if ENCODER + arch in _ENCODERS
 }
+"""Upstream's name of an encoder to its width."""
+
+_MASK_UPSAMPLE_RATIO = (
+    inspect.signature(RFDETRInsHead).parameters['mask_upsample_ratio'].default
+)
 
 
 @dataclasses.dataclass
@@ -144,9 +155,7 @@ class ModelConfig:
         self.resolution = resolution
 
 
-def make_model_config(
-    variant: Variant, given: Mapping[str, Any]
-) -> ModelConfig:
+def make_model_config(variant: Size, given: Mapping[str, Any]) -> ModelConfig:
     """Make the configuration of a size.
 
     Args:
@@ -202,9 +211,9 @@ def _check_width(config: ModelConfig) -> None:
 
 
 @functools.cache
-def _numbers_of(variant: Variant) -> dict[str, Any]:
+def _numbers_of(variant: Size) -> dict[str, Any]:
     """Read the numbers of our config under upstream's names."""
-    cfg = variant.read_config()
+    cfg = read_config_of(variant)
     numbers = read_saved_model(cfg.model)
     return dict(
         # What a config may leave out.
@@ -222,8 +231,8 @@ def read_saved_model(model: Mapping[str, Any]) -> dict[str, Any]:
         model: ``model`` of one of our configs, as plain data.
 
     Returns:
-        Fields of :class:`ModelConfig`; those that it does not have, or not
-        as it has to be, are left out.
+        Fields of :class:`ModelConfig`; those that it does not have, or has
+        as something else than a number, are left out.
     """
     fields = {
         field: _entry(model, names[0]) for field, names in _ENTRIES.items()
@@ -234,9 +243,11 @@ def read_saved_model(model: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(side, int) and patch_size:
         fields['positional_encoding_size'] = side // patch_size
     upsample = _entry(model, 'bbox_head.mask_upsample_ratio')
+    if upsample is None and _entry(model, 'bbox_head.type') == 'RFDETRInsHead':
+        upsample = _MASK_UPSAMPLE_RATIO
     if isinstance(upsample, (int, float)) and patch_size:
         fields['mask_downsample_ratio'] = round(patch_size / upsample)
-    encoder = f'{_ENCODER}{_entry(model, "backbone.arch")}'
+    encoder = f'{ENCODER}{_entry(model, "backbone.arch")}'
     if encoder in ENCODER_CHANNELS:
         fields['encoder'] = encoder
     return fields
@@ -327,7 +338,7 @@ def fill_in_model(cfg: Config, config: ModelConfig) -> None:
     model.backbone.img_size = (
         config.positional_encoding_size * config.patch_size
     )
-    model.backbone.arch = config.encoder.removeprefix(_ENCODER)
+    model.backbone.arch = config.encoder.removeprefix(ENCODER)
     channels = ENCODER_CHANNELS[config.encoder]
     model.neck.in_channels = [channels] * len(model.neck.in_channels)
     model.data_preprocessor.pad_size_divisor = config.block_size

@@ -1,14 +1,15 @@
 """Load a model of upstream's or ours, and detect objects in images."""
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from rfdetr_mm.checkpoints import check_licence
+from rfdetr_mm.checkpoints import read_checkpoint
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.sizes import SIZES, Size
 
 from .arguments import (
     check_batch_size,
@@ -21,9 +22,7 @@ from .images import ImageInput, load_image
 from .in_process import optimize
 from .model_config import ModelConfig, make_model_config
 from .model_context import ModelContext, OptimizedModel
-from .saved_model import identify
-from .variants import VARIANTS, Variant
-from .weights import build_detector, locate_weights, read_content
+from .weights import build_detector, locate_weights
 
 if TYPE_CHECKING:
     from supervision import Detections
@@ -44,7 +43,7 @@ class Predictor:
     Source: rfdetr 1.11.2, detr.py, RFDETR (interface).
     """
 
-    variant: ClassVar[Variant | None] = None
+    variant: ClassVar[Size | None] = None
     size: ClassVar[str | None] = None
 
     def __init_subclass__(cls) -> None:
@@ -78,7 +77,7 @@ class Predictor:
         if cls.variant is None:
             raise InputError(
                 f'{cls.__name__} is no size; take one of '
-                f'{", ".join(VARIANTS)}, or {cls.__name__}.from_checkpoint().'
+                f'{", ".join(SIZES)}, or {cls.__name__}.from_checkpoint().'
             )
         return make_model_config(cls.variant, kwargs)
 
@@ -119,8 +118,8 @@ class Predictor:
         """
         path = path or config.pretrain_weights
         if content is None and path is not None:
-            content = read_content(path)
-        cfg = self.variant.read_config()
+            content = read_checkpoint(path)
+        cfg = read_config_of(self.variant)
         detector, names = build_detector(cfg, config, content, path)
         return ModelContext(
             model=detector,
@@ -130,45 +129,6 @@ class Predictor:
             args=config,
             cfg=cfg,
         )
-
-    @classmethod
-    def from_checkpoint(
-        cls, path: str | os.PathLike, **kwargs: Any
-    ) -> 'Predictor':
-        """Load a trained model; its class is found in the file.
-
-        Takes files of rfdetr and of this package. A file is read as data,
-        nothing in it is run.
-
-        Args:
-            path: The checkpoint file.
-            **kwargs: Fields of
-                :class:`~rfdetr_mm.apis.model_config.ModelConfig`; they win
-                over what the file says, but ``path`` is the weights.
-
-        Returns:
-            A model of the class that the file is of.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            InputError: If it cannot be read, stores no training arguments or
-                its class cannot be inferred, or a published XL or 2XL file's
-                licence is not accepted.
-        """
-        path = os.path.expanduser(os.fspath(path))
-        accepted = kwargs.get('accept_platform_model_license', False)
-        check_licence(os.path.basename(path), accepted)
-        content = read_content(path)
-        saved = identify(path, content)
-        # Below this module, which they are made of.
-        from . import sizes
-
-        model_class = getattr(sizes, saved.variant.class_name)
-        fields = {**saved.fields, **kwargs, 'pretrain_weights': path}
-        model = model_class.__new__(model_class)
-        model._set_up(model_class.get_model_config(**fields), content)
-        model._was_trained = True
-        return model
 
     @property
     def class_names(self) -> list[str]:

@@ -10,7 +10,11 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from rfdetr_mm.checkpoints import check_licence, read_checkpoint
+from rfdetr_mm.engine.batch_size import propose_batch_size
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.sizes import SIZES, Size
 
 from .arguments import (
     check_batch_size,
@@ -18,21 +22,20 @@ from .arguments import (
     input_shape,
     training_device,
 )
-from .batch_size import propose_batch_size
 from .dataset_grids import save_grids
 from .exporting import ExportRequest, run_export
 from .model_config import ModelConfig, fill_in_model
 from .predictor import Predictor
 from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
+from .saved_model import identify
 from .train_config import TrainConfig, make_train_config
 from .training import (
+    fill_in_training,
     find_data,
     run_evaluation,
     run_training,
     write_training_config,
 )
-from .training_cfg import fill_in_training
-from .weights import read_content
 
 
 class RFDETR(Predictor):
@@ -43,6 +46,42 @@ class RFDETR(Predictor):
 
     Source: rfdetr 1.11.2, detr.py, RFDETR (interface).
     """
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | os.PathLike, **kwargs: Any
+    ) -> 'RFDETR':
+        """Load a trained model; its class is found in the file.
+
+        Takes files of rfdetr and of this package. A file is read as data,
+        nothing in it is run.
+
+        Args:
+            path: The checkpoint file.
+            **kwargs: Fields of
+                :class:`~rfdetr_mm.apis.model_config.ModelConfig`; they win
+                over what the file says, but ``path`` is the weights.
+
+        Returns:
+            A model of the class that the file is of.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            InputError: If it cannot be read, stores no training arguments or
+                its class cannot be inferred, or a published XL or 2XL file's
+                licence is not accepted.
+        """
+        path = os.path.expanduser(os.fspath(path))
+        accepted = kwargs.get('accept_platform_model_license', False)
+        check_licence(os.path.basename(path), accepted)
+        content = read_checkpoint(path)
+        saved = identify(path, content)
+        model_class = CLASSES[saved.variant.class_name]
+        fields = {**saved.fields, **kwargs, 'pretrain_weights': path}
+        model = model_class.__new__(model_class)
+        model._set_up(model_class.get_model_config(**fields), content)
+        model._was_trained = True
+        return model
 
     @classmethod
     def get_train_config(cls, **kwargs: Any) -> TrainConfig:
@@ -97,7 +136,7 @@ class RFDETR(Predictor):
         if config.save_dataset_grids:
             save_grids(cfg, Path(config.output_dir, 'dataset_grids'))
         best = str(run_training(cfg, device, found))
-        model = self.get_model(model_config, read_content(best), best)
+        model = self.get_model(model_config, read_checkpoint(best), best)
         self.model, self.model_config = model, model_config
         self._was_trained = True
         self._dataset_dir = config.dataset_dir
@@ -113,7 +152,7 @@ class RFDETR(Predictor):
         """The complete config of a training, and what its data set is."""
 
         def make() -> tuple[Config, str]:
-            cfg = self.variant.read_config()
+            cfg = read_config_of(self.variant)
             fill_in_model(cfg, model_config)
             fill_in_training(cfg, self.variant, model_config, train)
             return cfg, find_data(cfg)
@@ -169,7 +208,7 @@ class RFDETR(Predictor):
         if config.batch_size == 'auto':
             config.batch_size = TrainConfig.batch_size
         config.class_names = self.class_names
-        cfg = self.variant.read_config()
+        cfg = read_config_of(self.variant)
         fill_in_model(cfg, model_config)
         fill_in_training(cfg, self.variant, model_config, config)
         find_data(cfg, only=split)
@@ -274,7 +313,7 @@ class RFDETR(Predictor):
                 default.
 
         Raises:
-            ValueError: If there is no key or no size.
+            InputError: If there is no key or no size.
             ImportError: If the package roboflow is not installed.
             RuntimeError: If Roboflow does not take it.
         """
@@ -299,3 +338,20 @@ class RFDETR(Predictor):
         write_roboflow_bundle(
             output_dir, self.model.model, self.class_names, self.model.cfg
         )
+
+
+def _class_of(size: Size) -> type[RFDETR]:
+    licence = size.file.licence
+    terms = '' if licence == 'Apache-2.0' else f' Weights under {licence}.'
+    text = f'{size.title}, {size.image_px} px.{terms}'
+    # Pickle looks for it in the package, not in this module.
+    content = dict(
+        variant=size, __doc__=text, __module__=__name__.rpartition('.')[0]
+    )
+    return type(size.class_name, (RFDETR,), content)
+
+
+CLASSES: dict[str, type[RFDETR]] = {
+    name: _class_of(size) for name, size in SIZES.items()
+}
+"""Name to class of every size."""

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from torch import nn
 
 from rfdetr_mm.checkpoints import write_checkpoint
+from rfdetr_mm.errors import InputError
 
 from .conversion import to_rfdetr
 
@@ -36,7 +37,7 @@ def write_roboflow_bundle(
         config: The config that it was built from.
 
     Raises:
-        ValueError: If weights, names and config do not fit each other.
+        InputError: If weights, names and config do not fit each other.
 
     Source: rfdetr 1.11.2, detr.py, RFDETR.export_for_roboflow (interface).
     """
@@ -74,7 +75,7 @@ def deploy_to_roboflow(
             ``'rfdetr-nano'``.
 
     Raises:
-        ValueError: If there is no key or no size.
+        InputError: If there is no key or no size.
         ImportError: If the package roboflow is not installed.
         RuntimeError: If Roboflow refuses the key, does not know the project
             or its version, or does not take the upload.
@@ -84,12 +85,12 @@ def deploy_to_roboflow(
     """
     api_key = api_key or os.environ.get('ROBOFLOW_API_KEY')
     if not api_key:
-        raise ValueError(
+        raise InputError(
             'Uploading needs an API key of Roboflow: pass api_key=… or set '
             'ROBOFLOW_API_KEY.'
         )
     if size is None:
-        raise ValueError(
+        raise InputError(
             'The size of the model is not known to Roboflow: pass size=…, '
             "such as 'rfdetr-nano' or 'rfdetr-seg-nano'."
         )

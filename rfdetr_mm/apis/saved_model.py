@@ -11,45 +11,16 @@ from typing import Any
 from rfdetr_mm.checkpoints import read_upstream_layout
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import size_of_tests
-
-from .model_config import (
-    ENCODER_CHANNELS,
-    ModelConfig,
-    make_model_config,
-    read_saved_model,
+from rfdetr_mm.sizes.identify import (
+    size_in_file_name,
+    sizes_of_numbers,
+    task_of_weights,
 )
-from .variants import MODEL_NAME, VARIANTS, Variant
+from rfdetr_mm.sizes.shipped import MODEL_NAME
+from rfdetr_mm_light.sizes import SEGMENTATION, SIZES, Size
 
-# What no training changes.
-_FIXED = (
-    'encoder',
-    'segmentation_head',
-    'patch_size',
-    'hidden_dim',
-    'dec_layers',
-)
+from .model_config import ENCODER_CHANNELS, ModelConfig, read_saved_model
 
-# Part of a file name to its class, the longer ones first. As upstream has
-# it, "large" is the Large of 2026.
-_PARTS_OF_NAMES = (
-    ('seg-2xlarge', 'RFDETRSeg2XLarge'),
-    ('seg-xxlarge', 'RFDETRSeg2XLarge'),
-    ('seg-xlarge', 'RFDETRSegXLarge'),
-    ('seg-large', 'RFDETRSegLarge'),
-    ('seg-medium', 'RFDETRSegMedium'),
-    ('seg-small', 'RFDETRSegSmall'),
-    ('seg-nano', 'RFDETRSegNano'),
-    ('seg-preview', 'RFDETRSegPreview'),
-    ('2xlarge', 'RFDETR2XLarge'),
-    ('xxlarge', 'RFDETR2XLarge'),
-    ('xlarge', 'RFDETRXLarge'),
-    ('large', 'RFDETRLarge'),
-    ('medium', 'RFDETRMedium'),
-    ('small', 'RFDETRSmall'),
-    ('nano', 'RFDETRNano'),
-    ('tiny', 'RFDETRTiny'),
-    ('base', 'RFDETRBase'),
-)
 _WAY_OUT = (
     'Instantiate the class that it was trained with directly, such as '
     'RFDETRSmall(pretrain_weights={path!r}), with its resolution if that was '
@@ -62,11 +33,11 @@ class SavedModel:
     """What a checkpoint says of its model.
 
     Args:
-        variant: Its size.
-        fields: Of :class:`ModelConfig`, as far as the file has them.
+        variant: The size of the model.
+        fields: The fields of :class:`ModelConfig` that the file has.
     """
 
-    variant: Variant
+    variant: Size
     fields: dict[str, Any] = field(default_factory=dict)
 
 
@@ -74,9 +45,10 @@ def identify(path: str, content: Mapping[str, Any]) -> SavedModel:
     """Find out which model a checkpoint is of.
 
     Args:
-        path: Of the file; its name decides if nothing in the file does.
-        content: Of :func:`rfdetr_mm.checkpoints.read_checkpoint`: nothing
-            in it is run, and only names and numbers are taken from it.
+        path: The file; its name decides if nothing in the file does.
+        content: What :func:`rfdetr_mm.checkpoints.read_checkpoint` gave:
+            nothing in it is run, and only names and numbers are taken from
+            it.
 
     Returns:
         The size and what else the file says.
@@ -104,14 +76,14 @@ def identify(path: str, content: Mapping[str, Any]) -> SavedModel:
 
 def _upstream_variant(
     path: str, content: Mapping[str, Any], args: Mapping[str, Any]
-) -> Variant:
+) -> Size:
     name = content.get(MODEL_NAME)
-    if isinstance(name, str) and name.strip() in VARIANTS:
-        return VARIANTS[name.strip()]
+    if isinstance(name, str) and name.strip() in SIZES:
+        return SIZES[name.strip()]
     weights = str(args.get('pretrain_weights') or '').strip().lower()
     if weights in ('', 'none', 'null'):
         weights = os.path.basename(path).lower()
-    variant = _variant_in(weights)
+    variant = size_in_file_name(weights)
     if variant is None:
         raise InputError(
             f'The class of {path} cannot be inferred: its model_name is '
@@ -119,14 +91,6 @@ def _upstream_variant(
             + _WAY_OUT.format(path=path)
         )
     return variant
-
-
-def _variant_in(name: str) -> Variant | None:
-    name = name.replace('_', '-')
-    for part, class_name in _PARTS_OF_NAMES:
-        if part in name and 'keypoint' not in name:
-            return VARIANTS[class_name]
-    return None
 
 
 def _fields_in(saved: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,13 +117,13 @@ def _identify_ours(path: str, content: Mapping[str, Any]) -> SavedModel:
         saved['resolution'] = resolution
     weights = content.get('state_dict', content)
     name = cfg.get(MODEL_NAME)
-    if isinstance(name, str) and name in VARIANTS:
-        return SavedModel(VARIANTS[name], saved)
-    variant = _variant_of_weights(weights, saved)
-    if variant is None:
-        names = (str(meta.get('experiment_name', '')), Path(path).name)
-        found = [_variant_in(name.lower()) for name in names]
-        variant = next((v for v in found if v is not None), None)
+    if isinstance(name, str) and name in SIZES:
+        return SavedModel(SIZES[name], saved)
+    variant = (
+        _variant_of_weights(weights, saved)
+        or size_in_file_name(str(meta.get('experiment_name', '')))
+        or size_in_file_name(Path(path).name)
+    )
     if variant is None:
         raise InputError(
             f'The class of {path} cannot be inferred: its weights are not '
@@ -221,37 +185,24 @@ def _test_resolution(cfg: Mapping[str, Any]) -> int | None:
 
 def _variant_of_weights(
     weights: Mapping[str, Any], saved: Mapping[str, Any]
-) -> Variant | None:
+) -> Size | None:
     """The only size that weights, and numbers beside them, can be of."""
     try:
         numbers = {**saved, **numbers_of_weights(weights)}
     except (KeyError, AttributeError):
         return None
-    configs = {
-        variant: config
-        for variant in VARIANTS.values()
-        if all(
-            getattr(config := make_model_config(variant, {}), name)
-            == numbers[name]
-            for name in _FIXED
-        )
-    }
-    for name in ('num_windows', 'positional_encoding_size', 'num_queries'):
-        # The latter two may have been changed: then they decide nothing.
-        same = {
-            variant: config
-            for variant, config in configs.items()
-            if numbers.get(name) == getattr(config, name)
-        }
-        configs = same or configs
-    return next(iter(configs)) if len(configs) == 1 else None
+    found = sizes_of_numbers(task_of_weights(weights), numbers)
+    return found[0] if len(found) == 1 else None
 
 
 def numbers_of_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
     """What shapes of weights say of a model, under names of ModelConfig.
 
     Args:
-        weights: Of a detector, under this package's names.
+        weights: The weights of a detector, under this package's names.
+
+    Returns:
+        The numbers that decide on the size, and ``segmentation_head``.
 
     Raises:
         KeyError: If they have no windowed backbone or no head of RF-DETR.
@@ -266,7 +217,7 @@ def numbers_of_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
         encoder={v: k for k, v in ENCODER_CHANNELS.items()}.get(
             pos_embed.shape[-1]
         ),
-        segmentation_head=any('mask_branch.' in key for key in weights),
+        segmentation_head=task_of_weights(weights) is SEGMENTATION,
         patch_size=weights['backbone.patch_embed.weight'].shape[-1],
         hidden_dim=weights['bbox_head.query_embedding'].shape[-1],
         dec_layers=1 + max(layers, default=-1),
@@ -276,10 +227,10 @@ def numbers_of_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _native_resolution(
-    variant: Variant, weights: Mapping[str, Any]
+    variant: Size, weights: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The resolution that goes with another position table."""
-    own: ModelConfig = make_model_config(variant, {})
+    own = variant.architecture
     side = numbers_of_weights(weights)['positional_encoding_size']
     if side == own.positional_encoding_size:
         return {}

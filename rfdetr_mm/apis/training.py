@@ -1,12 +1,15 @@
-"""Train and evaluate by mmengine's Runner, within this process."""
+"""From what was chosen for a training to mmengine's config, and its run."""
 
 import dataclasses
+import datetime
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+import torch
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
@@ -14,12 +17,232 @@ from rfdetr_mm.checkpoints import atomic_file
 from rfdetr_mm.datasets import resolve_own_data
 from rfdetr_mm.engine.running import build_runner
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.blocks import multi_scale_sizes
+from rfdetr_mm.sizes.config_facts import set_image_size
+from rfdetr_mm.sizes.shipped import read_shipped
+from rfdetr_mm_light.sizes import Size
 
 from .model_config import ModelConfig
 from .train_config import TrainConfig
 
 BEST_FILE = 'checkpoint_best_total.pth'
 CONFIG_FILE = 'training_config.json'
+
+_AMP = {
+    'bf16': dict(type='AutocastOptimWrapper', dtype='bfloat16'),
+    'fp16': dict(
+        type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'
+    ),
+}
+
+
+def fill_in_training(
+    cfg: Config, variant: Size, model: ModelConfig, train: TrainConfig
+) -> None:
+    """Write a training into the config of its model, in place.
+
+    Args:
+        cfg: The size's config for a user's data set, its model filled in.
+        variant: The size.
+        model: Its configuration.
+        train: What is wanted; its ``batch_size`` is a number.
+
+    Raises:
+        InputError: If the model takes images of other than 3 channels.
+    """
+    if model.num_channels != 3:
+        raise InputError(
+            f'num_channels={model.num_channels}: image files of a data set '
+            'are read as RGB, 3 channels, so train() and evaluate() need '
+            'num_channels=3. predict() takes arrays and tensors of other '
+            'numbers; to train with them, write a config whose pipeline loads '
+            'them, with model.backbone.in_channels and mean and std of '
+            'model.data_preprocessor to match.'
+        )
+    stamp = datetime.datetime.now().strftime('%Y%m%d_%H%M%S')
+    name = f'{variant.size}_{stamp}_{uuid.uuid4().hex[:6]}'
+    cfg.merge_from_dict(
+        {
+            'notes': train.notes,
+            'experiment_name': name,
+            # One for each run of this process.
+            'visualizer.name': name,
+            'work_dir': train.output_dir,
+            'train_cfg.max_epochs': train.epochs,
+            'train_cfg.val_interval': train.eval_interval,
+            'default_hooks.checkpoint.interval': train.checkpoint_interval,
+            'optim_wrapper.optimizer.lr': train.lr,
+            'optim_wrapper.optimizer.weight_decay': train.weight_decay,
+            'optim_wrapper.paramwise_cfg': dict(
+                backbone_lr_mult=train.lr_encoder / train.lr,
+                layer_decay_rate=train.lr_vit_layer_decay,
+                component_decay_rate=train.lr_component_decay,
+            ),
+            'optim_wrapper.accumulative_counts': train.grad_accum_steps,
+            'model.backbone.drop_path_rate': train.drop_path,
+            'param_scheduler': [_schedule(train)],
+        }
+    )
+    cfg.load_from = model.pretrain_weights
+    if train.clip_max_norm:
+        cfg.optim_wrapper.clip_grad.max_norm = train.clip_max_norm
+    else:
+        cfg.optim_wrapper.clip_grad = None
+    if train.seed is not None:
+        cfg.randomness = dict(seed=train.seed)
+    _set_compilation(cfg, model, train)
+    fill_in_data(cfg, train)
+    _set_precision(cfg, train, model.device)
+    _set_scales(cfg, model, train)
+    _set_average(cfg, train)
+    _set_monitoring(cfg, train)
+    if train.resume:
+        cfg.resume = True
+        cfg.load_from = None if train.resume is True else train.resume
+
+
+def _schedule(train: TrainConfig) -> dict:
+    common = dict(convert_to_iter_based=True, warmup=train.warmup_epochs)
+    if train.lr_scheduler == 'cosine':
+        return dict(
+            type='WarmupCosineLR', min_factor=train.lr_min_factor, **common
+        )
+    return dict(type='WarmupStepLR', drop=train.lr_drop, **common)
+
+
+def fill_in_data(cfg: Config, train: TrainConfig) -> None:
+    """Write what a training says of its data into a config, in place.
+
+    Args:
+        cfg: The config.
+        train: What is wanted.
+    """
+    cfg.data_root = train.dataset_dir
+    cfg.dataset_layout = train.dataset_file
+    if train.class_names is not None:
+        for split in ('train', 'val', 'test'):
+            dataset = cfg[f'{split}_dataloader'].dataset
+            dataset.metainfo = dict(classes=tuple(train.class_names))
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.num_workers = train.num_workers
+        loader.persistent_workers = train.num_workers > 0
+        loader.batch_size = train.batch_size
+        if split != 'train' and train.eval_batch_size is not None:
+            loader.batch_size = train.eval_batch_size
+    cfg.train_dataloader.sampler = dict(
+        type='SmallDataSampler',
+        batch_size=train.batch_size,
+        accumulative_counts=train.grad_accum_steps,
+    )
+
+
+def _set_compilation(
+    cfg: Config, model: ModelConfig, train: TrainConfig
+) -> None:
+    graphs = model.cuda_graphs and model.device.startswith('cuda')
+    if graphs and train.grad_accum_steps > 1:
+        raise InputError(
+            'cuda_graphs=True and gradients of several batches exclude each '
+            f'other, got grad_accum_steps={train.grad_accum_steps}: recorded '
+            'kernels write to the same gradients again. Take a larger '
+            'batch_size with grad_accum_steps=1, or cuda_graphs=False.'
+        )
+    if model.compile:
+        cfg.default_hooks.compile = dict(
+            type='CompileHook', cuda_graphs=graphs
+        )
+    elif graphs:
+        cfg.default_hooks.compile = dict(
+            type='CompileHook', backend='cudagraphs'
+        )
+
+
+def _set_precision(cfg: Config, train: TrainConfig, device: str) -> None:
+    chosen = train.amp_dtype
+    if not device.startswith('cuda'):
+        chosen = None
+    elif chosen == 'auto':
+        # bfloat16 is emulated on older GPUs.
+        is_new = torch.cuda.get_device_capability(device) >= (8, 0)
+        chosen = 'bf16' if is_new else 'fp16'
+    if chosen is not None:
+        cfg.optim_wrapper.update(_AMP[chosen])
+
+
+def _set_scales(cfg: Config, model: ModelConfig, train: TrainConfig) -> None:
+    """Set the sizes of training images; the others have them already."""
+    pipeline = cfg.train_dataloader.dataset.pipeline
+    if not train.scale_jitter:
+        pipeline[:] = [s for s in pipeline if s.type != 'RandomApply']
+    if train.multi_scale == 'off':
+        return
+    arguments = dict(
+        img_size=model.resolution,
+        patch_size=model.patch_size,
+        num_windows=model.num_windows,
+        expanded=train.expanded_scales,
+    )
+    sizes = multi_scale_sizes(**arguments)
+    if train.multi_scale == 'per-sample':
+        at = [step.type for step in pipeline].index('RFDETRResize')
+        pipeline[at] = ConfigDict(
+            type='RandomChoiceResize',
+            scales=sizes,
+            resize_type='RFDETRResize',
+            kernel='training',
+        )
+    else:
+        cfg.model.data_preprocessor.batch_augments = [
+            dict(
+                type='BatchMultiScaleResize',
+                interval=train.grad_accum_steps,
+                **arguments,
+            )
+        ]
+    set_image_size(cfg, (model.resolution, model.resolution))
+
+
+def _set_average(cfg: Config, train: TrainConfig) -> None:
+    hooks = cfg.custom_hooks
+    average = next(h for h in hooks if h.type == 'OptimStepEMAHook')
+    average.update(decay=train.ema_decay, tau=train.ema_tau)
+    if not train.use_ema:
+        hooks.remove(average)
+
+
+def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
+    metric = cfg.default_hooks.checkpoint.save_best
+    watched = metric
+    if train.eval_base_model and train.use_ema:
+        cfg.val_cfg.type = 'TwoWeightsValLoop'
+        plain = f'plain/{metric}'
+        cfg.default_hooks.checkpoint.save_best = [metric, plain]
+        watched = metric if train.early_stopping_use_ema else plain
+    if train.early_stopping:
+        cfg.default_hooks.early_stopping = dict(
+            type='EarlyStoppingHook',
+            monitor=watched,
+            rule='greater',
+            min_delta=train.early_stopping_min_delta,
+            patience=train.early_stopping_patience,
+        )
+    backends = cfg.visualizer.vis_backends
+    for name in ('tensorboard', 'wandb', 'mlflow'):
+        if getattr(train, name):
+            backend = read_shipped(f'_base_/visualizers/{name}.py')[name]
+            _name_run(backend, train)
+            backends.append(backend)
+
+
+def _name_run(backend: ConfigDict, train: TrainConfig) -> None:
+    if backend.type == 'WandbVisBackend':
+        names = dict(project=train.project, name=train.run)
+        backend.init_kwargs.update({k: v for k, v in names.items() if v})
+    elif backend.type == 'MLflowVisBackend':
+        backend.exp_name = train.project or backend.exp_name
+        if train.run:
+            backend.run_name = train.run
 
 
 def find_data(cfg: Config, only: str | None = None) -> str:
@@ -39,11 +262,6 @@ def find_data(cfg: Config, only: str | None = None) -> str:
         raise InputError(
             'dataset_dir is missing: give the folder of a data set in the '
             'layout of Roboflow, COCO or YOLO'
-        )
-    if not Path(cfg.data_root).is_dir():
-        raise InputError(
-            f'dataset_dir has to be the folder of a data set, and there is no '
-            f'folder {cfg.data_root!r} (seen from {Path.cwd()})'
         )
     return resolve_own_data(cfg, only)
 

@@ -19,14 +19,14 @@ from rfdetr_mm.checkpoints import (
     cache_dir,
     check_licence,
     published_address,
-    read_checkpoint,
     resize_class_rows,
     resolve_weights,
     to_mmdet_checkpoint,
 )
-from rfdetr_mm.checkpoints.class_rows import generic_class_names
+from rfdetr_mm.checkpoints.class_rows import default_class_names
 from rfdetr_mm.engine.checkpoint_loaders import fetch_from_http
-from rfdetr_mm.errors import InputError
+from rfdetr_mm.errors import InputError, naming
+from rfdetr_mm.sizes.data_sets import named_classes
 
 from .model_config import ModelConfig, fill_in_model
 
@@ -67,14 +67,11 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
         if folder is not None and path.exists():
             check_licence(path.name, accept_platform_model_license)
             return str(path)
-        try:
-            found = resolve_weights(
-                name if folder is None else path.name,
-                accept_platform_model_license=accept_platform_model_license,
-                folder=folder,
-            )
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        found = resolve_weights(
+            name if folder is None else path.name,
+            accept_platform_model_license=accept_platform_model_license,
+            folder=folder,
+        )
         return str(found)
     places = [cache_dir() / name, path] if is_bare else [path]
     for place in places:
@@ -84,25 +81,6 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
         f'There is no checkpoint file {" and no ".join(map(str, places))}. '
         f'Published are: {", ".join(PUBLISHED_FILES)}.'
     )
-
-
-def read_content(path: str) -> dict[str, Any]:
-    """Read a checkpoint of any origin as data.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its content.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        InputError: If it cannot be read, or only by running what is in it.
-    """
-    try:
-        return read_checkpoint(path)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def build_detector(
@@ -136,33 +114,25 @@ def build_detector(
     with DefaultScope.overwrite_default_scope('mmdet'):
         detector = MODELS.build(cfg.model)
     if weights is not None:
-        try:
+        with naming(path):
             detector.load_state_dict(weights)
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f'{path}: {error}') from error
-    if not names:
-        names = generic_class_names(config.num_classes)
-        if config.num_classes == len(COCO_CLASSES):
-            names = COCO_CLASSES
+    names = names or default_class_names(config.num_classes)
     return detector.to(config.device).eval(), list(names)
 
 
 def _weights_and_names(
     content: Mapping[str, Any], path: str | None
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    try:
+    with naming(path):
         checkpoint, _ = to_mmdet_checkpoint(content)
-    except ValueError as error:
-        raise InputError(f'{path}: {error}') from error
     weights = checkpoint.get('state_dict', checkpoint)
     if _ROWS_KEY not in weights:
         raise InputError(
             f'{path} holds no RF-DETR detector: there is no {_ROWS_KEY} '
             f'among its weights, which begin with {list(weights)[:3]}.'
         )
-    dataset_meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
-    names = dataset_meta.get('classes') or dataset_meta.get('CLASSES') or ()
-    return weights, (names,) if isinstance(names, str) else tuple(names)
+    meta = checkpoint.get('meta') or {}
+    return weights, named_classes(meta.get('dataset_meta'))
 
 
 def _fit_classes(

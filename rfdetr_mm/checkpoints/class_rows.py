@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
 from rfdetr_mm_light.class_rows import (
     COCO_CATEGORY_IDS,
     COCO_CLASSES,
     COCO_NUM_ROWS,
     choose_our_rows,
     choose_upstream_rows,
+    default_class_names,
     generic_class_names,
 )
 
@@ -26,6 +28,7 @@ __all__ = [
     'SPARE_ROW_BIAS',
     'choose_our_rows',
     'choose_upstream_rows',
+    'default_class_names',
     'generic_class_names',
     'resize_class_rows',
     'scatter_rows',
@@ -78,7 +81,7 @@ def take_class_rows(
         A new state dict; the other weights are the same objects.
 
     Raises:
-        ValueError: If a weight is missing.
+        InputError: If a weight is missing.
     """
     taken = dict(state_dict)
     for name, dim in CLASS_ROW_WEIGHTS:
@@ -89,7 +92,7 @@ def take_class_rows(
 
 def _weight(state_dict: Mapping[str, Tensor], key: str) -> Tensor:
     if key not in state_dict:
-        raise ValueError(
+        raise InputError(
             f'The weights have no {key!r}; is this a converted RF-DETR '
             'file? See tools/model_converters/rfdetr_to_mmdet.py.'
         )
@@ -113,13 +116,13 @@ def resize_class_rows(
         A new state dict; the other weights are the same objects.
 
     Raises:
-        ValueError: If ``num_classes`` is below 1 or a weight is missing.
+        InputError: If ``num_classes`` is below 1 or a weight is missing.
 
     Source: rfdetr 1.11.2, models/lwdetr.py
         LWDETR.reinitialize_detection_head.
     """
     if num_classes < 1:
-        raise ValueError(f'num_classes must be at least 1, got {num_classes}.')
+        raise InputError(f'num_classes must be at least 1, got {num_classes}.')
     num_old = len(_weight(state_dict, prefix + CLASS_ROW_WEIGHTS[0][0]))
     rows = [i % num_old for i in range(num_classes)]
     return take_class_rows(state_dict, rows, prefix)

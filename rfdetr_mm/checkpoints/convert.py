@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rfdetr_mm.adapter_weights import find_adapted_layers, merge_adapters
+from rfdetr_mm.errors import InputError
 
 from .class_rows import (
     CLASS_ROW_WEIGHTS,
@@ -77,7 +78,7 @@ def upstream_to_mmdet(
         report.
 
     Raises:
-        ValueError: If the file is of a kind that is not supported, or if any
+        InputError: If the file is of a kind that is not supported, or if any
             key is unknown, missing or mis-shaped; all are listed.
 
     Source: rfdetr 1.11.2, models/lwdetr.py LWDETR (names and shapes).
@@ -171,7 +172,7 @@ def mmdet_to_upstream(
         spare row otherwise (weight 0, bias -20), and the report.
 
     Raises:
-        ValueError: If any key is unknown, missing or mis-shaped (all are
+        InputError: If any key is unknown, missing or mis-shaped (all are
             listed), or if the class names do not fit the rows.
     """
     report = ConversionReport()
@@ -224,16 +225,16 @@ def _spread_class_rows(
 
 
 def refuse_unsupported(state_dict: Mapping[str, Any]) -> None:
-    """Raise ValueError for upstream models that have no counterpart here."""
+    """Raise InputError for upstream models that have no counterpart here."""
     keys = [key for key in state_dict if key.startswith(_KEYPOINT_PREFIXES)]
     if keys:
-        raise ValueError(
+        raise InputError(
             f'{_KEYPOINT_FILE}: {len(keys)} keys such as {keys[0]!r}. '
             f'{_NO_KEYPOINTS}'
         )
     mask = state_dict.get(_KEYPOINT_MASK)
     if mask is not None and mask.numel():
-        raise ValueError(
+        raise InputError(
             f'{_KEYPOINT_FILE}: {_KEYPOINT_MASK!r} is not empty. '
             f'{_NO_KEYPOINTS}'
         )
@@ -242,7 +243,7 @@ def refuse_unsupported(state_dict: Mapping[str, Any]) -> None:
 def _checked_matches(
     state_dict: Mapping[str, Tensor], side: str
 ) -> list[Match]:
-    """Match all keys, or raise one ValueError that lists what is wrong."""
+    """Match all keys, or raise one InputError that lists what is wrong."""
     no_tensors = [
         f'{key} ({type(value).__name__})'
         for key, value in state_dict.items()
@@ -267,7 +268,7 @@ def raise_bad_keys(
     way_out: str = 'Names and shapes are those of rfdetr 1.11.2; a file of '
     'another model, or a part of one, cannot be converted.',
 ) -> None:
-    """Raise one ValueError that lists all problems, if there are any.
+    """Raise one InputError that lists all problems, if there are any.
 
     Args:
         problems: Kind of problem to the keys that have it.
@@ -281,4 +282,4 @@ def raise_bad_keys(
             lines.append(f'{len(keys)} {kind}: {", ".join(keys[:20])}{more}')
     if lines:
         title = f'The weights are not those of {what}.'
-        raise ValueError('\n'.join([title, *lines, way_out]))
+        raise InputError('\n'.join([title, *lines, way_out]))

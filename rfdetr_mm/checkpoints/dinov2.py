@@ -80,7 +80,7 @@ def dinov2_to_backbone(
         ``init_cfg=dict(type='Pretrained', checkpoint=…)``, and the report.
 
     Raises:
-        ValueError: If a key is unknown, missing or mis-shaped.
+        InputError: If a key is unknown, missing or mis-shaped.
 
     Source: transformers Dinov2Model and facebookresearch/dinov2
         DinoVisionTransformer, both Apache-2.0 (names and shapes).

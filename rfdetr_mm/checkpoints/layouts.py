@@ -6,6 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.data_sets import named_classes
+
 from .convert import (
     ConversionReport,
     mmdet_to_upstream,
@@ -139,7 +142,7 @@ def to_mmdet_checkpoint(
         DINOv2 weights get our backbone's keys without ``backbone.``.
 
     Raises:
-        ValueError: If the file is upstream's or DINOv2's and incomplete or
+        InputError: If the file is upstream's or DINOv2's and incomplete or
             not supported, or has no averaged weights and they are wanted.
     """
     upstream = read_upstream_layout(checkpoint)
@@ -153,7 +156,7 @@ def to_mmdet_checkpoint(
     weights = upstream.weights
     if use_ema:
         if upstream.ema_weights is None:
-            raise ValueError(
+            raise InputError(
                 'The file holds no averaged (EMA) weights besides its own; '
                 'checkpoint_best_ema.pth holds them as its own. Convert '
                 'without --ema.'
@@ -187,12 +190,13 @@ def to_upstream_checkpoint(
         A checkpoint that rfdetr loads, and the report.
 
     Raises:
-        ValueError: If the weights are not ours and complete.
+        InputError: If the weights are not ours and complete.
     """
     state_dict = checkpoint.get('state_dict', checkpoint)
     if class_names is None:
-        dataset_meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
-        class_names = dataset_meta.get('classes', dataset_meta.get('CLASSES'))
+        class_names = named_classes(
+            checkpoint.get('meta', {}).get('dataset_meta')
+        )
     if not isinstance(state_dict, Mapping):
         raise_bad_keys({'not weights': [type(state_dict).__name__]})
     model, report = mmdet_to_upstream(state_dict, class_names)

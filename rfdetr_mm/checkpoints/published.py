@@ -47,7 +47,7 @@ def resolve_weights(
         Path of the complete file; its MD5 was checked.
 
     Raises:
-        ValueError: If the name is not a published one, the licence is not
+        InputError: If the name is not a published one, the licence is not
             accepted, or a file has another MD5.
         FileNotFoundError: If this package was copied without its weights.
         ConnectionError: If the download fails. What has arrived is kept
@@ -71,7 +71,7 @@ def resolve_weights(
             way_out=f'{way_out} another folder',
         )
     elif file_md5(path) != file.md5:
-        raise ValueError(
+        raise InputError(
             f'{path} has the MD5 {file_md5(path)}, the published {name} has '
             f'{file.md5}. Delete it to have it downloaded again; if it is '
             'your own file, load it by its path.'
@@ -143,7 +143,7 @@ def _parse_address(address: str) -> tuple[str, bool]:
     values = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     accepted = values.pop(LICENCE_QUERY, '0').lower() in ('1', 'true', 'yes')
     if values:
-        raise ValueError(
+        raise InputError(
             f'{address} has the unknown option {next(iter(values))!r}; the '
             f'only one is {LICENCE_QUERY}=1.'
         )
@@ -159,7 +159,7 @@ def _shipped(name: str) -> Path:
         )
     found, expected = file_md5(path), SHIPPED_FILES[name]
     if found != expected:
-        raise ValueError(
+        raise InputError(
             f'{path} has the MD5 {found}, the file that comes with rfdetr_mm '
             f'has {expected}. {way_out}'
         )
@@ -171,7 +171,7 @@ def _find(name: str) -> PublishedFile:
         known = (*PUBLISHED_FILES, *SHIPPED_FILES)
         close = difflib.get_close_matches(name, known, 1)
         hint = f' Did you mean {close[0]}?' if close else ''
-        raise ValueError(
+        raise InputError(
             f'{name!r} is not a published file.{hint} Published are: '
             f'{", ".join(PUBLISHED_FILES)}. {", ".join(SHIPPED_FILES)} comes '
             'with this package. A file of your own is loaded by its path or '

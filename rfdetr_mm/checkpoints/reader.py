@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+
 from .restricted_pickle import ForbiddenPickleError, restricted_pickle_module
 
 _FORCE_WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
@@ -59,13 +61,13 @@ def read_checkpoint(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is a folder, empty, truncated or not a checkpoint,
+        InputError: If it is a folder, empty, truncated or not a checkpoint,
             or if it asks for anything but data. The message names the
             forbidden name and the way out.
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        raise ValueError(f'{path} is a folder, not a checkpoint file.')
+        raise InputError(f'{path} is a folder, not a checkpoint file.')
     if not path.exists():
         raise FileNotFoundError(f'There is no checkpoint file {path}.')
     with path.open('rb') as file:
@@ -76,7 +78,7 @@ def read_checkpoint(
     else:
         content = _torch_load(path, start, map_location)
     if not isinstance(content, dict):
-        raise ValueError(
+        raise InputError(
             f'{path} holds a {type(content).__name__}; a checkpoint is a dict '
             'of weights, or of weights and their meta data. Save it with '
             'torch.save({"state_dict": model.state_dict()}, path).'
@@ -87,12 +89,12 @@ def read_checkpoint(
 def _check_start(path: Path, start: bytes) -> None:
     """Refuse files whose first bytes say that they are something else."""
     if not start:
-        raise ValueError(f'{path} is empty (0 bytes).')
+        raise InputError(f'{path} is empty (0 bytes).')
     kind = next((k for b, k in _KNOWN_STARTS if start.startswith(b)), None)
     if start.lstrip()[:1] == b'<':
         kind = 'a web page: the download address needs a login or is wrong'
     if kind is not None:
-        raise ValueError(f'{path} is not a checkpoint but {kind}.')
+        raise InputError(f'{path} is not a checkpoint but {kind}.')
 
 
 def _torch_load(path: Path, start: bytes, map_location: MapLocation) -> Any:
@@ -110,7 +112,7 @@ def _torch_load(path: Path, start: bytes, map_location: MapLocation) -> Any:
                 weights_only=False,
             )
     except ForbiddenPickleError as error:
-        raise ValueError(
+        raise InputError(
             f'{path} is not loaded: {error}. Checkpoints are read as data '
             'only (tensors, plain containers, argument namespaces, numpy '
             'arrays), because any other name in a file could run code. If '
@@ -119,12 +121,12 @@ def _torch_load(path: Path, start: bytes, map_location: MapLocation) -> Any:
             "torch.load(path, weights_only=False)['state_dict']}, new_path) "
             "(rfdetr files: 'model' in place of 'state_dict')."
         ) from error
-    except ValueError:
+    except InputError:
         raise
     except Exception as error:
         # torch raises many types for a broken file: RuntimeError, EOFError,
         # UnpicklingError, KeyError, AssertionError, UnicodeDecodeError …
-        raise ValueError(
+        raise InputError(
             f'{path} ({path.stat().st_size} bytes) is not a readable '
             f'checkpoint: it is truncated or of another kind '
             f'({type(error).__name__}: {str(error).splitlines()[:1]}). '
@@ -133,13 +135,13 @@ def _torch_load(path: Path, start: bytes, map_location: MapLocation) -> Any:
 
 
 def _refuse_torchscript(path: Path) -> None:
-    """Raise ValueError for a TorchScript archive, which is a program.
+    """Raise InputError for a TorchScript archive, which is a program.
 
     Uses PyTorch's own zip reader, so that both see the same entries.
     """
     records = torch._C.PyTorchFileReader(str(path)).get_all_records()
     if 'constants.pkl' in records:
-        raise ValueError(
+        raise InputError(
             f'{path} is a TorchScript program, not a checkpoint. Save the '
             'state_dict of the original model instead.'
         )
@@ -166,7 +168,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         Name to tensor, on the CPU.
 
     Raises:
-        ValueError: If a size in the file does not fit the file.
+        InputError: If a size in the file does not fit the file.
 
     Source: the format's description, huggingface/safetensors README
         (Apache-2.0).
@@ -183,7 +185,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 for name, entry in header.items()
             }
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(
+            raise InputError(
                 f'{path} is a broken .safetensors file: {error}.'
             ) from error
 
@@ -191,7 +193,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 def _safetensors_header_size(path: Path, start: bytes, size: int) -> int:
     header_size = struct.unpack('<Q', start)[0] if len(start) == 8 else 0
     if not 2 <= header_size <= size - 8:
-        raise ValueError(
+        raise InputError(
             f'{path} is a broken .safetensors file: a header of {header_size} '
             f'bytes does not fit into its {size} bytes.'
         )

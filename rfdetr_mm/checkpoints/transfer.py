@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import BinaryIO
 
+from rfdetr_mm.errors import InputError
 from rfdetr_mm_light.files import atomic_file, file_md5
 
 from .progress import TransferProgress
@@ -63,7 +64,7 @@ def download(
 
     Raises:
         ConnectionError: If the transfer fails.
-        ValueError: If what arrived has another MD5.
+        InputError: If what arrived has another MD5.
         OSError: If the folder cannot be written or the disk is full.
     """
     path = Path(path)
@@ -164,7 +165,7 @@ def _fetch(url: str, file: BinaryIO, md5: str | None, path: Path) -> None:
     found = file_md5(file.name)
     if found != md5:
         _cut(file, 0)
-        raise ValueError(
+        raise InputError(
             f'What arrived from {url} has the MD5 {found}, expected {md5}. '
             'Try again; if it repeats, something between here and there '
             'changes it.'

@@ -6,22 +6,23 @@ from typing import Any
 
 import torch
 
+from rfdetr_mm.errors import InputError
 from rfdetr_mm_light.files import atomic_file, file_md5
 
 from .convert import ConversionReport
 
 
 def check_target(path: str | os.PathLike[str], force: bool) -> None:
-    """Raise ValueError if ``path`` exists and may not be replaced.
+    """Raise InputError if ``path`` exists and may not be replaced.
 
     Args:
         path: Where a checkpoint is going to be written.
         force: Whether an existing file may be replaced.
     """
     if Path(path).is_dir():
-        raise ValueError(f'{path} is a folder; give the path of a file.')
+        raise InputError(f'{path} is a folder; give the path of a file.')
     if Path(path).exists() and not force:
-        raise ValueError(
+        raise InputError(
             f'{path} exists and is not overwritten; give another path, or '
             '--force to replace it.'
         )
@@ -41,7 +42,7 @@ def write_checkpoint(
         The MD5 of the file.
 
     Raises:
-        ValueError: If the file exists and may not be replaced.
+        InputError: If the file exists and may not be replaced.
     """
     check_target(path, force)
     with atomic_file(path) as file:

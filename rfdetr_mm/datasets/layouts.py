@@ -111,7 +111,7 @@ def detect_layout(
         what = 'is no folder' if os.path.exists(root) else 'does not exist'
         raise InputError(
             f'The folder of the data set, {root}, {what}; name yours by '
-            '--cfg-options data_root=DIR.'
+            'dataset_dir in Python, for a tool by --cfg-options data_root=DIR.'
         )
     found = {
         name: files

@@ -16,7 +16,7 @@ from rfdetr_mm.checkpoints.class_rows import (
     scatter_rows,
 )
 from rfdetr_mm.models.dense_heads import RFDETRHead, RFDETRInsHead
-from rfdetr_mm.models.layers.query_rows import count_to_run
+from rfdetr_mm.models.loading.query_rows import count_to_run
 
 from .decoder import (
     DecoderGraph,

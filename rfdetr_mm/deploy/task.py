@@ -14,7 +14,7 @@ from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
 from torch.utils.data import Dataset
 
-from rfdetr_mm.checkpoints.class_rows import COCO_CLASSES, generic_class_names
+from rfdetr_mm.checkpoints.class_rows import default_class_names
 from rfdetr_mm.datasets.transforms.resize import RFDETRResize
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import (
@@ -186,8 +186,7 @@ def class_names(
     ):
         if len(names) == count:
             return names
-    coco = count == len(COCO_CLASSES)
-    return COCO_CLASSES if coco else generic_class_names(count)
+    return default_class_names(count)
 
 
 def resize_kernel(model_cfg: Config) -> str | None:

@@ -29,7 +29,7 @@ from rfdetr_mm.checkpoints import (
     to_mmdet_checkpoint,
 )
 from rfdetr_mm.checkpoints.reader import MapLocation
-from rfdetr_mm.errors import InputError
+from rfdetr_mm.errors import InputError, naming
 
 _HASHED_NAME = re.compile(r'-[0-9a-f]{8,}\.')
 
@@ -49,9 +49,12 @@ def _user_errors() -> Iterator[None]:
     """Give failures to find, fetch or read a file as the user's error."""
     try:
         yield
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
+    except ConnectionError as error:
+        raise InputError(
+            f'{error} --cfg-options load_from=None starts a training from '
+            'random weights, load_from=FILE from a checkpoint that you have.'
+        ) from error
+    except OSError as error:
         raise InputError(str(error)) from error
 
 
@@ -78,10 +81,8 @@ def load_from_local(
         content = read_checkpoint(filename, map_location or 'cpu')
     except FileNotFoundError as error:
         raise InputError(f'{error}{hint_for_missing(filename)}') from error
-    try:
+    with naming(filename):
         checkpoint, report = to_mmdet_checkpoint(content)
-    except ValueError as error:
-        raise InputError(f'{filename}: {error}') from error
     if report is not None:
         print_log(
             f'Converted {Path(filename).name} on loading: '

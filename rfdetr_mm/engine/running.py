@@ -122,10 +122,7 @@ def check_resumable(location: str | None) -> None:
             f'there is no checkpoint file {location} (seen from '
             f'{Path.cwd()}) to resume from'
         )
-    try:
-        checkpoint = read_checkpoint(location)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    checkpoint = read_checkpoint(location)
     meta = checkpoint.get('meta') or {}
     if 'optimizer' in checkpoint and {'epoch', 'iter'} <= set(meta):
         return

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rfdetr_mm_light.class_rows import as_names
+
 
 def named_classes(metainfo: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Read the class names of a data set's or a checkpoint's meta data.
@@ -14,8 +16,7 @@ def named_classes(metainfo: Mapping[str, Any] | None) -> tuple[str, ...]:
         The names; empty if there are none.
     """
     metainfo = metainfo or {}
-    names = metainfo.get('classes', metainfo.get('CLASSES')) or ()
-    return (names,) if isinstance(names, str) else tuple(names)
+    return as_names(metainfo.get('classes', metainfo.get('CLASSES')))
 
 
 def class_names_of_split(

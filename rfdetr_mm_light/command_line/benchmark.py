@@ -12,7 +12,9 @@ Examples:
 
 import argparse
 
-from .options import add_model_options
+from rfdetr_mm_light.errors import UsageError
+
+from .options import add_model_options, check_model_options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,3 +49,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--json', action='store_true', help='print a JSON object instead'
     )
     add_model_options(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check the options.
+
+    Raises:
+        UsageError: If options exclude each other or cannot be.
+        InputError: If the weights are missing.
+    """
+    if min(args.batch_size, args.runs, *args.image_size) < 1:
+        raise UsageError('--batch-size, --runs and --image-size are positive')
+    if args.dtype != 'float32' and args.optimize is None:
+        raise UsageError('--dtype needs --optimize')
+    check_model_options(args)

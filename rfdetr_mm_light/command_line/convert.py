@@ -11,6 +11,8 @@ Examples:
 
 import argparse
 
+from rfdetr_mm_light.errors import UsageError
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
@@ -35,3 +37,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='accept the licence PML-1.0 of xlarge and 2xlarge',
     )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check the options.
+
+    Raises:
+        UsageError: If options exclude each other.
+    """
+    if args.model is not None and args.config is not None:
+        raise UsageError('--model and --config exclude each other')

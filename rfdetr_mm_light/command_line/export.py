@@ -8,7 +8,7 @@ Examples:
 
 import argparse
 
-from .options import add_model_options
+from .options import add_model_options, check_model_options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,3 +49,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--max-images', type=int, metavar='N', help='of them (default: 100)'
     )
     add_model_options(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check what needs neither torch nor a network.
+
+    Raises:
+        UsageError: If no model was chosen.
+        InputError: If a file or folder is missing.
+    """
+    check_model_options(args)

@@ -20,14 +20,10 @@ from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 from rfdetr_mm_light.errors import UsageError
-from rfdetr_mm_light.published_files import (
-    PUBLISHED_FILES,
-    SHIPPED_FILES,
-    cache_dir,
-)
-from rfdetr_mm_light.shipped_files import PACKAGE, ROOTS
-from rfdetr_mm_light.sizes import SIZES, Size
-from rfdetr_mm_light.stack import DISTRIBUTIONS, is_installed, version_of
+from rfdetr_mm_light.published_files import cache_dir
+from rfdetr_mm_light.shipped_files import PACKAGE
+from rfdetr_mm_light.sizes import SEGMENTATION, SIZES
+from rfdetr_mm_light.stack import DISTRIBUTIONS, version_of
 from rfdetr_mm_light.version import __version__
 
 # Distributions; the first installed one of each row is shown.
@@ -48,12 +44,6 @@ _PACKAGES = (
     ('peft',),
 )
 _DRIVER_SECONDS = 10  # a GPU that sleeps takes a second or two to answer
-# The model index has what upstream has published.
-_TINY = {
-    'Image Size (px)': 112,
-    'Parameters (M)': 3.62,
-    'Licence Of Weights': 'Apache-2.0',
-}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -95,55 +85,21 @@ def run(args: argparse.Namespace) -> None:
 
 
 def about_sizes() -> list[dict[str, Any]]:
-    """A row for each size, from the model index; of Tiny from here."""
-    known = _model_index()
-    rows = []
-    for size in SIZES:
-        is_shipped = size.weights in SHIPPED_FILES
-        entry = known.get(_index_name(size), {})
-        about = _TINY if is_shipped else entry.get('Metadata', {})
-        rows.append(
-            dict(
-                size=size.short_name,
-                name=size.class_name,
-                image_px=about.get('Image Size (px)'),
-                parameters_m=about.get('Parameters (M)'),
-                masks=size.short_name.startswith('seg-'),
-                weights=size.weights,
-                licence=_TINY['Licence Of Weights']
-                if is_shipped
-                else PUBLISHED_FILES[size.weights].licence,
-                downloaded=is_shipped
-                or (cache_dir() / size.weights).is_file(),
-            )
+    """A row for each size."""
+    return [
+        dict(
+            size=size.short_name,
+            name=size.class_name,
+            image_px=size.image_px,
+            parameters_m=size.parameters_m,
+            masks=size.task is SEGMENTATION,
+            weights=size.weights,
+            licence=size.file.licence,
+            downloaded=size.is_shipped
+            or (cache_dir() / size.weights).is_file(),
         )
-    return rows
-
-
-def _index_name(size: Size) -> str:
-    stem = size.config.rpartition('/')[2]
-    return stem.replace('_custom.py', '_coco')
-
-
-def _model_index() -> dict[str, dict[str, Any]]:
-    """Name to entry of all models of the package's index.
-
-    The index is YAML, which mmengine brings; it is empty without a stack.
-    """
-    if not is_installed('yaml'):
-        return {}
-    import yaml
-
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
-    entries: dict[str, dict[str, Any]] = {}
-    for root in ROOTS:
-        for path in root.glob('configs/*/metafile.yml'):
-            content = yaml.load(path.read_text(), Loader=loader)
-            for entry in content['Models']:
-                entries.setdefault(entry['Name'], entry)
-        if entries:
-            break
-    return entries
+        for size in SIZES.values()
+    ]
 
 
 def about_machine() -> dict[str, Any]:
@@ -223,8 +179,8 @@ def _text(content: dict[str, Any]) -> str:
     for row in content['sizes']:
         star = '*' if row['downloaded'] else ' '
         lines.append(
-            f'{row["size"]:<16} {row["image_px"] or "":>4} '
-            f'{row["parameters_m"] or "":>7}M  {star}{row["weights"]:<26} '
+            f'{row["size"]:<16} {row["image_px"]:>4} '
+            f'{row["parameters_m"]:>7}M  {star}{row["weights"]:<26} '
             f'{row["licence"]}'
         )
     gpus = ', '.join(content['gpus']) or 'none'

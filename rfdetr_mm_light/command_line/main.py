@@ -103,6 +103,10 @@ def _command_name(module: ModuleType) -> str:
     return module.__name__.rpartition('.')[2].replace('_', '-')
 
 
+def _no_check(args: argparse.Namespace) -> None:
+    """For subcommands whose options cannot be wrong."""
+
+
 def _find_run(module: ModuleType) -> Callable[[argparse.Namespace], None]:
     """The function that runs a subcommand; most of them import torch now."""
     if not hasattr(module, 'run'):
@@ -127,6 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # It has a subcommand's options, not predict()'s.
     warnings.filterwarnings('ignore', 'The model is not optimised')
     try:
+        # What is wrong without torch is said before it is imported.
+        getattr(args.module, 'check', _no_check)(args)
         _find_run(args.module)(args)
     except UsageError as error:
         args.parser.error(str(error))

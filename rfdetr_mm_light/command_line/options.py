@@ -2,7 +2,12 @@
 
 import argparse
 import ast
+from pathlib import Path
 from typing import Any
+
+from rfdetr_mm_light.errors import InputError, UsageError
+from rfdetr_mm_light.published_files import PUBLISHED_FILES
+from rfdetr_mm_light.sizes import find_size
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +42,65 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help='accept the licence PML-1.0 of the published xlarge and 2xlarge '
         'weights',
     )
+
+
+def check_model_options(args: argparse.Namespace) -> None:
+    """Check what needs neither torch nor a network.
+
+    Args:
+        args: Parsed options of :func:`add_model_options`.
+
+    Raises:
+        UsageError: If neither a size nor weights were given.
+        InputError: If there is no such size, or the weights are a path in a
+            folder and there is no such file.
+    """
+    if args.model is None and args.weights is None:
+        raise UsageError(
+            'choose a model: --model SIZE, such as nano, or --weights FILE'
+        )
+    if args.model is not None:
+        find_size(args.model)
+    if args.weights is None or '://' in args.weights:
+        return
+    path = Path(args.weights).expanduser()
+    # A bare name may lie in the cache folder, a published one is downloaded.
+    is_bare = path.name == args.weights
+    if not is_bare and path.name not in PUBLISHED_FILES and not path.exists():
+        raise InputError(
+            f'There is no checkpoint file {args.weights} (seen from '
+            f'{Path.cwd()}), which was given by --weights.'
+        )
+
+
+def check_data_set(folder: str) -> None:
+    """Check that the folder of a data set is there.
+
+    Args:
+        folder: DATASET of the command line.
+
+    Raises:
+        InputError: If it is no folder.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        found = 'a file' if path.exists() else 'nothing'
+        raise InputError(
+            f'DATASET must be the folder of a data set, and {folder} is '
+            f'{found} (seen from {Path.cwd()}).'
+        )
+
+
+def score(text: str) -> float:
+    """Read a score.
+
+    Raises:
+        argparse.ArgumentTypeError: If it does not lie in [0, 1].
+    """
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is no score, from 0 to 1')
+    return value
 
 
 def batch_size(text: str) -> int | str:

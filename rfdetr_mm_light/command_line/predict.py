@@ -15,7 +15,9 @@ Examples:
 import argparse
 from pathlib import Path
 
-from .options import add_model_options
+from rfdetr_mm_light.errors import InputError, UsageError
+
+from .options import add_model_options, check_model_options, score
 
 OUTPUTS = ('images', 'json', 'coco')
 
@@ -27,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--threshold',
-        type=float,
+        type=score,
         default=0.5,
         help='only detections with a higher score (default: 0.5)',
     )
@@ -54,3 +56,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='print one JSON object for each image, nothing else',
     )
     add_model_options(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check what needs neither torch nor a model.
+
+    Raises:
+        UsageError: If options exclude each other or cannot be.
+        InputError: If an image or a folder does not exist.
+    """
+    if args.save and args.out_dir is None:
+        raise UsageError('--save needs --out-dir')
+    if args.batch_size < 1:
+        raise UsageError('--batch-size is 1 at least')
+    check_model_options(args)
+    for name in args.inputs:
+        if not name or ('://' not in name and not Path(name).exists()):
+            shown = name or '(an empty path)'
+            raise InputError(f'there is no image or folder {shown}')

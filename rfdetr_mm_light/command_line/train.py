@@ -2,19 +2,29 @@
 
 DATASET is a folder in Roboflow's, COCO's, YOLO's or the flat layout, with
 train and validation splits; which one is found out. Training starts from the
-published weights of the size, or from --weights. The best model ends up in
+published weights of the size, from --weights, or with --no-weights from
+random ones, which takes far longer. The best model ends up in
 OUTPUT_DIR/checkpoint_best_total.pth.
 
 Examples:
   rfdetr-mm train DATASET --model nano --epochs 50 --output-dir mine
   rfdetr-mm train DATASET --model medium --batch-size auto --early-stopping
   rfdetr-mm train DATASET --model nano --resume --output-dir mine
+  rfdetr-mm train DATASET --model nano --no-weights --epochs 300
   rfdetr-mm train DATASET --weights old.pth --set warmup_epochs=1 wandb=true
 """
 
 import argparse
 
-from .options import add_model_options, batch_size, setting
+from rfdetr_mm_light.errors import UsageError
+
+from .options import (
+    add_model_options,
+    batch_size,
+    check_data_set,
+    check_model_options,
+    setting,
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +61,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='end when the validation no longer gets better',
     )
+    parser.add_argument(
+        '--no-weights',
+        action='store_true',
+        help='start from random weights; nothing is downloaded',
+    )
     parser.add_argument('--num-workers', type=int, metavar='N')
     parser.add_argument('--seed', type=int)
     parser.add_argument(
@@ -63,3 +78,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='any other argument of train(): rfdetr_mm.apis, TrainConfig',
     )
     add_model_options(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check what needs neither torch nor a network.
+
+    Raises:
+        UsageError: If no model was chosen or options exclude each other.
+        InputError: If a file or folder is missing.
+    """
+    if args.no_weights and args.weights is not None:
+        raise UsageError('--no-weights and --weights exclude each other')
+    if args.no_weights and args.model is None:
+        raise UsageError('--no-weights needs --model SIZE, such as nano')
+    check_model_options(args)
+    check_data_set(args.dataset_dir)

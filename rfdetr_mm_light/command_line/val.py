@@ -11,7 +11,7 @@ Examples:
 import argparse
 from pathlib import Path
 
-from .options import add_model_options
+from .options import add_model_options, check_data_set, check_model_options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,3 +33,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help='write the metrics, 0 to 1, -1 for a dash',
     )
     add_model_options(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check what needs neither torch nor a network.
+
+    Raises:
+        UsageError: If no model was chosen.
+        InputError: If a file or folder is missing.
+    """
+    check_model_options(args)
+    check_data_set(args.dataset_dir)

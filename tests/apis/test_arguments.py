@@ -10,10 +10,10 @@ from rfdetr_mm.apis.arguments import (
     training_device,
 )
 from rfdetr_mm.apis.model_config import make_model_config
-from rfdetr_mm.apis.variants import VARIANTS
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.sizes import SIZES
 
-CONFIG = make_model_config(VARIANTS['RFDETRNano'], {})  # blocks of 32 px
+CONFIG = make_model_config(SIZES['RFDETRNano'], {})  # blocks of 32 px
 
 
 def test_shapes():

@@ -12,6 +12,7 @@ from rfdetr_mm.apis.conversion import (
     to_rfdetr,
     upstream_architecture,
 )
+from rfdetr_mm.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +47,7 @@ def test_upstreams_class_is_recognised(variant, name):
 def test_files_of_the_other_side_are_refused():
     config = Config.fromfile(ROOT / 'configs/rfdetr/rfdetr_nano_coco.py')
     theirs = {'model': {'backbone.0.encoder.encoder.x': torch.zeros(1)}}
-    with pytest.raises(ValueError, match='is an rfdetr file already'):
+    with pytest.raises(InputError, match='is an rfdetr file already'):
         to_rfdetr(theirs, config)
-    with pytest.raises(ValueError, match=r"not an rfdetr file.*\['backbone.x"):
+    with pytest.raises(InputError, match=r"not an rfdetr file.*\['backbone.x"):
         from_rfdetr({'backbone.x': torch.zeros(1)}, config)

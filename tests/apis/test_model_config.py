@@ -4,12 +4,13 @@ import pytest
 
 from rfdetr_mm import apis
 from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
-from rfdetr_mm.apis.variants import VARIANTS
 from rfdetr_mm.checkpoints import PUBLISHED_FILES, SHIPPED_FILES
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.sizes import SIZES
 
 # Of upstream: side in px, table, patch, windows, layers, queries, width.
-SIZES = {
+NUMBERS = {
     'RFDETRNano': (384, 24, 16, 2, 2, 300, 256),
     'RFDETRSmall': (512, 32, 16, 2, 3, 300, 256),
     'RFDETRMedium': (576, 36, 16, 2, 4, 300, 256),
@@ -26,12 +27,12 @@ SIZES = {
     'RFDETRSegXLarge': (624, 52, 12, 2, 6, 300, 256),
     'RFDETRSeg2XLarge': (768, 64, 12, 2, 6, 300, 256),
 }
-NANO = VARIANTS['RFDETRNano']
-BASE = VARIANTS['RFDETRBase']
+NANO = SIZES['RFDETRNano']
+BASE = SIZES['RFDETRBase']
 
 
 def test_all_sizes_are_there():
-    assert {*SIZES, 'RFDETRTiny'} == set(VARIANTS) < set(apis.__all__)
+    assert {*NUMBERS, 'RFDETRTiny'} == set(SIZES) < set(apis.__all__)
 
 
 def test_numbers_of_the_size_that_upstream_does_not_have():
@@ -45,11 +46,11 @@ def test_numbers_of_the_size_that_upstream_does_not_have():
     assert not config.segmentation_head
 
 
-@pytest.mark.parametrize('name', SIZES)
+@pytest.mark.parametrize('name', NUMBERS)
 def test_numbers_of_a_size(name):
     model_class = getattr(apis, name)
     config = model_class.get_model_config()
-    assert SIZES[name] == (
+    assert NUMBERS[name] == (
         config.resolution,
         config.positional_encoding_size,
         config.patch_size,
@@ -63,19 +64,19 @@ def test_numbers_of_a_size(name):
     assert config.segmentation_head == ('Seg' in name)
     assert config.mask_downsample_ratio == 4
     assert config.pretrain_weights in PUBLISHED_FILES
-    assert model_class.size == VARIANTS[name].size
+    assert model_class.size == SIZES[name].size
 
 
 @pytest.mark.parametrize(
     'name', ['RFDETRLargeDeprecated', 'RFDETRSegNano', 'RFDETRTiny']
 )
 def test_filling_in_the_own_numbers_changes_nothing(name):
-    variant = VARIANTS[name]
-    cfg = variant.read_config()
+    variant = SIZES[name]
+    cfg = read_config_of(variant)
     num_classes = cfg.model.bbox_head.num_classes
     config = make_model_config(variant, dict(num_classes=num_classes))
     fill_in_model(cfg, config)
-    expected = variant.read_config()
+    expected = read_config_of(variant)
     expected.model.backbone.update(in_channels=3, with_cp=False)
     assert cfg.model == expected.model
     for split in ('train', 'val', 'test'):
@@ -94,7 +95,7 @@ def test_resolution_and_table():
     given = dict(resolution=512, positional_encoding_size=24)
     config = make_model_config(NANO, given)
     assert config.positional_encoding_size == 24
-    cfg = NANO.read_config()
+    cfg = read_config_of(NANO)
     config.num_classes = 3
     fill_in_model(cfg, config)
     assert cfg.model.backbone.img_size == 24 * 16
@@ -115,7 +116,7 @@ def test_what_is_changed_in_the_config():
         backbone_lora=True,
     )
     config = make_model_config(NANO, given)
-    cfg = NANO.read_config()
+    cfg = read_config_of(NANO)
     fill_in_model(cfg, config)
     model = cfg.model
     assert model.bbox_head.num_classes == 5

@@ -105,7 +105,7 @@ def test_evaluation(trained, data_root, tmp_path):
         model.evaluate('train')
     with pytest.raises(InputError, match='Did you mean batch_size'):
         model.evaluate('test', batchsize=2)
-    with pytest.raises(InputError, match='dataset_dir has .*no folder'):
+    with pytest.raises(InputError, match='/none, does not.*by dataset_dir'):
         model.evaluate(dataset_dir=tmp_path / 'none', **options)
     with pytest.raises(InputError, match='no device'):
         model.evaluate('test', device='gpu')
@@ -157,7 +157,10 @@ def test_automatic_batch_size(data_root, monkeypatch, tmp_path):
     'arguments, message',
     [
         (dict(), 'dataset_dir is missing'),
-        (dict(dataset_dir='none'), "dataset_dir has .* no folder 'none'"),
+        (
+            dict(dataset_dir='none'),
+            '/none, does not.*by dataset_dir',
+        ),
         (dict(dataset_dir=3), 'dataset_dir has to be text, got 3'),
         (dict(dataset_dir='.', epoch=3), 'Did you mean epochs'),
         (dict(dataset_dir='.', resolution=50), '= 32 .*32 x 32 and 64 x 64'),

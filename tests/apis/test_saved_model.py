@@ -4,10 +4,13 @@ from argparse import Namespace
 
 import pytest
 import torch
+from mmengine.config import Config
 
+from rfdetr_mm.apis.model_config import ModelConfig
 from rfdetr_mm.apis.saved_model import identify, literal_entries
-from rfdetr_mm.apis.variants import VARIANTS
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.sizes import SIZES
 from tests.checkpoint_factory import upstream_state_dict
 
 UPSTREAM = upstream_state_dict()
@@ -126,7 +129,7 @@ def test_nothing_to_infer_from(content, message):
 
 def ours(variant, **changes):
     """The shapes, without memory, of a size's weights."""
-    cfg = VARIANTS[variant].read_config().model
+    cfg = read_config_of(SIZES[variant]).model
     head, backbone = cfg.bbox_head, cfg.backbone
     numbers = dict(
         side=backbone.img_size // backbone.patch_size,
@@ -150,11 +153,30 @@ def ours(variant, **changes):
     return {k: torch.empty(v, device='meta') for k, v in weights.items()}
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
-def test_weights_alone_say_it(variant):
-    found = identify('a.pth', dict(state_dict=ours(variant), meta={}))
+def refuse(*args, **kwargs):
+    raise AssertionError('a config was read or built')
+
+
+@pytest.mark.parametrize('variant', SIZES)
+def test_weights_alone_say_it(variant, monkeypatch):
+    weights = ours(variant)
+    monkeypatch.setattr(ModelConfig, '__init__', refuse)
+    monkeypatch.setattr(Config, 'fromfile', refuse)
+    found = identify('a.pth', dict(state_dict=weights, meta={}))
     assert found.variant.class_name == variant and found.fields == {}
-    assert identify('a.pth', ours(variant)).variant.class_name == variant
+    assert identify('a.pth', weights).variant.class_name == variant
+    meta = dict(cfg=f'model_name = {variant!r}')
+    other = ours_of_no_size(weights)
+    found = identify('a.pth', dict(state_dict=other, meta=meta))
+    assert found.variant.class_name == variant
+    named = upstream(model_name=variant)
+    assert identify('a.pth', named).variant.class_name == variant
+
+
+def ours_of_no_size(weights):
+    """Weights that are wider than those of any size."""
+    wider = torch.empty(13, 7, 1000, device='meta')
+    return {**weights, 'bbox_head.query_embedding': wider}
 
 
 def test_another_resolution():
@@ -174,7 +196,7 @@ def test_another_resolution():
 
 
 def test_the_saved_config_is_read():
-    cfg = VARIANTS['RFDETRMedium'].read_config()
+    cfg = read_config_of(SIZES['RFDETRMedium'])
     cfg.model.backbone.img_size = 640
     cfg.model.test_cfg.max_per_img = 50
     cfg.test_dataloader.dataset.pipeline[1].scale = (672, 672)
@@ -197,7 +219,7 @@ def test_the_saved_config_is_read():
 
 
 def test_the_side_of_masks_is_read():
-    cfg = VARIANTS['RFDETRSegNano'].read_config()
+    cfg = read_config_of(SIZES['RFDETRSegNano'])
     cfg.model.bbox_head.mask_upsample_ratio = 1.5
     content = dict(
         state_dict=ours('RFDETRSegNano'), meta=dict(cfg=cfg.pretty_text)

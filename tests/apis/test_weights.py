@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rfdetr_mm.apis import from_checkpoint, weights
-from rfdetr_mm.apis.weights import locate_weights, read_content
+from rfdetr_mm.apis.weights import locate_weights
 from rfdetr_mm.errors import InputError
 
 
@@ -95,11 +95,3 @@ def test_the_licence_has_to_be_accepted(monkeypatch, tmp_path):
         from_checkpoint(own)
     with pytest.raises(InputError, match='xlarge.pth(?!.*PML)'):
         from_checkpoint(own, accept_platform_model_license=True)
-
-
-def test_unreadable_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match='a.pth'):
-        read_content(str(tmp_path / 'a.pth'))
-    (tmp_path / 'a.pth').write_bytes(b'no checkpoint')
-    with pytest.raises(InputError, match='a.pth'):
-        read_content(str(tmp_path / 'a.pth'))

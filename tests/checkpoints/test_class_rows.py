@@ -12,6 +12,7 @@ from rfdetr_mm.checkpoints.class_rows import (
     take_class_rows,
     take_rows,
 )
+from rfdetr_mm.errors import InputError
 
 
 def test_coco_constants_are_mmdets_classes_at_coco_category_ids():
@@ -61,7 +62,7 @@ def test_choose_upstream_rows(case, num_rows, names, rows, our_names):
 
 
 def test_more_names_than_rows_are_refused():
-    with pytest.raises(ValueError, match='names 3 classes and has 2 class'):
+    with pytest.raises(InputError, match='names 3 classes and has 2 class'):
         choose_upstream_rows(2, ('a', 'b', 'c'))
 
 
@@ -83,12 +84,12 @@ def test_choose_our_rows(num_classes, names, rows, num_rows, our_names):
 
 
 def test_ninety_unnamed_classes_would_read_as_coco():
-    with pytest.raises(ValueError, match='Give class_names'):
+    with pytest.raises(InputError, match='Give class_names'):
         choose_our_rows(90, None)
 
 
 def test_names_have_to_fit_our_rows():
-    with pytest.raises(ValueError, match='2 class names were given for 3'):
+    with pytest.raises(InputError, match='2 class names were given for 3'):
         choose_our_rows(3, ('a', 'b'))
 
 
@@ -138,7 +139,7 @@ def test_taken_rows_are_those_asked_for_in_all_four_weights():
 
 
 def test_resize_wants_our_weights_and_a_class():
-    with pytest.raises(ValueError, match="no 'bbox_head.cls_branch.weight'"):
+    with pytest.raises(InputError, match="no 'bbox_head.cls_branch.weight'"):
         resize_class_rows({'class_embed.weight': torch.zeros(3, 4)}, 2)
-    with pytest.raises(ValueError, match='at least 1, got 0'):
+    with pytest.raises(InputError, match='at least 1, got 0'):
         resize_class_rows({}, 0)

@@ -4,6 +4,7 @@ from checkpoint_factory import EMBED, upstream_state_dict
 
 from rfdetr_mm.checkpoints import mmdet_to_upstream, upstream_to_mmdet
 from rfdetr_mm.checkpoints.class_rows import COCO_CATEGORY_IDS
+from rfdetr_mm.errors import InputError
 
 _NAMES = ('cat', 'dog', 'cow')
 _CLASS_KEYS = ('class_embed', 'enc_out_class_embed')
@@ -179,7 +180,7 @@ def test_a_block_of_masks_for_every_layer():
     weights = upstream_state_dict(num_layers=3, with_masks=True)
     for key in [k for k in weights if 'head.blocks.2' in k]:
         del weights[key]
-    with pytest.raises(ValueError, match='6 missing: .*blocks.2.dwconv'):
+    with pytest.raises(InputError, match='6 missing: .*blocks.2.dwconv'):
         upstream_to_mmdet(weights)
 
 
@@ -312,7 +313,7 @@ def _with(key, shape):
 def test_bad_keys_are_listed(change, message):
     weights = upstream_state_dict()
     change(weights)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         upstream_to_mmdet(weights)
 
 
@@ -320,7 +321,7 @@ def test_all_problems_come_in_one_message():
     weights = upstream_state_dict()
     weights['extra'] = weights.pop('query_feat.weight')
     weights['class_embed.bias'] = torch.zeros(7)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(InputError) as error:
         upstream_to_mmdet(weights)
     for part in ('unknown: extra', 'missing: query_feat', 'class_embed.bias'):
         assert part in str(error.value)
@@ -330,13 +331,13 @@ def test_the_way_back_is_strict_too():
     ours, _ = upstream_to_mmdet(upstream_state_dict(), _NAMES)
     for key in ours:
         less = {k: t for k, t in ours.items() if k != key}
-        with pytest.raises(ValueError, match=f'1 missing: {key}'):
+        with pytest.raises(InputError, match=f'1 missing: {key}'):
             mmdet_to_upstream(less, _NAMES)
         # One row more.
         more = {**ours, key: torch.cat([ours[key], ours[key][:1]])}
-        with pytest.raises(ValueError, match='mis-shaped'):
+        with pytest.raises(InputError, match='mis-shaped'):
             mmdet_to_upstream(more, _NAMES)
-    with pytest.raises(ValueError, match='1 unknown: ema'):
+    with pytest.raises(InputError, match='1 unknown: ema'):
         mmdet_to_upstream({**ours, 'ema': torch.zeros(1)}, _NAMES)
 
 
@@ -349,18 +350,18 @@ def test_the_way_back_is_strict_too():
 )
 def test_other_kinds_of_models_are_named(key, message):
     weights = {**upstream_state_dict(), key: torch.zeros(1)}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         upstream_to_mmdet(weights)
 
 
 def test_a_filled_keypoint_buffer_is_a_keypoint_model():
     weights = upstream_state_dict()
     weights['_kp_active_mask'] = torch.ones(1, 17, dtype=torch.bool)
-    with pytest.raises(ValueError, match='keypoint model'):
+    with pytest.raises(InputError, match='keypoint model'):
         upstream_to_mmdet(weights)
 
 
 def test_values_that_are_no_tensors_are_listed():
     weights = {**upstream_state_dict(), 'epoch': 3}
-    with pytest.raises(ValueError, match=r'1 not tensors: epoch \(int\)'):
+    with pytest.raises(InputError, match=r'1 not tensors: epoch \(int\)'):
         upstream_to_mmdet(weights)

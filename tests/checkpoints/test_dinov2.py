@@ -12,6 +12,7 @@ from rfdetr_mm.checkpoints import (
     is_dinov2,
     upstream_to_mmdet,
 )
+from rfdetr_mm.errors import InputError
 
 
 @pytest.mark.parametrize('prefix', ['', 'dinov2.'])
@@ -77,16 +78,16 @@ def test_a_classifier_is_dropped_with_its_reason(start):
 def test_incomplete_and_foreign_keys_are_listed(make):
     for key in make():
         less = {k: t for k, t in make().items() if k != key}
-        with pytest.raises(ValueError, match='missing'):
+        with pytest.raises(InputError, match='missing'):
             dinov2_to_backbone(less)
-    with pytest.raises(ValueError, match='1 unknown: blocks.0.mlp.w12.bias'):
+    with pytest.raises(InputError, match='1 unknown: blocks.0.mlp.w12.bias'):
         dinov2_to_backbone(
             {
                 **meta_dinov2_state_dict(),
                 'blocks.0.mlp.w12.bias': torch.ones(1),
             }
         )
-    with pytest.raises(ValueError, match='not those of DINOv2'):
+    with pytest.raises(InputError, match='not those of DINOv2'):
         dinov2_to_backbone({**make(), 'rope_embed.periods': torch.ones(1)})
 
 

@@ -21,6 +21,7 @@ from rfdetr_mm.checkpoints import (
     to_upstream_checkpoint,
     upstream_to_mmdet,
 )
+from rfdetr_mm.errors import InputError
 
 _NAMES = ['cat', 'dog', 'cow']
 
@@ -117,7 +118,7 @@ def test_averaged_weights_are_taken_when_wanted(case):
 
 
 def test_averaged_weights_that_are_not_there_are_an_error():
-    with pytest.raises(ValueError, match='no averaged'):
+    with pytest.raises(InputError, match='no averaged'):
         to_mmdet_checkpoint(_checkpoint('lightning'), use_ema=True)
 
 
@@ -150,7 +151,7 @@ def test_our_own_files_pass_through_untouched():
 def test_an_upstream_file_without_its_backbone_does_not_pass_through():
     weights = upstream_state_dict()
     head = {k: t for k, t in weights.items() if not k.startswith('backbone')}
-    with pytest.raises(ValueError, match='missing: backbone'):
+    with pytest.raises(InputError, match='missing: backbone'):
         to_mmdet_checkpoint({'model': head})
 
 
@@ -187,7 +188,7 @@ def test_a_lora_file_is_merged(field):
 def test_a_lora_file_without_its_base_is_refused():
     lora = upstream_lora_state_dict(upstream_state_dict())
     del lora[LORA_LAYER.format('key') + '.base_layer.weight']
-    with pytest.raises(ValueError, match='key.base_layer.weight'):
+    with pytest.raises(InputError, match='key.base_layer.weight'):
         to_mmdet_checkpoint({'model': lora})
 
 
@@ -247,5 +248,5 @@ def test_the_way_back_takes_bare_weights():
     ours, _ = to_mmdet_checkpoint(_checkpoint('lightning'))
     back, _ = to_upstream_checkpoint(ours['state_dict'], _NAMES)
     assert back['args']['class_names'] == _NAMES
-    with pytest.raises(ValueError, match='unknown: conv1.weight'):
+    with pytest.raises(InputError, match='unknown: conv1.weight'):
         to_upstream_checkpoint({'conv1.weight': torch.zeros(1)})

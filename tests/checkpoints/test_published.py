@@ -21,6 +21,7 @@ from rfdetr_mm.checkpoints import (
     transfer,
 )
 from rfdetr_mm.checkpoints.published import BASE_URL
+from rfdetr_mm.errors import InputError
 
 _CONTENT = b'weights' * 1000
 _MD5 = hashlib.md5(_CONTENT).hexdigest()
@@ -81,7 +82,7 @@ def test_a_shipped_file_needs_no_network(server, own_weights, tmp_path, name):
 def test_a_shipped_file_that_is_broken_or_gone(own_weights):
     own_weights.write_bytes(_CONTENT[1:])
     with pytest.raises(
-        ValueError, match=f'own.pth has the MD5 .*{_MD5}.*Inst'
+        InputError, match=f'own.pth has the MD5 .*{_MD5}.*Inst'
     ):
         resolve_weights('own.pth')
     own_weights.unlink()
@@ -97,7 +98,7 @@ def test_what_is_shipped_is_there_small_and_half_precise():
         weights = read_checkpoint(path)['state_dict'].values()
         assert {str(w.dtype) for w in weights} == {'torch.float16'}
         assert hint_for_missing(f'gone/{name}').endswith(f'{name}?')
-    with pytest.raises(ValueError, match='rf-detr-tiny-shapes.pth comes with'):
+    with pytest.raises(InputError, match='rf-detr-tiny-shapes.pth comes with'):
         resolve_weights('something-else.pth')
 
 
@@ -121,7 +122,7 @@ def test_a_broken_transfer_is_resumed_and_checked(
     assert path.read_bytes() == _CONTENT
     path.unlink()
     server.files['/remote/free.pth'] = b'another version'
-    with pytest.raises(ValueError, match=f'expected {_MD5}'):
+    with pytest.raises(InputError, match=f'expected {_MD5}'):
         _resolve(server, 'free.pth', tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -179,7 +180,7 @@ def test_a_cache_folder_below_a_file(server, one_file, tmp_path, monkeypatch):
 def test_a_changed_cached_file_is_reported_and_kept(one_file, tmp_path):
     path = tmp_path / 'free.pth'
     path.write_bytes(b'my own file')
-    with pytest.raises(ValueError, match='Delete it') as error:
+    with pytest.raises(InputError, match='Delete it') as error:
         resolve_weights('free.pth', folder=tmp_path)
     assert file_md5(path) in str(error.value) and _MD5 in str(error.value)
     assert path.read_bytes() == b'my own file'
@@ -190,7 +191,7 @@ def test_licensed_files_want_a_yes(server, one_file, tmp_path, query):
     address = f'rfdetr://xl.pth{query}'
     # A file that is already there is under the same licence.
     for _ in range(2):
-        with pytest.raises(ValueError, match='PML-1.0') as error:
+        with pytest.raises(InputError, match='PML-1.0') as error:
             _resolve(server, address, tmp_path)
         for way in (
             'rfdetr://xl.pth?accept_platform_model_license=1',
@@ -234,11 +235,11 @@ def test_bare_published_names_get_a_hint(path, hint):
 
 
 def test_unknown_names_and_options():
-    with pytest.raises(ValueError, match='Did you mean rf-detr-nano.pth'):
+    with pytest.raises(InputError, match='Did you mean rf-detr-nano.pth'):
         resolve_weights('rfdetr://rf-detr-nan.pth')
-    with pytest.raises(ValueError, match='rf-detr-seg-xxlarge.pt'):
+    with pytest.raises(InputError, match='rf-detr-seg-xxlarge.pt'):
         resolve_weights('../../etc/passwd')
-    with pytest.raises(ValueError, match="unknown option 'licence'"):
+    with pytest.raises(InputError, match="unknown option 'licence'"):
         resolve_weights('rfdetr://rf-detr-nano.pth?licence=1')
 
 

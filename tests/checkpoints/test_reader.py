@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rfdetr_mm.checkpoints import read_checkpoint, read_safetensors
+from rfdetr_mm.errors import InputError
 
 
 class _TouchOnLoad:
@@ -99,7 +100,7 @@ def test_hostile_files_are_refused_and_do_not_run(tmp_path, is_zip, place):
         'key': {'model': {attack: 1}},
     }[place]
     path = _save(content, tmp_path / 'hostile.pth', is_zip)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(InputError) as error:
         read_checkpoint(path)
     for part in (str(path), 'system', 'save the weights alone'):
         assert part in str(error.value)
@@ -113,21 +114,21 @@ def test_a_bare_hostile_pickle_does_not_run(tmp_path):
     sentinel = tmp_path / 'sentinel'
     path = tmp_path / 'hostile.pth'
     path.write_bytes(pickle.dumps(_TouchOnLoad(sentinel), 2))
-    with pytest.raises(ValueError, match='system'):
+    with pytest.raises(InputError, match='system'):
         read_checkpoint(path)
     assert not sentinel.exists()
 
 
 def test_a_pickled_model_is_refused_with_the_way_out(tmp_path):
     path = _save(torch.nn.Linear(2, 2), tmp_path / 'model.pth')
-    with pytest.raises(ValueError, match='torch.nn.modules.linear.Linear'):
+    with pytest.raises(InputError, match='torch.nn.modules.linear.Linear'):
         read_checkpoint(path)
 
 
 def test_torchscript_is_refused(tmp_path):
     path = tmp_path / 'script.pt'
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
-    with pytest.raises(ValueError, match='TorchScript program'):
+    with pytest.raises(InputError, match='TorchScript program'):
         read_checkpoint(path)
 
 
@@ -144,7 +145,7 @@ def test_truncated_files(tmp_path, is_zip, part):
     path = _save({'a': torch.randn(4000)}, tmp_path / 'a.pth', is_zip)
     data = path.read_bytes()
     path.write_bytes(data[: int(part * len(data))])
-    with pytest.raises(ValueError, match='truncated or of another kind'):
+    with pytest.raises(InputError, match='truncated or of another kind'):
         read_checkpoint(path)
 
 
@@ -165,7 +166,7 @@ def test_truncated_files(tmp_path, is_zip, part):
 def test_other_files(tmp_path, name, data, message):
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_checkpoint(path)
     assert str(path) in str(error.value)
 
@@ -174,20 +175,20 @@ def test_a_zip_archive_that_is_no_checkpoint(tmp_path):
     path = tmp_path / 'a.zip'
     with zipfile.ZipFile(path, 'w') as archive:
         archive.writestr('readme.txt', 'hello')
-    with pytest.raises(ValueError, match='not a readable checkpoint'):
+    with pytest.raises(InputError, match='not a readable checkpoint'):
         read_checkpoint(path)
 
 
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match='no checkpoint file'):
         read_checkpoint(tmp_path / 'missing.pth')
-    with pytest.raises(ValueError, match='is a folder'):
+    with pytest.raises(InputError, match='is a folder'):
         read_checkpoint(tmp_path)
 
 
 def test_a_lone_tensor_is_no_checkpoint(tmp_path):
     path = _save(torch.zeros(2), tmp_path / 'a.pth')
-    with pytest.raises(ValueError, match='holds a Tensor'):
+    with pytest.raises(InputError, match='holds a Tensor'):
         read_checkpoint(path)
 
 
@@ -229,7 +230,7 @@ def test_broken_safetensors_entries(tmp_path, entry):
     path = _write_safetensors(
         tmp_path / 'a.safetensors', {'a': entry}, b'\0' * 8
     )
-    with pytest.raises(ValueError, match='broken .safetensors'):
+    with pytest.raises(InputError, match='broken .safetensors'):
         read_safetensors(path)
 
 
@@ -246,5 +247,5 @@ def test_broken_safetensors_entries(tmp_path, entry):
 def test_broken_safetensors_headers(tmp_path, data):
     path = tmp_path / 'a.safetensors'
     path.write_bytes(data)
-    with pytest.raises(ValueError, match='broken .safetensors'):
+    with pytest.raises(InputError, match='broken .safetensors'):
         read_checkpoint(path)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from rfdetr_mm.checkpoints import read_checkpoint
+from rfdetr_mm.errors import InputError
 
 
 class _Model(BaseModel):
@@ -151,5 +152,5 @@ def test_a_class_of_somebodys_callback_is_named(lightning, tmp_path):
     torch.save(
         {'state_dict': {}, 'callbacks': {'r': Recorder().state_dict()}}, path
     )
-    with pytest.raises(ValueError, match=r'_Dataset.*save the weights alone'):
+    with pytest.raises(InputError, match=r'_Dataset.*save the weights alone'):
         read_checkpoint(path)

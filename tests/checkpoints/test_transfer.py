@@ -18,6 +18,7 @@ import pytest
 from file_server import Answer, file_server
 
 from rfdetr_mm.checkpoints import download, transfer
+from rfdetr_mm.errors import InputError
 
 _CONTENT = bytes(range(256)) * 40 + b'the end'
 _MD5 = hashlib.md5(_CONTENT).hexdigest()
@@ -164,7 +165,7 @@ def test_wrong_content_is_refused_and_removed(server, folder, size):
     _put_part(folder, _CONTENT[:size])
     server.files['/a.pth'] = _OTHER
     found = hashlib.md5(_OTHER).hexdigest()
-    with pytest.raises(ValueError, match=f'MD5 {found}, expected {_MD5}'):
+    with pytest.raises(InputError, match=f'MD5 {found}, expected {_MD5}'):
         _get(server, folder)
     # Only once more, and only if a part was there.
     assert _asked(server) == ([100, 0] if size else [0])

@@ -10,13 +10,14 @@ from rfdetr_mm.checkpoints import (
     upstream_to_mmdet,
     write_checkpoint,
 )
+from rfdetr_mm.errors import InputError
 
 
 def test_a_file_is_written_once_and_replaced_by_force_only(tmp_path):
     path = tmp_path / 'folder' / 'a.pth'
     md5 = write_checkpoint({'a': torch.ones(1)}, path)
     assert md5 == hashlib.md5(path.read_bytes()).hexdigest()
-    with pytest.raises(ValueError, match='--force'):
+    with pytest.raises(InputError, match='--force'):
         write_checkpoint({'a': torch.zeros(1)}, path)
     assert torch.load(path)['a'] == 1
     write_checkpoint({'a': torch.zeros(1)}, path, force=True)
@@ -33,7 +34,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 
 
 def test_a_folder_is_no_target(tmp_path):
-    with pytest.raises(ValueError, match='is a folder'):
+    with pytest.raises(InputError, match='is a folder'):
         check_target(tmp_path, force=True)
 
 

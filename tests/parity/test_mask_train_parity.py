@@ -22,7 +22,7 @@ from train_step import (
     upstream_losses,
 )
 
-from rfdetr_mm.models.layers.batch_objects import BatchObjects
+from rfdetr_mm.models.task_modules.batch_objects import BatchObjects
 
 pytestmark = pytest.mark.parity
 

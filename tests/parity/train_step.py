@@ -11,7 +11,7 @@ from oracle import NUM_CLASSES, Pair, convert, nested
 from torch import Tensor
 
 from rfdetr_mm.models.dense_heads import RFDETRHead
-from rfdetr_mm.models.layers.head_outputs import HeadOutputs
+from rfdetr_mm.models.dense_heads.head_outputs import HeadOutputs
 
 # Ours to upstream's, each times upstream's weight.
 TERMS = {

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ('tools', 'demo')
+    for folder in ('tools', 'benchmarks', 'demo')
     for path in (ROOT / folder).rglob('*.py')
     if "if __name__ == '__main__':" in path.read_text()
 )

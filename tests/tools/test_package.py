@@ -35,6 +35,7 @@ def test_the_wheel_holds_what_it_must(tree, wheel):
         names = archive.namelist()
     for folder in ('rfdetr_mm/.mim', '+rfdetr_mm/.mim'):
         assert f'{folder}/tools/train.py' in names
+        assert f'{folder}/benchmarks/benchmark.py' in names
         assert f'{folder}/demo/tiny_shapes.py' in names
         assert f'{folder}/configs/rfdetr/rfdetr_nano_coco.py' in names
         assert f'{folder}/tools/dev/environment.sh' not in names

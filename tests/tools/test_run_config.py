@@ -86,7 +86,7 @@ def test_data_root_of_a_resolved_config(run_config, tmp_path):
 def test_data_root_that_nothing_has(run_config, tmp_path):
     path = tmp_path / 'config.py'
     path.write_text("test_dataloader = dict(dataset=dict(data_root='d'))")
-    with pytest.raises(SystemExit, match='data_root changes nothing'):
+    with pytest.raises(InputError, match='data_root changes nothing'):
         read(run_config, path, data_root='e')
     path.write_text(path.read_text() + "\ndata_root = 'd'")
     own = {'test_dataloader.dataset.data_root': 'f'}
@@ -127,9 +127,9 @@ def test_two_sizes_in_a_config_are_an_error_until_one_is_given(run_config):
 
 
 def test_names_within_a_config_are_no_options(run_config):
-    with pytest.raises(SystemExit, match='image_size changes nothing'):
+    with pytest.raises(InputError, match='image_size changes nothing'):
         read(run_config, CUSTOM, image_size=512)
-    with pytest.warns(UserWarning, match=r'reads modle; did you mean model\?'):
+    with pytest.raises(InputError, match='no modle; did you mean model.bac'):
         read(run_config, CUSTOM, **{'modle.backbone.img_size': 3})
 
 

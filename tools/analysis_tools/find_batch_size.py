@@ -1,7 +1,7 @@
 """Find the batch size that fits: ``find_batch_size.py CONFIG``.
 
-Prints a table and the options to train with; :mod:`rfdetr_mm.apis.batch_size`
-tells how it is found.
+Prints a table and the options to train with.
+:mod:`rfdetr_mm.engine.batch_size` tells how it is found.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from run_config import (  # noqa: E402  (puts this clone in front)
 # isort: split
 from mmengine.config import Config  # noqa: E402
 
-from rfdetr_mm.apis.batch_size import (  # noqa: E402
+from rfdetr_mm.engine.batch_size import (  # noqa: E402
     NUM_OBJECTS,
     propose_batch_size,
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ('rfdetr_mm', 'rfdetr_mm_light')
-MIM = ('configs', 'demo', 'tools', 'model-index.yml')
+MIM = ('benchmarks', 'configs', 'demo', 'tools', 'model-index.yml')
 # Of these folders the wheel has a copy, see setup.py.
 MIM_FOLDERS = ('rfdetr_mm/.mim', '+rfdetr_mm/.mim')
 # What only a clone has use for.

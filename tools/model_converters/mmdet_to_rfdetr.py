@@ -29,6 +29,7 @@ from rfdetr_mm.checkpoints import (  # noqa: E402
     summarise,
     write_checkpoint,
 )
+from rfdetr_mm.errors import InputError  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,7 +57,7 @@ def main() -> int:
         content = read_checkpoint(Path(args.src).expanduser())
         checkpoint, report = to_rfdetr(content, config)
         md5 = write_checkpoint(checkpoint, args.dst, args.force)
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         print(f'mmdet_to_rfdetr: {error}', file=sys.stderr)
         return 1
     print(summarise(report))

@@ -29,6 +29,7 @@ from rfdetr_mm.checkpoints import (  # noqa: E402
     summarise,
     write_checkpoint,
 )
+from rfdetr_mm.errors import InputError  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
@@ -70,7 +71,7 @@ def main() -> int:
             file=src.name, md5=file_md5(src)
         )
         md5 = write_checkpoint(checkpoint, args.dst, args.force)
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         print(f'rfdetr_to_mmdet: {error}', file=sys.stderr)
         return 1
     print(summarise(report))

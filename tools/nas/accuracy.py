@@ -15,7 +15,6 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from rfdetr_mm.errors import InputError
 from rfdetr_mm.models import Subnet
 from rfdetr_mm.sizes.config_facts import set_image_size
 
@@ -34,10 +33,7 @@ def build_model(
         InputError: If the weights are of another model.
     """
     model = MODELS.build(cfg.model)
-    try:
-        model.load_state_dict(weights)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    model.load_state_dict(weights)
     return model.to(device).eval()
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from rfdetr_mm.apis.in_process import RawDetector
-from rfdetr_mm_light.errors import UsageError
 
 from .options import load_model
 
@@ -22,13 +21,8 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print.
 
     Raises:
-        UsageError: If options exclude each other or cannot be.
         InputError: If the model cannot be loaded.
     """
-    if min(args.batch_size, args.runs, *args.image_size) < 1:
-        raise UsageError('--batch-size, --runs and --image-size are positive')
-    if args.dtype != 'float32' and args.optimize is None:
-        raise UsageError('--dtype needs --optimize')
     model = load_model(args)
     if args.optimize is not None:
         model.optimize_for_inference(

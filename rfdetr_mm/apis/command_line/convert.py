@@ -13,40 +13,37 @@ from mmengine.config import Config
 from rfdetr_mm.apis.conversion import from_rfdetr, to_rfdetr
 from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
 from rfdetr_mm.apis.saved_model import SavedModel, identify
-from rfdetr_mm.apis.weights import locate_weights, read_content
+from rfdetr_mm.apis.weights import locate_weights
 from rfdetr_mm.checkpoints import (
     CLASS_ROW_WEIGHTS,
     check_target,
     file_md5,
+    read_checkpoint,
     read_upstream_layout,
     summarise,
     to_mmdet_checkpoint,
     write_checkpoint,
 )
-from rfdetr_mm.errors import InputError
-from rfdetr_mm_light.errors import UsageError
-
-from .options import find_size
+from rfdetr_mm.errors import naming
+from rfdetr_mm.sizes.identify import find_size
+from rfdetr_mm.sizes.shipped import read_config_of
 
 
 def run(args: argparse.Namespace) -> None:
     """Convert, check, write, report.
 
     Raises:
-        UsageError: If options exclude each other.
         InputError: If the file cannot be read, converted or written.
     """
-    if args.model is not None and args.config is not None:
-        raise UsageError('--model and --config exclude each other')
     src = locate_weights(args.src, args.accept_platform_model_license)
-    try:
-        check_target(args.dst, args.force)
-        content = read_content(src)
-        is_upstream = read_upstream_layout(content) is not None
-        if args.config is not None:
-            cfg = Config.fromfile(args.config)
-        else:
-            cfg = _config_of(src, content, args.model)
+    check_target(args.dst, args.force)
+    content = read_checkpoint(src)
+    is_upstream = read_upstream_layout(content) is not None
+    if args.config is not None:
+        cfg = Config.fromfile(args.config)
+    else:
+        cfg = _config_of(src, content, args.model)
+    with naming(src):
         if is_upstream:
             done, report = from_rfdetr(content, cfg, args.ema)
             done['meta']['converted_from'].update(
@@ -54,11 +51,7 @@ def run(args: argparse.Namespace) -> None:
             )
         else:
             done, report = to_rfdetr(content, cfg)
-        md5 = write_checkpoint(done, args.dst, args.force)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f'{src}: {error}') from error
+    md5 = write_checkpoint(done, args.dst, args.force)
     print(summarise(report))
     kind = 'for this package' if is_upstream else 'for rfdetr'
     print(f'wrote {args.dst}, {kind} (MD5 {md5})')
@@ -73,9 +66,10 @@ def _config_of(
     else:
         saved = SavedModel(find_size(size), {})
     model_config = make_model_config(saved.variant, saved.fields)
-    ours, _ = to_mmdet_checkpoint(content)
+    with naming(path):
+        ours, _ = to_mmdet_checkpoint(content)
     weights = ours.get('state_dict', ours)
     model_config.num_classes = len(weights[CLASS_ROW_WEIGHTS[0][0]])
-    cfg = saved.variant.read_config()
+    cfg = read_config_of(saved.variant)
     fill_in_model(cfg, model_config)
     return cfg

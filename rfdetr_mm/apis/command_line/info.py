@@ -6,9 +6,14 @@ What needs no weights is in ``rfdetr_mm_light/command_line/info.py``.
 from typing import Any
 
 from rfdetr_mm.apis.saved_model import identify, numbers_of_weights
-from rfdetr_mm.apis.weights import locate_weights, read_content
-from rfdetr_mm.checkpoints import read_upstream_layout, to_mmdet_checkpoint
-from rfdetr_mm.errors import InputError
+from rfdetr_mm.apis.weights import locate_weights
+from rfdetr_mm.checkpoints import (
+    read_checkpoint,
+    read_upstream_layout,
+    to_mmdet_checkpoint,
+)
+from rfdetr_mm.errors import InputError, naming
+from rfdetr_mm.sizes.data_sets import named_classes
 
 
 def about_checkpoint(name: str) -> dict[str, Any]:
@@ -20,12 +25,10 @@ def about_checkpoint(name: str) -> dict[str, Any]:
         InputError: If it cannot be read or is no model of ours.
     """
     path = locate_weights(name, accept_platform_model_license=True)
-    content = read_content(path)
+    content = read_checkpoint(path)
     is_upstream = read_upstream_layout(content) is not None
-    try:
-        ours, report = to_mmdet_checkpoint(content)
-    except ValueError as error:
-        raise InputError(f'{path}: {error}') from error
+    with naming(path):
+        ours, _ = to_mmdet_checkpoint(content)
     weights = ours.get('state_dict', ours)
     try:
         saved = identify(path, content)
@@ -36,8 +39,7 @@ def about_checkpoint(name: str) -> dict[str, Any]:
         variant, fields = None, {}
         if 'backbone.pos_embed' in weights:  # not so with other backbones
             fields = numbers_of_weights(weights)
-    meta = (ours.get('meta') or {}).get('dataset_meta') or {}
-    classes = list(meta.get('classes') or ())
+    meta = ours.get('meta') or {}
     return dict(
         file=path,
         written_by='rfdetr' if is_upstream else 'rfdetr_mm',
@@ -45,6 +47,6 @@ def about_checkpoint(name: str) -> dict[str, Any]:
         name=variant and variant.class_name,
         numbers=sum(t.numel() for t in weights.values()),
         epoch=(content.get('meta') or {}).get('epoch'),
-        classes=classes,
+        classes=list(named_classes(meta.get('dataset_meta'))),
         saved=fields,
     )

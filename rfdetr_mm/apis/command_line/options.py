@@ -1,44 +1,12 @@
 """The model that the options of a subcommand choose."""
 
 import argparse
-import difflib
 from typing import Any
 
 from rfdetr_mm import apis
-from rfdetr_mm.apis.variants import VARIANTS, Variant
 from rfdetr_mm.apis.weights import locate_weights
 from rfdetr_mm.errors import InputError
-from rfdetr_mm_light.errors import UsageError
-
-SIZES = {variant.short_name: variant for variant in VARIANTS.values()}
-"""Short name to size."""
-
-
-def find_size(name: str) -> Variant:
-    """Find a size by any of its names.
-
-    Args:
-        name: ``nano``, ``rfdetr-nano``, ``RFDETRNano`` or
-            ``rfdetr_nano_coco``.
-
-    Raises:
-        InputError: If there is none, with the known ones.
-    """
-    if name in VARIANTS:
-        return VARIANTS[name]
-    short = name.lower().replace('_', '-').removesuffix('.py')
-    for part in ('rfdetr', 'rf-detr'):
-        short = short.removeprefix(part)
-    for part in ('-coco', '-custom'):
-        short = short.removesuffix(part)
-    short = short.strip('-')
-    if short not in SIZES:
-        close = difflib.get_close_matches(short, SIZES, 1, 0.4)
-        hint = f' Did you mean {close[0]}?' if close else ''
-        raise InputError(
-            f'{name!r} is no size.{hint} Sizes are: {", ".join(SIZES)}.'
-        )
-    return SIZES[short]
+from rfdetr_mm.sizes.identify import find_size
 
 
 def load_model(
@@ -52,9 +20,19 @@ def load_model(
             ones, not random ones.
 
     Raises:
-        UsageError: If neither a size nor weights were given.
-        InputError: If there is no such size, or the weights do not fit.
+        InputError: If there is no such size, the weights do not fit, or
+            published ones cannot be downloaded.
     """
+    try:
+        return _load(args, published)
+    except ConnectionError as error:
+        way_out = '--weights FILE takes a checkpoint that you have.'
+        if args.command == 'train':
+            way_out += ' --no-weights starts from random weights.'
+        raise InputError(f'{error} {way_out}') from error
+
+
+def _load(args: argparse.Namespace, published: bool) -> 'apis.RFDETR':
     fields = given(args, ('device', 'resolution'))
     if args.accept_platform_model_license:
         fields['accept_platform_model_license'] = True
@@ -64,10 +42,6 @@ def load_model(
         elif not published:
             fields['pretrain_weights'] = None
         return getattr(apis, find_size(args.model).class_name)(**fields)
-    if args.weights is None:
-        raise UsageError(
-            'choose a model: --model SIZE, such as nano, or --weights FILE'
-        )
     path = locate_weights(args.weights, args.accept_platform_model_license)
     return apis.from_checkpoint(path, **fields)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rfdetr_mm.errors import InputError
-from rfdetr_mm_light.errors import UsageError
 from rfdetr_runtime.image_file import IMAGE_SUFFIXES, list_images
 
 from .detection_files import paint, to_coco, to_record, write_json
@@ -30,15 +29,8 @@ def run(args: argparse.Namespace) -> None:
     """Detect, print, write.
 
     Raises:
-        UsageError: If options exclude each other or cannot be.
         InputError: If model, images or classes cannot be used.
     """
-    if args.save and args.out_dir is None:
-        raise UsageError('--save needs --out-dir')
-    if args.batch_size < 1:
-        raise UsageError('--batch-size is 1 at least')
-    if not 0 <= args.threshold <= 1:
-        raise UsageError('--threshold is a score, from 0 to 1')
     save = args.save or ('images', 'json')
     files = find_images(args.inputs)
     model = load_model(args)

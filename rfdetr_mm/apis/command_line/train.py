@@ -5,6 +5,7 @@ Its options are in ``rfdetr_mm_light/command_line/train.py``.
 
 import argparse
 
+from .early_checks import check_training
 from .options import given, load_model
 
 _NAMES = (
@@ -22,10 +23,17 @@ _NAMES = (
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train."""
+    """Train.
+
+    Raises:
+        InputError: If an argument, the data set, the device, the folder for
+            results or the weights cannot be used; checked in this order.
+    """
     options = given(args, _NAMES) | dict(args.settings)
+    check_training(args, options)
     # A training that goes on has weights of its own.
-    model = load_model(args, published='resume' not in options)
+    published = 'resume' not in options and not args.no_weights
+    model = load_model(args, published=published)
     model.train(dataset_dir=args.dataset_dir, **options)
     folder = options.get('output_dir', 'output')
     print(f'the best model is {folder}/checkpoint_best_total.pth')

@@ -6,12 +6,19 @@ Its options are in ``rfdetr_mm_light/command_line/val.py``.
 import argparse
 
 from .detection_files import write_json
+from .early_checks import check_evaluation
 from .options import given, load_model
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate."""
+    """Evaluate.
+
+    Raises:
+        InputError: If an argument, the data set, the device, the folder for
+            results or the weights cannot be used; checked in this order.
+    """
     options = given(args, ('batch_size', 'num_workers', 'output_dir'))
+    check_evaluation(args, options)
     model = load_model(args)
     metrics = model.evaluate(
         args.split, dataset_dir=args.dataset_dir, **options

@@ -19,9 +19,8 @@ from ..package_manager import (
     check_precision,
     wanted_outputs,
 )
+from .names import BACKEND_NAME, INSTALL
 
-BACKEND_NAME = 'tflite'
-INSTALL = "pip install 'rfdetr_mm[tflite]'"
 PRECISIONS = ('fp32', 'fp16', 'int8-dynamic', 'int8')
 
 

@@ -17,7 +17,7 @@ from rfdetr_mm.errors import InputError
 from ..detector import DetectorGraph
 from ..onnx_file import example_images, metadata
 from .grid_sample import grid_sample_by_rows
-from .manager import BACKEND_NAME
+from .names import BACKEND_NAME
 
 METADATA_FILE = 'metadata.json'  # within the program's archive
 

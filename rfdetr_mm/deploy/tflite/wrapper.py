@@ -11,7 +11,7 @@ from rfdetr_runtime.sessions.session import Arrays
 from rfdetr_runtime.sessions.tflite import TFLiteSession
 
 from ..session_wrapper import SessionWrapper
-from .manager import BACKEND_NAME
+from .names import BACKEND_NAME
 
 
 @BACKEND_WRAPPER.register_module(BACKEND_NAME)

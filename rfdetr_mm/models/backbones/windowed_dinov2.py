@@ -13,12 +13,12 @@ from torch.utils.checkpoint import checkpoint
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.blocks import check_divisible
 
-from ..layers.adapters import fit_adapters
 from ..layers.dinov2_block import VIT_NORM_EPS, DINOv2Block
 from ..layers.patch_kernel import adapt_patch_kernel, resize_patch_kernel
 from ..layers.position_table import resize_position_table
-from ..layers.state_dict_check import refuse_mis_shaped
 from ..layers.window_ops import window_partition, window_unpartition
+from ..loading.adapters import fit_adapters
+from ..loading.state_dict_check import refuse_mis_shaped
 
 NUM_BLOCKS = 12
 

@@ -23,29 +23,29 @@ from torch import Tensor, nn
 
 from rfdetr_mm.errors import InputError
 
-from ..layers.batch_objects import BatchObjects, mean_over_processes
+from ..autograd.relu_mlp import relu_mlp
 from ..layers.box_deltas import apply_box_deltas
 from ..layers.decoder import RFDETRDecoder
 from ..layers.decoder_memory import DecoderMemory, build_memory
-from ..layers.detections import best_detections
-from ..layers.head_outputs import (
-    HeadOutputs,
-    LayerOutputs,
-    sums_of_layers,
-)
-from ..layers.head_stage import HeadStage, LossStage
 from ..layers.image_size import image_sizes_px
-from ..layers.match_errors import match_errors
-from ..layers.query_rows import (
+from ..layers.query_selector import QuerySelector
+from ..loading.query_rows import (
     count_to_run,
     cut_query_rows,
     refuse_other_classes,
     refuse_other_task,
 )
-from ..layers.query_selector import QuerySelector
-from ..layers.relu_mlp import relu_mlp
-from ..layers.state_dict_check import refuse_mis_shaped
+from ..loading.state_dict_check import refuse_mis_shaped
+from ..task_modules.batch_objects import BatchObjects, mean_over_processes
 from ..task_modules.group_matching import Matches
+from .detections import best_detections
+from .head_outputs import (
+    HeadOutputs,
+    LayerOutputs,
+    sums_of_layers,
+)
+from .head_stage import HeadStage, LossStage
+from .match_errors import match_errors
 
 PRIOR_PROBABILITY = 0.01  # of every class at the start, as in focal loss
 BOX_EPS = 1e-7  # keeps IoU finite for empty boxes

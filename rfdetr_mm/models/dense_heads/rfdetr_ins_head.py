@@ -10,9 +10,7 @@ from mmdet.utils import InstanceList, OptConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..layers.batch_objects import BatchObjects
 from ..layers.full_size_masks import gt_mask_tensor, resize_masks
-from ..layers.head_outputs import HeadOutputs, LayerOutputs
 from ..layers.mask_branch import MaskBranch, MaskFactors
 from ..layers.mask_points import (
     random_points,
@@ -20,7 +18,9 @@ from ..layers.mask_points import (
     sample_nearest,
     uncertain_points,
 )
+from ..task_modules.batch_objects import BatchObjects
 from ..task_modules.group_matching import Matches
+from .head_outputs import HeadOutputs, LayerOutputs
 from .rfdetr_head import RFDETRHead
 
 

@@ -8,12 +8,12 @@ from mmdet.structures import OptSampleList
 from mmdet.utils import OptConfigType
 from torch import Tensor
 
-from ..layers.adapters import (
+from ..loading.adapters import (
     add_adapters,
     fit_adapters,
     merge_adapted_layers,
 )
-from ..layers.state_dict_check import refuse_misfits
+from ..loading.state_dict_check import refuse_misfits
 from ..subnet import Subnet, apply_subnet
 
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from rfdetr_mm.errors import InputError
 
+from ..autograd.recompute import recompute
+from ..autograd.relu_mlp import relu_mlp
 from .attend import attend
 from .decoder_memory import DecoderMemory
 from .deformable_attention import DeformableAttention
-from .recompute import recompute
-from .relu_mlp import relu_mlp
 
 
 class QuerySelfAttention(nn.MultiheadAttention):

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..autograd.weighted_samples import weighted_samples
 from .decoder_memory import DecoderMemory
-from .weighted_samples import weighted_samples
 
 
 class DeformableAttention(nn.Module):

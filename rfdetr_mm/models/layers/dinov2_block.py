@@ -6,8 +6,8 @@ from mmcv.cnn.bricks.drop import DropPath
 from mmcv.cnn.bricks.scale import LayerScale
 from torch import Tensor, nn
 
+from ..autograd.scaled_gelu_linear import scaled_gelu_linear
 from .attend import attend
-from .scaled_gelu_linear import scaled_gelu_linear
 
 # Every norm of the ViT; the decoder's norms use PyTorch's 1e-5.
 VIT_NORM_EPS = 1e-6

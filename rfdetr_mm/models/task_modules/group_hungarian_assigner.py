@@ -12,9 +12,9 @@ from torch import Tensor
 
 from rfdetr_mm.errors import InputError
 
-from ..layers.batch_objects import BatchObjects
 from ..layers.image_size import image_sizes_px
 from .batch_costs import batch_cost, can_batch, lift_half_precision
+from .batch_objects import BatchObjects
 from .group_matching import Matches, solve_groups
 
 # Numbers in a cost matrix of all layers and images: 128 MiB. There are up to

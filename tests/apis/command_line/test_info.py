@@ -6,8 +6,8 @@ from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 
 from rfdetr_mm import apis
-from rfdetr_mm.apis.variants import VARIANTS
 from rfdetr_mm.version import __version__
+from rfdetr_mm_light.sizes import SIZES
 
 
 def test_sizes_and_versions(command, monkeypatch, tmp_path):
@@ -17,7 +17,7 @@ def test_sizes_and_versions(command, monkeypatch, tmp_path):
     assert code == 0
     content = json.loads(printed)
     rows = {row['size']: row for row in content['sizes']}
-    assert len(rows) == len(VARIANTS)
+    assert len(rows) == len(SIZES)
     assert rows['nano']['parameters_m'] == 30.43
     assert rows['2xlarge']['licence'] == 'PML-1.0'
     assert all(

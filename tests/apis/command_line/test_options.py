@@ -2,48 +2,8 @@ import argparse
 
 import pytest
 
-from rfdetr_mm.apis.command_line.options import SIZES, find_size, given
-from rfdetr_mm.apis.variants import VARIANTS
-from rfdetr_mm.errors import InputError
-from rfdetr_mm_light.command_line.options import batch_size, setting
-
-
-@pytest.mark.parametrize(
-    'name, expected',
-    [
-        ('nano', 'RFDETRNano'),
-        ('Nano', 'RFDETRNano'),
-        ('RFDETRNano', 'RFDETRNano'),
-        ('rfdetr-nano', 'RFDETRNano'),
-        ('rf-detr-nano', 'RFDETRNano'),
-        ('rfdetr_nano_coco', 'RFDETRNano'),
-        ('rfdetr_nano_custom.py', 'RFDETRNano'),
-        ('seg-2xlarge', 'RFDETRSeg2XLarge'),
-        ('rfdetr-seg_2xlarge_coco', 'RFDETRSeg2XLarge'),
-        ('rfdetr_large-deprecated_coco', 'RFDETRLargeDeprecated'),
-    ],
-)
-def test_names_of_sizes(name, expected):
-    assert find_size(name).class_name == expected
-
-
-def test_every_size_has_a_name():
-    assert len(SIZES) == len(VARIANTS)
-    for name, variant in SIZES.items():
-        assert find_size(name) is find_size(variant.class_name) is variant
-
-
-@pytest.mark.parametrize(
-    'name, hint',
-    [
-        ('nanno', 'mean nano'),
-        ('seg-nan', 'mean seg-nano'),
-        ('zz', 'Sizes are: nano'),
-    ],
-)
-def test_unknown_sizes(name, hint):
-    with pytest.raises(InputError, match=f'is no size.*{hint}'):
-        find_size(name)
+from rfdetr_mm.apis.command_line.options import given
+from rfdetr_mm_light.command_line.options import batch_size, score, setting
 
 
 @pytest.mark.parametrize(
@@ -85,3 +45,14 @@ def test_batch_size():
     assert batch_size('auto') == 'auto' and batch_size('8') == 8
     with pytest.raises(ValueError):
         batch_size('many')
+
+
+@pytest.mark.parametrize('text, value', [('0', 0), ('0.25', 0.25), ('1', 1)])
+def test_scores(text, value):
+    assert score(text) == value
+
+
+@pytest.mark.parametrize('text', ['-0.1', '1.01', '50', 'nan', 'inf'])
+def test_no_scores(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f'{text} is no sc'):
+        score(text)

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from rfdetr_mm.apis import RFDETR
+from rfdetr_mm.apis.command_line import val
 
 METRICS = {
     'coco/bbox_mAP': 0.25,
@@ -14,6 +15,8 @@ METRICS = {
 @pytest.fixture
 def calls(monkeypatch):
     seen = []
+    # There is no data set.
+    monkeypatch.setattr(val, 'check_evaluation', lambda *given: None)
 
     def evaluate(self, split='test', **options):
         seen.append((split, options))
@@ -26,11 +29,11 @@ def calls(monkeypatch):
 def test_metrics(command, loaded, calls, tmp_path):
     path = tmp_path / 'new' / 'metrics.json'
     code, printed, _ = command(
-        *('val', 'DIR', '--model', 'nano', '--device', 'cpu'),
+        *('val', '.', '--model', 'nano', '--device', 'cpu'),
         *('--split', 'test', '--batch-size', 8, '--json', path),
     )
     assert code == 0
-    assert calls == [('test', dict(dataset_dir='DIR', batch_size=8))]
+    assert calls == [('test', dict(dataset_dir='.', batch_size=8))]
     assert printed.splitlines() == [
         'coco/bbox_mAP      25.00',
         'coco/bbox_mAP_50   50.00',
@@ -40,7 +43,7 @@ def test_metrics(command, loaded, calls, tmp_path):
 
 
 def test_the_split_is_val_by_default(command, loaded, calls):
-    command('val', 'DIR', '--model', 'nano', '--device', 'cpu')
-    assert calls == [('val', dict(dataset_dir='DIR'))]
-    code, *_ = command('val', 'DIR', '--split', 'train')
+    command('val', '.', '--model', 'nano', '--device', 'cpu')
+    assert calls == [('val', dict(dataset_dir='.'))]
+    code, *_ = command('val', '.', '--split', 'train')
     assert code == 2

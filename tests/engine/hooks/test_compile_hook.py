@@ -11,8 +11,8 @@ from mmdet.registry import HOOKS, MODELS
 from mmengine.logging import MessageHub, MMLogger
 
 from rfdetr_mm.engine.hooks import compile_hook
+from rfdetr_mm.models.autograd import recompute
 from rfdetr_mm.models.data_preprocessors import multi_scale_sizes
-from rfdetr_mm.models.layers import recompute
 from tests import small_detector
 
 SIZE = dict(img_size=(64, 96), patch_size=16, num_windows=2, expanded=False)

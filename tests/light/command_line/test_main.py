@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rfdetr_mm_light.command_line.main import build_parser, command_names
+from rfdetr_mm_light.command_line.main import (
+    build_parser,
+    command_names,
+    main,
+)
 
 ROOT = Path(__file__).parents[3]
 NAMES = [
@@ -99,6 +103,7 @@ DEFAULTS = [
             output_dir=None,
             resume=None,
             early_stopping=False,
+            no_weights=False,
             num_workers=None,
             seed=None,
             settings=[],
@@ -207,10 +212,10 @@ def test_a_missing_stack_is_one_line(tmp_path, installed, missing):
     assert done.stderr.splitlines()[-1] == f'ImportError: {line}'
     assert 'During handling' not in done.stderr
 
-    command = ('-m', 'rfdetr_mm_light', 'predict', 'a.jpg', '--model', 'nano')
+    command = ('-m', 'rfdetr_mm_light', 'export', '--model', 'nano')
     done = without_site_packages(*command, path=path)
     assert done.returncode == 1 and done.stdout == ''
-    assert done.stderr == f'rfdetr-mm predict: error: {line}\n'
+    assert done.stderr == f'rfdetr-mm export: error: {line}\n'
 
 
 def test_info_without_a_stack(tmp_path):
@@ -221,3 +226,47 @@ def test_info_without_a_stack(tmp_path):
     assert content['versions']['torch'] == 'not installed'
     assert content['cuda'] is None
     assert [row['size'] for row in content['sizes']][:2] == ['nano', 'small']
+
+
+# The line of a command: exit code and what it says, without torch at hand.
+BEFORE_TORCH = [
+    ('predict A --save coco --model nano', 2, '--save needs --out-dir'),
+    ('predict A --batch-size 0 --model nano', 2, '--batch-size is 1 at'),
+    ('predict A --threshold 50 --model nano', 2, '50 is no score'),
+    ('predict A --model nanoo', 1, 'Did you mean nano?'),
+    ('predict A', 2, 'choose a model: --model SIZE'),
+    ('predict gone.jpg --model nano', 1, 'no image or folder gone.jpg'),
+    ('predict A --weights no/x.pth', 1, 'no checkpoint file no/x.pth'),
+    ('train D', 2, 'choose a model: --model SIZE'),
+    ('train gone --model nano', 1, 'and gone is nothing'),
+    ('train A --model nano', 1, 'and A is a file'),
+    ('train D --weights no/x.pth', 1, 'no checkpoint file no/x.pth'),
+    ('train D --no-weights', 2, '--no-weights needs --model SIZE'),
+    ('train D --no-weights --weights A --model nano', 2, 'exclude each oth'),
+    ('val gone --model nano', 1, 'and gone is nothing'),
+    ('val D', 2, 'choose a model: --model SIZE'),
+    ('export', 2, 'choose a model: --model SIZE'),
+    ('benchmark --model nano --runs 0', 2, '--runs and --image-size'),
+    ('benchmark --model nano --dtype float16', 2, 'needs --optimize'),
+    ('convert A B --model nano --config c.py', 2, 'exclude each other'),
+]
+
+
+@pytest.mark.parametrize('line, code, message', BEFORE_TORCH)
+def test_what_is_wrong_without_torch(
+    line, code, message, tmp_path, monkeypatch, capsys
+):
+    def no_torch(module):
+        raise AssertionError('the heavy part was imported')
+
+    module = sys.modules['rfdetr_mm_light.command_line.main']
+    monkeypatch.setattr(module, '_find_run', no_torch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'A').touch()
+    (tmp_path / 'D').mkdir()
+    try:
+        found = main(line.split())
+    except SystemExit as stopped:
+        found = stopped.code
+    assert found == code
+    assert message in capsys.readouterr().err

@@ -4,7 +4,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from rfdetr_mm.models.layers.batch_objects import BatchObjects
+from rfdetr_mm.models.task_modules.batch_objects import BatchObjects
 
 DIMS, QUERIES, GROUPS, CLASSES = 32, 6, 3, 4
 COSTS = [
@@ -213,7 +213,7 @@ def test_loss_in_evaluation_mode_uses_one_group():
 
 
 def test_logged_errors_by_hand():
-    from rfdetr_mm.models.layers.match_errors import match_errors
+    from rfdetr_mm.models.dense_heads.match_errors import match_errors
 
     scores = torch.full((2, 3, 2), -5.0)
     scores[0, 0, 0] = scores[0, 1, 1] = 5.0  # two confident queries

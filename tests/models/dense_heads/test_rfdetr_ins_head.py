@@ -7,7 +7,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
-from rfdetr_mm.models.layers.batch_objects import BatchObjects
+from rfdetr_mm.models.task_modules.batch_objects import BatchObjects
 
 DIMS, QUERIES, GROUPS, CLASSES = 32, 6, 3, 4
 COSTS = [

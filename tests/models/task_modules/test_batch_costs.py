@@ -6,10 +6,10 @@ from mmdet.registry import TASK_UTILS
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmengine.structures import InstanceData
 
-from rfdetr_mm.models.layers.batch_objects import BatchObjects
 from rfdetr_mm.models.layers.image_size import image_sizes_px
 from rfdetr_mm.models.task_modules import GroupHungarianAssigner
 from rfdetr_mm.models.task_modules.batch_costs import batch_cost, can_batch
+from rfdetr_mm.models.task_modules.batch_objects import BatchObjects
 
 COSTS = {
     'l1': dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from rfdetr_mm.apis import batch_size
+from rfdetr_mm.engine import batch_size
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / 'configs/rfdetr'

@@ -1,0 +1,431 @@
+"""Compare detectors: ``benchmark.py CONFIG [CONFIG ...]``.
+
+Parameters, arithmetic, latency, throughput, memory and, with weights and
+data, AP, of any models that mmdet can build: config files, and mmdet's
+installed ones as ``mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py``. All models
+run turn by turn in every round. Writes benchmark.json, benchmark.md and
+benchmark.png.
+"""
+
+import argparse
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import clone  # noqa: F401  first: this clone's package and tools
+from run_config import (  # noqa: E402  (puts this clone in front)
+    OptionAction,
+    check_checkpoint,
+    input_errors_in_one_line,
+    merge_options,
+    stop,
+)
+
+# isort: split
+import torch  # noqa: E402
+from benchmark_report import write_report  # noqa: E402
+from mmdet.registry import MODELS  # noqa: E402
+from mmdet.structures import DetDataSample  # noqa: E402
+from mmdet.utils import register_all_modules  # noqa: E402
+from mmengine.analysis import FlopAnalyzer  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.hub import get_config  # noqa: E402
+from mmengine.runner import Runner, load_checkpoint  # noqa: E402
+from paired_rounds import (  # noqa: E402
+    machine,
+    matmul_peak,
+    paired_rounds,
+    peak_mib,
+    run_alone,
+    spread,
+)
+from torch import Tensor, nn  # noqa: E402
+
+BACKENDS = ('eager', 'compiled', 'onnxruntime')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Compare detectors')
+    parser.add_argument(
+        'configs', nargs='+', help='config files, or PACKAGE::CONFIG'
+    )
+    parser.add_argument(
+        '--checkpoints',
+        nargs='+',
+        default=[],
+        help="weights, one for each config, 'none' for random ones",
+    )
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help="input of all models in pixels (default: each config's own)",
+    )
+    parser.add_argument(
+        '--batch-sizes', type=int, nargs='+', default=[1], help='(default: 1)'
+    )
+    parser.add_argument(
+        '--backends',
+        nargs='+',
+        choices=BACKENDS,
+        default=['eager'],
+        help='(default: eager)',
+    )
+    parser.add_argument(
+        '--rounds', type=int, default=5, help='timed, one before (default: 5)'
+    )
+    parser.add_argument(
+        '--no-memory',
+        action='store_true',
+        help='leave out the peak memory, which takes a process per model',
+    )
+    parser.add_argument(
+        '--evaluate',
+        action='store_true',
+        help='AP on the test set of every config that has weights',
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/benchmark')
+    )
+    parser.add_argument('--memory-of', type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionAction,
+        metavar='KEY=VALUE',
+        help='changed in every config',
+    )
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(argv)
+    args.argv = argv
+    for name in ('rounds', *(['shape'] if args.shape else []), 'batch_sizes'):
+        value = getattr(args, name)
+        if min(value if isinstance(value, list) else [value]) < 1:
+            stop(f'--{name.replace("_", "-")} has to be positive, got {value}')
+    args.checkpoints = [
+        None if name.lower() == 'none' else name for name in args.checkpoints
+    ] or [None] * len(args.configs)
+    if len(args.checkpoints) != len(args.configs):
+        stop(
+            f'--checkpoints has {len(args.checkpoints)} names for '
+            f"{len(args.configs)} configs; give 'none' for random weights"
+        )
+    for name in args.checkpoints:
+        check_checkpoint(name, '--checkpoints')
+    return args
+
+
+def read(name: str, options: dict | None) -> Config:
+    """Read a config file or an installed package's config.
+
+    Raises:
+        SystemExit: If there is none of that name.
+    """
+    if '::' in name:
+        try:
+            cfg = get_config(name)
+        except (FileNotFoundError, ValueError) as error:
+            stop(f'there is no config {name}: {error}')
+    elif Path(name).is_file():
+        cfg = Config.fromfile(name)
+    else:
+        stop(f'there is no config file {name} (seen from {Path.cwd()})')
+    merge_options(cfg, options or {})
+    return cfg
+
+
+def input_hw(cfg: Config, shape: Sequence[int] | None = None) -> tuple:
+    """(H, W) in pixels of the network's input.
+
+    Args:
+        cfg: The config.
+        shape: Wanted instead of that of the test pipeline; both are rounded
+            up to ``pad_size_divisor``.
+
+    Raises:
+        SystemExit: If the test pipeline does not resize.
+    """
+    if shape is None:
+        dataset = cfg.test_dataloader.dataset
+        resizes = [s for s in dataset.pipeline if 'Resize' in str(s.type)]
+        if not resizes:
+            stop(f'the test pipeline of {cfg.filename} does not resize')
+        scale = resizes[-1].scale
+        shape = [scale, scale] if isinstance(scale, int) else scale[::-1]
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    divisor = preprocessor.get('pad_size_divisor', 1)
+    return tuple(-(-side // divisor) * divisor for side in shape)
+
+
+class Subject:
+    """A model under test and its input.
+
+    Args:
+        name: As given on the command line.
+        cfg: Its config.
+        checkpoint: Its weights; None for random ones.
+        hw: Of the input, in pixels.
+    """
+
+    def __init__(
+        self, name: str, cfg: Config, checkpoint: str | None, hw: tuple
+    ) -> None:
+        self.name, self.cfg = name, cfg
+        self.checkpoint, self.hw = checkpoint, hw
+        torch.manual_seed(0)
+        self.model = MODELS.build(cfg.model).eval()
+        if checkpoint is not None:
+            load_checkpoint(self.model, checkpoint, map_location='cpu')
+
+    def inputs(self, batch_size: int) -> tuple[Tensor, list[DetDataSample]]:
+        """Normalised random images, without padding, and their samples."""
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(batch_size, 3, *self.hw, generator=generator)
+        meta = dict(
+            img_shape=self.hw,
+            ori_shape=self.hw,
+            pad_shape=self.hw,
+            batch_input_shape=self.hw,
+            scale_factor=(1.0, 1.0),
+        )
+        samples = [DetDataSample(metainfo=meta) for _ in range(batch_size)]
+        return images, samples
+
+    def num_params(self) -> int:
+        """All parameters, frozen ones included."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @torch.no_grad()
+    def flops(self) -> int:
+        """Of one image through the network without post-processing.
+
+        mmengine's count of multiply-adds, times two. It does not know fused
+        attention, which is added here.
+        """
+        images, samples = self.inputs(1)
+        forward = self.model.forward
+        self.model.forward = partial(forward, data_samples=samples)
+        analyzer = FlopAnalyzer(self.model, images)
+        analyzer.unsupported_ops_warnings(False)
+        analyzer.uncalled_modules_warnings(False)
+        analyzer.set_op_handle(
+            'aten::scaled_dot_product_attention', attention_products
+        )
+        try:
+            return 2 * int(analyzer.total())
+        finally:
+            self.model.forward = forward
+
+    def eager(self, batch_size: int) -> Callable[[], Any]:
+        """From normalised images to detections."""
+        images, samples = self.inputs(batch_size)
+
+        @torch.no_grad()
+        def work() -> Any:
+            return self.model(images, samples, mode='predict')
+
+        return work
+
+    def compiled(self, batch_size: int) -> Callable[[], Any]:
+        """The same with backbone and neck through torch.compile."""
+        for name in ('backbone', 'neck'):
+            module = getattr(self.model, name, None)
+            if isinstance(module, nn.Module):
+                # Kept apart: eager runs the plain one in the same round.
+                module.compiled = getattr(
+                    module, 'compiled', None
+                ) or torch.compile(module.forward)
+        work = self.eager(batch_size)
+
+        def compiled_work() -> Any:
+            parts = [
+                module
+                for module in self.model.children()
+                if hasattr(module, 'compiled')
+            ]
+            for module in parts:
+                module.forward = module.compiled
+            try:
+                return work()
+            finally:
+                for module in parts:
+                    del module.forward
+
+        return compiled_work
+
+    def onnxruntime(self, batch_size: int) -> Callable[[], Any]:
+        """The exported graph, detections included.
+
+        Raises:
+            NotImplementedError: With the reason, where there is no export.
+        """
+        if self.cfg.model.type != 'RFDETR':
+            raise NotImplementedError('only RFDETR is exported by this tool')
+        try:
+            import onnxruntime
+
+            from rfdetr_mm.deploy.export import deploy_config, export
+        except ImportError as error:
+            raise NotImplementedError(f'no export here: {error}') from error
+        head = self.cfg.model.bbox_head.type
+        deploy_cfg = deploy_config(
+            'instance-seg' if head == 'RFDETRInsHead' else 'detection',
+            'onnxruntime',
+            input_size=self.hw,
+            batch_size=batch_size,
+            dynamic_batch=batch_size > 1,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            (file,) = export(
+                self.cfg, self.checkpoint, deploy_cfg, folder, progress=_say
+            )
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = torch.get_num_threads()
+            session = onnxruntime.InferenceSession(
+                file.read_bytes(), options, ['CPUExecutionProvider']
+            )
+        images = self.inputs(batch_size)[0].numpy()
+        name = session.get_inputs()[0].name
+        return lambda: session.run(None, {name: images})
+
+    def average_precision(self) -> float:
+        """AP of boxes on the config's test set, in points."""
+        cfg = Config(self.cfg.to_dict())
+        cfg.load_from = self.checkpoint
+        cfg.launcher = 'none'
+        cfg.experiment_name = f'benchmark_{uuid.uuid4().hex}'
+        with tempfile.TemporaryDirectory() as folder:
+            cfg.work_dir = folder
+            metrics = Runner.from_cfg(cfg).test()
+        return 100 * metrics['coco/bbox_mAP']
+
+
+def attention_products(inputs: list, outputs: list) -> int:
+    """Multiply-adds of ``scaled_dot_product_attention``.
+
+    Args:
+        inputs: jit values of query (..., L, E), key (..., S, E), value.
+        outputs: jit values, not used.
+
+    Returns:
+        Of both products.
+    """
+    query, key, value = (x.type().sizes() for x in inputs[:3])
+    pairs = key[-2]
+    for size in query[:-1]:
+        pairs *= size
+    return pairs * (query[-1] + value[-1])
+
+
+def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Build all models and measure them.
+
+    Args:
+        args: The command line.
+
+    Returns:
+        A row for each config.
+    """
+    rows, subjects, works = [], [], {}
+    for i, name in enumerate(args.configs):
+        cfg = read(name, args.cfg_options)
+        subject = Subject(
+            name, cfg, args.checkpoints[i], input_hw(cfg, args.shape)
+        )
+        _say(f'{name}: built, counting')
+        row = dict(
+            config=name,
+            checkpoint=args.checkpoints[i],
+            input_hw=list(subject.hw),
+            params=subject.num_params(),
+            flops=subject.flops(),
+            latency=[],
+            skipped={},
+            peak_mib=None,
+            ap=None,
+        )
+        rows.append(row)
+        subjects.append(subject)
+        for backend in args.backends:
+            for batch_size in args.batch_sizes:
+                try:
+                    work = getattr(subject, backend)(batch_size)
+                except NotImplementedError as error:
+                    row['skipped'][backend] = str(error)
+                    continue
+                works[f'{i} {backend} {batch_size}'] = work
+    _say(f'{len(works)} works, {args.rounds} rounds')
+    for key, seconds in paired_rounds(works, args.rounds, _say).items():
+        number, backend, batch_size = key.split()
+        rows[int(number)]['latency'].append(
+            dict(
+                backend=backend,
+                batch_size=int(batch_size),
+                seconds=spread(seconds),
+                rounds=seconds,
+            )
+        )
+    for i, (row, subject) in enumerate(zip(rows, subjects)):
+        if args.evaluate and subject.checkpoint is None:
+            row['skipped']['AP'] = 'no weights were given'
+        elif args.evaluate:
+            _say(f'{row["config"]}: evaluating')
+            row['ap'] = subject.average_precision()
+        if not args.no_memory:
+            _say(f'{row["config"]}: memory, in a process of its own')
+            row['peak_mib'] = float(_alone(args, i))
+    return rows
+
+
+def _alone(args: argparse.Namespace, number: int) -> str:
+    """Peak memory of one image through one model."""
+    command = [__file__, args.configs[number], '--memory-of', '1']
+    if args.shape:
+        command += ['--shape', *map(str, args.shape)]
+    return run_alone([*command, *options_as_typed(args.argv)])
+
+
+def options_as_typed(argv: Sequence[str]) -> list[str]:
+    """``--cfg-options`` and what follows it, for another process."""
+    if '--cfg-options' not in argv:
+        return []
+    first, *rest = argv[argv.index('--cfg-options') :]
+    return [first, *takewhile(lambda word: not word.startswith('--'), rest)]
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measure, write the report and return its content."""
+    args = parse_args(argv)
+    register_all_modules(init_default_scope=True)
+    with input_errors_in_one_line():
+        if args.memory_of is not None:
+            cfg = read(args.configs[0], args.cfg_options)
+            subject = Subject('', cfg, None, input_hw(cfg, args.shape))
+            subject.eager(args.memory_of)()
+            print(peak_mib())
+            return {}
+        found = machine()
+        content = dict(
+            command=' '.join(sys.argv),
+            machine=found,
+            matmul_peak=matmul_peak(),
+            rounds=args.rounds,
+            rows=collect(args),
+        )
+    write_report(content, args.out)
+    return content
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,276 @@
+"""Train on both sides, rfdetr's and this package's, and compare step by step.
+
+Identical weights and batches, no augmentation; each side has its own model,
+losses, parameter groups, clipping, schedule and moving average:
+
+    python benchmarks/compare_training.py --data DIR
+
+In float64 every loss and the averaged weights have to agree to 1e-6. In
+float32 rounding is amplified from step to step, so only the first loss is
+judged; ``--noise 1e-7`` shows how far rfdetr drifts from itself when its
+start weights are changed in their last digits. ``--weights CKPT --evaluate``
+continues from a checkpoint and compares the AP on the validation split.
+
+DIR is a folder in one of the layouts of the ``*_custom.py`` configs. Needs
+``pip install "rfdetr[train]==1.11.2"``. Writes report.json, report.md and
+report.png into ``--out``; the exit code is 1 if a difference is too large.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import training_pair as pair  # first: chooses package and device
+from evaluate_pair import AveragePrecision, evaluate_ours, evaluate_upstream
+from mmengine.config import Config, DictAction
+from run_config import input_errors_in_one_line, stop
+from training_report import write_report
+
+from rfdetr_mm.checkpoints import (
+    read_checkpoint,
+    read_upstream_layout,
+    to_upstream_checkpoint,
+)
+
+LIMITS = {'float64': 1e-6, 'float32': 1e-5}  # relative; float32: first loss
+AP_LIMIT = 0.5  # points
+
+
+@dataclass
+class Comparison:
+    """Two trainings, and what is too far apart.
+
+    Args:
+        setup: What they have in common.
+        ours: This package's.
+        upstream: rfdetr's.
+        noisy: rfdetr's from slightly other weights, if asked for.
+        precision: AP of both sides before and after, if asked for.
+    """
+
+    setup: pair.Setup
+    ours: pair.Training
+    upstream: pair.Training
+    noisy: pair.Training | None = None
+    precision: dict[str, AveragePrecision] = field(default_factory=dict)
+
+    @property
+    def limit(self) -> float:
+        """Largest relative difference that passes."""
+        return LIMITS['float64' if self.setup.double else 'float32']
+
+    def failures(self) -> list[str]:
+        """Say in one sentence each what is too far apart."""
+        found = []
+        start = pair.tensor_errors(self.ours.start, self.upstream.start)
+        if any(start.values()):
+            found.append('the weights differ before the first step')
+        losses = pair.loss_errors(self.ours, self.upstream)
+        judged = losses if self.setup.double else losses[:1]
+        if not max(judged) <= self.limit:  # also if it is no number
+            step = judged.index(max(judged)) + 1
+            found.append(
+                f'the losses of step {step} differ by {max(judged):.2g}, '
+                f'allowed are {self.limit:g}'
+            )
+        errors = pair.tensor_errors(self.ours.averages, self.upstream.averages)
+        name = max(errors, key=errors.get)
+        if self.setup.double and not errors[name] <= self.limit:
+            found.append(
+                f'the averages of {name} differ by {errors[name]:.2g}, '
+                f'allowed are {self.limit:g}'
+            )
+        if self.precision:
+            distance = abs(
+                self.precision['rfdetr_mm, after'].ap
+                - self.precision['rfdetr, after'].ap
+            )
+            if not distance <= AP_LIMIT:
+                found.append(
+                    f'the APs differ by {distance:.2f} points, allowed are '
+                    f'{AP_LIMIT}'
+                )
+        return found
+
+
+def load_weights(
+    module: Any, path: Path | None, classes: Sequence[str], target: Path
+) -> None:
+    """Give rfdetr's module its start weights and write them for ours.
+
+    Args:
+        module: rfdetr's Lightning module.
+        path: A checkpoint of either side; None keeps the random weights.
+        classes: Class names of the data set.
+        target: File in rfdetr's layout, which our side converts on loading.
+    """
+    if path is not None:
+        content = read_checkpoint(path)
+        upstream = read_upstream_layout(content)
+        weights = (
+            to_upstream_checkpoint(content)[0]['model']
+            if upstream is None
+            else upstream.weights
+        )
+        try:
+            module.model.load_state_dict(weights)
+        except RuntimeError as error:
+            first = str(error).splitlines()[1].strip()
+            stop(
+                f'{path} does not fit a model of these sizes: give the '
+                '--image-size, --num-queries and --num-groups that it was '
+                f'trained with, and its data set. {first}'
+            )
+    torch.save(
+        dict(
+            model=module.model.state_dict(),
+            args=dict(class_names=list(classes)),
+        ),
+        target,
+    )
+
+
+def compare(
+    setup: pair.Setup,
+    weights: Path | None = None,
+    noise: float = 0.0,
+    evaluate: bool = False,
+    options: dict | None = None,
+) -> Comparison:
+    """Train on both sides.
+
+    Args:
+        setup: What they have in common.
+        weights: Checkpoint to start from; None starts from random weights.
+        noise: Relative size of random changes of the start weights in
+            another training of rfdetr; 0 leaves it out.
+        evaluate: Whether to evaluate on the validation split.
+        options: Changes of our config only.
+
+    Returns:
+        The comparison.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = folder / 'start.pth'
+        cfg = pair.our_config(setup, start, folder / 'ours', options)
+        module = _upstream(setup, cfg, folder, weights)
+        ours, batches, model = pair.train_ours(cfg, setup)
+        preprocess = model.data_preprocessor
+        precision = {}
+        if evaluate:
+            for when, name in (('start', 'before'), ('averages', 'after')):
+                model.load_state_dict(getattr(ours, when))
+                precision[f'rfdetr_mm, {name}'] = evaluate_ours(
+                    model, cfg, folder
+                )
+            precision['rfdetr, before'] = evaluate_upstream(
+                module, cfg, folder, preprocess
+            )
+        del model
+        upstream = pair.train_upstream(module, batches, preprocess, setup)
+        if evaluate:
+            precision['rfdetr, after'] = evaluate_upstream(
+                module, cfg, folder, preprocess
+            )
+        noisy = None
+        if noise:
+            module = _upstream(setup, cfg, folder, weights)
+            _add_noise(module.model, noise, setup.seed)
+            noisy = pair.train_upstream(
+                module, batches, preprocess, setup, 'rfdetr with noise'
+            )
+    return Comparison(setup, ours, upstream, noisy, precision)
+
+
+def _upstream(
+    setup: pair.Setup, cfg: Config, folder: Path, weights: Path | None
+) -> Any:
+    module = pair.upstream_module(
+        setup, cfg.model.bbox_head.num_classes, folder
+    )
+    classes = cfg.train_dataloader.dataset.metainfo.classes
+    load_weights(module, weights, classes, Path(cfg.load_from))
+    return module
+
+
+@torch.no_grad()
+def _add_noise(model: torch.nn.Module, size: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        noise = torch.randn(
+            parameter.shape, generator=generator, dtype=torch.float64
+        )
+        parameter.copy_(parameter.double() * (1 + size * noise))
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add('--data', type=Path, required=True, help='folder of the data set')
+    add('--out', type=Path, default=Path('work_dirs/compare_training'))
+    add('--variant', choices=pair.VARIANTS, default='nano')
+    add('--weights', type=Path, help='checkpoint of either side; else random')
+    add('--steps', type=int, default=30, help='optimizer steps in all')
+    add('--epochs', type=int, default=2, help='epochs that they make up')
+    add('--warmup', type=float, default=0.5, help='epochs of warm-up')
+    add('--schedule', choices=['step', 'cosine'], default='cosine')
+    add('--dtype', choices=LIMITS, default='float64')
+    add('--image-size', type=int, default=192, help='side in px')
+    add('--num-queries', type=int, default=100)
+    add('--num-groups', type=int, default=5)
+    add('--batch-size', type=int, default=4)
+    add('--seed', type=int, default=0)
+    add('--noise', type=float, default=0.0, help='1e-7: see above')
+    add('--evaluate', action='store_true', help='AP before and after')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='changes of our side only, which the comparison should notice, '
+        'e.g. optim_wrapper.clip_grad.max_norm=0.2',
+    )
+    args = parser.parse_args(argv)
+    if args.epochs < 1 or args.steps < 1 or args.steps % args.epochs:
+        parser.error('--steps has to be a multiple of --epochs')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare, report, and return 1 if something is too far apart."""
+    args = parse_args(argv)
+    pair.check_upstream()
+    setup = pair.Setup(
+        data=args.data.resolve(),
+        variant=args.variant,
+        image_size=args.image_size,
+        num_queries=args.num_queries,
+        num_groups=args.num_groups,
+        batch_size=args.batch_size,
+        steps=args.steps,
+        epochs=args.epochs,
+        warmup=args.warmup,
+        schedule=args.schedule,
+        double=args.dtype == 'float64',
+        seed=args.seed,
+    )
+    with input_errors_in_one_line():
+        comparison = compare(
+            setup, args.weights, args.noise, args.evaluate, args.cfg_options
+        )
+    failures = comparison.failures()
+    write_report(comparison, args, failures)
+    return int(bool(failures))
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

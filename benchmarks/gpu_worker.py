@@ -1,0 +1,191 @@
+"""One configuration of one side in a process of its own, for gpu_rows.py.
+
+Builds it, warms it up, says so in a line of JSON and then obeys lines on its
+standard input: ``run WORK TIMES``, ``memory``, ``flops WORK``. Ends with them.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import clone  # noqa: F401  first: this clone's package and tools
+
+# isort: split
+import torch  # noqa: E402
+from gpu_sides import Work, works_of  # noqa: E402
+from paired_rounds import peak_mib  # noqa: E402
+
+MIB = 1024**2
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Obey gpu_rows.py')
+    parser.add_argument('side')
+    parser.add_argument('row')
+    parser.add_argument('configuration')
+    parser.add_argument('--variant', required=True)
+    parser.add_argument('--weights', type=Path, required=True)
+    parser.add_argument('--device', required=True)
+    parser.add_argument('--batch-size', type=int, required=True)
+    parser.add_argument('--warm-up', type=int, required=True)
+    parser.add_argument('--backend', help='of torch.compile on our side')
+    return parser.parse_args(argv)
+
+
+class _OneModule(contextlib.nullcontext):
+    """In place of torch's tracker of modules."""
+
+    parents = frozenset({'Global'})
+
+
+class Worker:
+    """Works of one configuration and what is measured of them.
+
+    Args:
+        device: That they run on.
+        works: By name.
+    """
+
+    def __init__(self, device: str, works: dict[str, Work]) -> None:
+        self.device, self.works = device, works
+        self._warm_up_peak = 0.0
+
+    def _wait(self) -> None:
+        if self.device == 'cuda':
+            torch.cuda.synchronize()
+
+    def run(self, name: str, times: int) -> float:
+        """Seconds that a work takes so many times."""
+        work = self.works[name]
+        self._wait()
+        start = time.perf_counter()
+        for _ in range(times):
+            work()
+        self._wait()
+        return time.perf_counter() - start
+
+    def warm_up(self, times: int) -> dict[str, Any]:
+        """Do everything a few times.
+
+        Args:
+            times: How often each.
+
+        Returns:
+            Seconds of each time by work; losses of a training's steps.
+        """
+        seconds: dict[str, list[float]] = {}
+        losses = []
+        for name, work in self.works.items():
+            seconds[name] = []
+            for number in range(times):
+                start = time.perf_counter()
+                found = work()
+                if name == 'step':
+                    losses.append(float(found))
+                self._wait()
+                seconds[name].append(time.perf_counter() - start)
+                line = f'{name} {number + 1}: {seconds[name][-1]:.3f} s'
+                print(line, file=sys.stderr, flush=True)
+        if self.device == 'cuda':
+            self._warm_up_peak = torch.cuda.max_memory_allocated() / MIB
+            torch.cuda.reset_peak_memory_stats()
+        return dict(seconds=seconds, losses=losses)
+
+    def memory(self) -> dict[str, float]:
+        """Peaks in MiB: since the warm-up, of everything, of the pool."""
+        if self.device != 'cuda':
+            return dict.fromkeys(('steps', 'all', 'reserved'), peak_mib())
+        steps = torch.cuda.max_memory_allocated() / MIB
+        # The pool never shrinks by itself, so this is its largest size.
+        reserved = torch.cuda.memory_reserved() / MIB
+        peak = max(steps, self._warm_up_peak)
+        return dict(steps=steps, all=peak, reserved=reserved)
+
+    def flops(self, name: str) -> int | None:
+        """Arithmetic of a work by torch's counter; None if it fails."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        counter = FlopCounterMode(display=False)
+        # Its hooks on modules fail in mixtures with no_grad.
+        counter.mod_tracker = _OneModule()
+        try:
+            with counter:
+                self.works[name]()
+        except Exception:
+            traceback.print_exc()
+            return None
+        return counter.get_total_flops()
+
+    def obey(self, line: str) -> dict[str, Any]:
+        """Do what a line says.
+
+        Raises:
+            ValueError: If it says something else.
+        """
+        what, *arguments = line.split()
+        if what == 'run':
+            name, times = arguments
+            return dict(seconds=self.run(name, int(times)))
+        if what == 'memory':
+            return self.memory()
+        if what == 'flops':
+            return dict(flops=self.flops(*arguments))
+        raise ValueError(f'not a command: {line!r}')
+
+
+def last_line(error: BaseException) -> str:
+    """Type and last line of an error."""
+    lines = str(error).strip().splitlines() or ['']
+    return f'{type(error).__name__}: {lines[-1].strip()[:300]}'
+
+
+def serve(
+    args: argparse.Namespace,
+    lines: TextIO,
+    say: Callable[[dict[str, Any]], None],
+) -> None:
+    """Warm up and obey.
+
+    Args:
+        args: The command line.
+        lines: Commands.
+        say: Takes every answer.
+    """
+    start = time.perf_counter()
+    hook = {} if args.backend is None else dict(backend=args.backend)
+    worker = Worker(args.device, works_of(args, **hook))
+    built = time.perf_counter() - start
+    found = worker.warm_up(args.warm_up)
+    say(dict(works=list(worker.works), built=built, **found))
+    for line in lines:
+        say(worker.obey(line))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until there are no more lines; everything else is the log's."""
+    args = parse_args(argv)
+    channel = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)
+
+    def say(answer: dict[str, Any]) -> None:
+        print(json.dumps(answer), file=channel, flush=True)
+
+    try:
+        serve(args, sys.stdin, say)
+    except Exception as error:
+        traceback.print_exc()
+        say(dict(error=last_line(error)))
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

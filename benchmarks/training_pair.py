@@ -1,0 +1,488 @@
+"""One training on both sides: by this package's Runner and by rfdetr itself.
+
+``train_ours`` runs mmengine's Runner with a shipped config; it keeps the
+batches. ``train_upstream`` plays them to rfdetr's Lightning module under
+rfdetr's own trainer. Needs ``pip install "rfdetr[train]==1.11.2"``.
+"""
+
+import importlib.util
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+os.environ['HF_HUB_OFFLINE'] = '1'
+os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')  # both sides on the CPU
+from clone import ROOT
+
+# isort: split
+import torch  # noqa: E402
+from mmdet.registry import DATASETS  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.hooks import EMAHook, Hook  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+from run_config import stop  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from rfdetr_mm.checkpoints import upstream_to_mmdet  # noqa: E402
+from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
+from rfdetr_mm.sizes.config_facts import set_resolution  # noqa: E402
+
+# Variants with patches of 16 px: rfdetr builds them without a download.
+VARIANTS = {
+    'nano': 'RFDETRNanoConfig',
+    'small': 'RFDETRSmallConfig',
+    'medium': 'RFDETRMediumConfig',
+    'large': 'RFDETRLargeConfig',
+}
+PERTURBATION = 0.02  # of random weights: zeros would hide differences
+DEAD_BIAS = -20.0  # of upstream's spare class row
+AUGMENTATIONS = ('RandomApply', 'RandomFlip')
+
+StateDict = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What both trainings have in common; all else is each side's default.
+
+    Args:
+        data: Folder of the data set.
+        variant: Model size, a key of ``VARIANTS``.
+        image_size: Side of the square input in pixels.
+        num_queries: Queries of a group.
+        num_groups: Groups.
+        batch_size: Images per step.
+        steps: Optimizer steps in all.
+        epochs: Epochs that the steps make up.
+        warmup: Epochs of linear warm-up.
+        schedule: ``'step'`` or ``'cosine'``.
+        double: Whether to compute in float64.
+        seed: Of the weights and the order of the images.
+    """
+
+    data: Path
+    variant: str = 'nano'
+    image_size: int = 192
+    num_queries: int = 100
+    num_groups: int = 5
+    batch_size: int = 4
+    steps: int = 30
+    epochs: int = 2
+    warmup: float = 0.5
+    schedule: str = 'cosine'
+    double: bool = True
+    seed: int = 0
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+        return self.steps // self.epochs
+
+
+@dataclass
+class Training:
+    """What a training has left behind.
+
+    Args:
+        losses: Weighted total of each step.
+        rates: Learning rate of neck and head at each step.
+        start: Weights before the first step, under our names.
+        weights: Weights after the last step, under our names.
+        averages: Their moving average, under our names.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    start: StateDict = field(default_factory=dict)
+    weights: StateDict = field(default_factory=dict)
+    averages: StateDict = field(default_factory=dict)
+
+
+def loss_errors(ours: Training, other: Training) -> list[float]:
+    """Relative difference of the losses of each step."""
+    return [
+        abs(mine - theirs) / abs(theirs)
+        for mine, theirs in zip(ours.losses, other.losses, strict=True)
+    ]
+
+
+def tensor_errors(ours: StateDict, other: StateDict) -> dict[str, float]:
+    """Norm of the difference over the norm, of each tensor."""
+    if ours.keys() != other.keys():
+        raise ValueError(
+            f'other tensors: {sorted(ours.keys() ^ other.keys())}'
+        )
+    errors = {}
+    for name, value in other.items():
+        distance = (ours[name] - value).norm()
+        errors[name] = float(distance / value.norm()) if distance else 0.0
+    return errors
+
+
+def check_upstream() -> None:
+    """Stop with one line if rfdetr cannot be trained here."""
+    wanted = ('rfdetr', 'pytorch_lightning')
+    missing = [n for n in wanted if importlib.util.find_spec(n) is None]
+    if missing:
+        stop(
+            f'{" and ".join(missing)} cannot be imported, and the comparison '
+            'trains rfdetr: pip install "rfdetr[train]==1.11.2"'
+        )
+
+
+class _Progress:
+    """Prints a line per step."""
+
+    def __init__(self, side: str, steps: int) -> None:
+        self.side, self.steps = side, steps
+        self.start = time.perf_counter()
+
+    def __call__(self, step: int, loss: float) -> None:
+        seconds = time.perf_counter() - self.start
+        print(
+            f'{self.side}: step {step}/{self.steps}, loss {loss:.10g}, '
+            f'{seconds / step:.1f} s per step',
+            flush=True,
+        )
+
+
+def our_config(
+    setup: Setup, weights: Path, work_dir: Path, options: dict | None = None
+) -> Config:
+    """The shipped config of own data, with the sizes of the setup.
+
+    Args:
+        setup: The setup.
+        weights: File to start from, of either layout.
+        work_dir: For logs.
+        options: Further changes, as of ``--cfg-options``.
+
+    Returns:
+        The config, complete, without augmentation.
+    """
+    name = f'rfdetr_{setup.variant}_custom.py'
+    cfg = Config.fromfile(ROOT / 'configs' / 'rfdetr' / name)
+    cfg.data_root = str(setup.data)
+    resolve_own_data(cfg)
+    set_resolution(cfg, setup.image_size)
+    cfg.model.bbox_head.num_queries = setup.num_queries
+    cfg.model.bbox_head.num_groups = setup.num_groups
+    cfg.model.test_cfg.max_per_img = setup.num_queries
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.batch_size = setup.batch_size
+        loader.update(num_workers=0, persistent_workers=False)
+        loader.dataset.pipeline = [
+            step
+            for step in loader.dataset.pipeline
+            if step.type not in AUGMENTATIONS
+        ]
+    _take_first_images(cfg, setup)
+    kind = {'step': 'WarmupStepLR', 'cosine': 'WarmupCosineLR'}
+    cfg.param_scheduler = [
+        dict(
+            type=kind[setup.schedule],
+            convert_to_iter_based=True,
+            warmup=setup.warmup,
+        )
+    ]
+    cfg.train_cfg.max_epochs = setup.epochs
+    cfg.default_hooks.checkpoint = None
+    cfg.load_from = str(weights)
+    cfg.work_dir = str(work_dir)
+    cfg.randomness = dict(seed=setup.seed)
+    cfg.log_level = 'WARNING'
+    # mmengine keeps loggers and visualizers by their names.
+    cfg.experiment_name = f'compare_{uuid.uuid4().hex}'
+    cfg.visualizer.update(name=cfg.experiment_name, vis_backends=[])
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
+def _take_first_images(cfg: Config, setup: Setup) -> None:
+    """Cut the training set to as many images as an epoch has."""
+    dataset = cfg.train_dataloader.dataset
+    size = len(DATASETS.build(dict(dataset, pipeline=[])))
+    wanted = setup.steps_per_epoch * setup.batch_size
+    if size < wanted:
+        stop(
+            f'{setup.steps} steps in {setup.epochs} epochs of batches of '
+            f'{setup.batch_size} need {wanted} training images, {setup.data} '
+            f'has {size}: raise --epochs or lower --steps or --batch-size'
+        )
+    dataset.indices = wanted
+
+
+class RecordHook(Hook):
+    """Keeps batches, losses, rates and weights of a training.
+
+    Args:
+        double: Whether to turn the model and the boxes into float64.
+        steps: Steps of the training, for the progress.
+    """
+
+    priority = 'VERY_HIGH'  # before EMAHook copies the model
+
+    def __init__(self, double: bool, steps: int) -> None:
+        self.double = double
+        self.training = Training()
+        self.batches: list[dict[str, Any]] = []
+        self._progress = _Progress('rfdetr_mm', steps)
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose the precision."""
+        if self.double:
+            runner.model.double()
+
+    def before_train(self, runner: Runner) -> None:
+        """Keep the weights that were loaded."""
+        self.training.start = _copied(runner.model.state_dict())
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Keep the batch and the learning rate."""
+        if self.double:
+            for sample in data_batch['data_samples']:
+                instances = sample.gt_instances
+                instances.bboxes = instances.bboxes.to(torch.float64)
+        self.batches.append(data_batch)
+        self.training.rates.append(_highest_rate(runner.optim_wrapper))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Keep the loss."""
+        losses = self.training.losses
+        losses.append(outputs['loss'].item())
+        self._progress(len(losses), losses[-1])
+
+
+def train_ours(
+    cfg: Config, setup: Setup
+) -> tuple[Training, list[dict[str, Any]], nn.Module]:
+    """Train by mmengine's Runner.
+
+    Args:
+        cfg: See :func:`our_config`.
+        setup: The setup.
+
+    Returns:
+        The results; the batches, as the data loader gave them; the model.
+    """
+    cfg = Config(dict(cfg.to_dict()))
+    cfg.update(val_dataloader=None, val_cfg=None, val_evaluator=None)
+    cfg.update(test_dataloader=None, test_cfg=None, test_evaluator=None)
+    record = RecordHook(setup.double, setup.steps)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(record)
+    runner.train()
+    average = next(h for h in runner.hooks if isinstance(h, EMAHook))
+    training = record.training
+    training.weights = _copied(runner.model.state_dict())
+    training.averages = _copied(average.ema_model.module.state_dict())
+    return training, record.batches, runner.model
+
+
+class _Replay:
+    """Data loader of one epoch's batches after another, in upstream's form."""
+
+    def __init__(
+        self,
+        batches: list[dict[str, Any]],
+        steps_per_epoch: int,
+        preprocess: Callable[[dict[str, Any]], dict[str, Any]],
+    ) -> None:
+        self._batches = map(
+            lambda batch: upstream_batch(preprocess(batch)), batches
+        )
+        self._steps_per_epoch = steps_per_epoch
+
+    def __len__(self) -> int:
+        return self._steps_per_epoch
+
+    def __iter__(self) -> Iterator[tuple]:
+        return islice(self._batches, self._steps_per_epoch)
+
+
+def upstream_batch(batch: dict[str, Any]) -> tuple[Any, list[StateDict]]:
+    """The same images and objects as rfdetr's model and criterion take them.
+
+    Args:
+        batch: From a data preprocessor: ``inputs`` (bs, 3, h, w) and
+            ``data_samples`` with boxes (x1, y1, x2, y2) in pixels.
+
+    Returns:
+        The nested tensor and one target per image, boxes normalised
+        (cx, cy, w, h).
+    """
+    from rfdetr.utilities.tensors import nested_tensor_from_tensor_list
+
+    targets = []
+    for sample in batch['data_samples']:
+        height, width = sample.img_shape
+        x1, y1, x2, y2 = sample.gt_instances.bboxes.unbind(-1)
+        boxes = torch.stack(
+            [
+                (x1 + x2) / 2 / width,
+                (y1 + y2) / 2 / height,
+                (x2 - x1) / width,
+                (y2 - y1) / height,
+            ],
+            dim=-1,
+        )
+        targets.append(
+            dict(
+                boxes=boxes,
+                labels=sample.gt_instances.labels,
+                orig_size=torch.tensor(sample.ori_shape),
+            )
+        )
+    return nested_tensor_from_tensor_list(list(batch['inputs'])), targets
+
+
+def upstream_module(setup: Setup, num_classes: int, folder: Path) -> Any:
+    """Build rfdetr's Lightning module, random weights off any symmetry.
+
+    Args:
+        setup: The setup.
+        num_classes: Classes of the data set.
+        folder: For what rfdetr may want to write.
+
+    Returns:
+        The module; its spare class row is dead (weight 0, bias -20).
+    """
+    import rfdetr.config
+    from rfdetr.training.module_model import RFDETRModelModule
+
+    model_config = getattr(rfdetr.config, VARIANTS[setup.variant])(
+        num_classes=num_classes,
+        num_queries=setup.num_queries,
+        num_select=setup.num_queries,
+        group_detr=setup.num_groups,
+        resolution=setup.image_size,
+        positional_encoding_size=setup.image_size // 16,
+        pretrain_weights=None,
+        device='cpu',
+    )
+    train_config = rfdetr.config.TrainConfig(
+        dataset_dir=str(setup.data),
+        output_dir=str(folder),
+        batch_size=setup.batch_size,
+        epochs=setup.epochs,
+        warmup_epochs=setup.warmup,
+        lr_scheduler=setup.schedule,
+        multi_scale=False,
+        tensorboard=False,
+    )
+    torch.manual_seed(setup.seed)
+    module = RFDETRModelModule(model_config, train_config)
+    # rfdetr asks for TF32 on import.
+    torch.set_float32_matmul_precision('highest')
+    model = module.model
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * PERTURBATION)
+        for layer in (
+            model.class_embed,
+            *model.transformer.enc_out_class_embed,
+        ):
+            layer.weight[-1] = 0.0
+            layer.bias[-1] = DEAD_BIAS
+    return module.double() if setup.double else module
+
+
+def train_upstream(
+    module: Any,
+    batches: list[dict[str, Any]],
+    preprocess: Callable[[dict[str, Any]], dict[str, Any]],
+    setup: Setup,
+    side: str = 'rfdetr',
+) -> Training:
+    """Train by rfdetr's own trainer, module and EMA callback.
+
+    Args:
+        module: See :func:`upstream_module`; trained in place and left with
+            the averaged weights.
+        batches: Those of :func:`train_ours`.
+        preprocess: Our data preprocessor, which normalises the images.
+        setup: The setup.
+        side: Name for the progress.
+
+    Returns:
+        The results.
+    """
+    from pytorch_lightning import Callback
+    from rfdetr.training.callbacks.ema import RFDETREMACallback
+    from rfdetr.training.trainer import build_trainer
+
+    training = Training()
+    progress = _Progress(side, setup.steps)
+
+    class Record(Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            training.start = _our_names(pl_module.model)
+
+        def on_train_batch_start(
+            self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+        ) -> None:
+            training.rates.append(_highest_rate(trainer.optimizers[0]))
+
+        def on_train_batch_end(
+            self,
+            trainer: Any,
+            pl_module: Any,
+            outputs: Any,
+            batch: Any,
+            batch_idx: int,
+        ) -> None:
+            training.losses.append(outputs['loss'].item())
+            progress(len(training.losses), training.losses[-1])
+
+        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            training.weights = _our_names(pl_module.model)
+
+    config = module.train_config
+    average = RFDETREMACallback(
+        decay=config.ema_decay,
+        tau=config.ema_tau,
+        update_interval_steps=config.ema_update_interval,
+    )
+    logging.getLogger('pytorch_lightning').setLevel(logging.ERROR)
+    trainer = build_trainer(
+        config,
+        module.model_config,
+        accelerator='cpu',
+        include_training_callbacks=False,
+        # Before its last hook the average replaces the weights.
+        callbacks=[Record(), average],
+        precision='64-true' if setup.double else '32-true',
+        enable_model_summary=False,
+    )
+    torch.set_float32_matmul_precision('highest')
+    loader = _Replay(batches, setup.steps_per_epoch, preprocess)
+    module.train()
+    trainer.fit(module, train_dataloaders=loader)
+    training.averages = _our_names(module.model)
+    return training
+
+
+def _our_names(upstream: nn.Module) -> StateDict:
+    return _copied(upstream_to_mmdet(upstream.state_dict())[0])
+
+
+def _copied(state_dict: StateDict) -> StateDict:
+    return {name: value.cpu().clone() for name, value in state_dict.items()}
+
+
+def _highest_rate(optimizer: Any) -> float:
+    return max(group['lr'] for group in optimizer.param_groups)

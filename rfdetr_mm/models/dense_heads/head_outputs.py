@@ -1,0 +1,133 @@
+"""What a head computes from the maps, before losses or detections."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from ..layers.mask_branch import MaskFactors
+from ..layers.query_selector import SelectedProposals
+
+
+@dataclass
+class LayerOutputs:
+    """What one decoder layer, or the query selection, predicts.
+
+    Attributes:
+        cls_scores: Logits, shape (bs, num_groups * num_queries,
+            num_classes).
+        bbox_preds: Normalised (cx, cy, w, h), shape (bs, num_groups *
+            num_queries, 4).
+        masks: Mask logits, if the head has masks.
+    """
+
+    cls_scores: Tensor
+    bbox_preds: Tensor
+    masks: MaskFactors | None = None
+
+
+@dataclass
+class HeadOutputs:
+    """Everything the head computes from the maps.
+
+    Without any decoder layer the proposals are the predictions: they are the
+    one and only layer of ``cls_scores`` and ``bbox_preds``.
+
+    Attributes:
+        cls_scores: Logits of all layers, shape (num_layers, bs,
+            num_groups * num_queries, num_classes).
+        bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
+            num_groups * num_queries, 4).
+        hidden_states: Normed queries after each decoder layer, shape
+            (num_decoder_layers, bs, num_groups * num_queries, embed_dims).
+        proposals: What the queries were selected from.
+        feats: The maps, one for each level, shape (bs, embed_dims, h, w).
+        num_groups: Groups that were run.
+    """
+
+    cls_scores: Tensor
+    bbox_preds: Tensor
+    hidden_states: Tensor
+    proposals: SelectedProposals
+    feats: Sequence[Tensor]
+    num_groups: int
+
+    @classmethod
+    def of_proposals(
+        cls,
+        proposals: SelectedProposals,
+        feats: Sequence[Tensor],
+        num_groups: int,
+    ) -> 'HeadOutputs':
+        """Outputs of a head that runs no decoder layer.
+
+        Args:
+            proposals: Of the query selection.
+            feats: The maps.
+            num_groups: Groups that were run.
+        """
+        return cls(
+            cls_scores=proposals.cls_scores.unsqueeze(0),
+            bbox_preds=proposals.bboxes_cxcywh_norm.unsqueeze(0),
+            hidden_states=proposals.embeddings.unsqueeze(0)[:0],
+            proposals=proposals,
+            feats=feats,
+            num_groups=num_groups,
+        )
+
+    def layers(self) -> dict[str, LayerOutputs]:
+        """Predictions by the prefix of their losses.
+
+        Returns:
+            The last layer (``''``), the earlier ones (``'d0.'``, ...) and
+            the proposals (``'enc_'``), in this order; without decoder layers
+            the proposals alone, as ``''``.
+        """
+        *earlier, last = (
+            LayerOutputs(scores, bboxes)
+            for scores, bboxes in zip(self.cls_scores, self.bbox_preds)
+        )
+        layers = {'': last}
+        layers.update((f'd{i}.', layer) for i, layer in enumerate(earlier))
+        if len(self.hidden_states):
+            layers['enc_'] = LayerOutputs(
+                self.proposals.cls_scores, self.proposals.bboxes_cxcywh_norm
+            )
+        return layers
+
+    def first_group(self) -> 'HeadOutputs':
+        """What evaluation would compute: the first group, no gradients.
+
+        Returns:
+            Outputs of all layers, and the proposals.
+        """
+        num_queries = self.cls_scores.shape[2] // self.num_groups
+        proposals = SelectedProposals(
+            self.proposals.cls_scores[:, :num_queries].detach(),
+            self.proposals.bboxes_cxcywh_norm[:, :num_queries].detach(),
+            self.proposals.embeddings[:, :num_queries].detach(),
+        )
+        return replace(
+            self,
+            cls_scores=self.cls_scores[:, :, :num_queries].detach(),
+            bbox_preds=self.bbox_preds[:, :, :num_queries].detach(),
+            hidden_states=self.hidden_states[:, :, :num_queries].detach(),
+            proposals=proposals,
+            num_groups=1,
+        )
+
+
+def sums_of_layers(values: Tensor, num_layers: int) -> Tensor:
+    """Sum up what losses without a reduction gave for all layers together.
+
+    Args:
+        values: Of equally many rows of each layer, layer after layer; or a
+            single zero, as mmdet's losses give for no boxes.
+        num_layers: How many layers.
+
+    Returns:
+        Shape (num_layers,).
+    """
+    if values.dim() == 0:
+        return values.expand(num_layers)
+    return values.reshape(num_layers, -1).sum(dim=1)

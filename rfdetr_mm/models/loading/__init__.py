@@ -1,0 +1,1 @@
+"""Fitting the weights of a checkpoint to a module, or refusing them."""

@@ -1,0 +1,236 @@
+"""Each option of a training reaches the config that mmengine runs."""
+
+import pytest
+import torch
+
+from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
+from rfdetr_mm.apis.train_config import make_train_config
+from rfdetr_mm.apis.training import fill_in_training
+from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.sizes import SIZES
+
+
+@pytest.fixture(autouse=True)
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+
+
+def fill(name='RFDETRNano', model=(), **given):
+    variant = SIZES[name]
+    cfg = read_config_of(variant)
+    config = make_model_config(variant, dict(model, num_classes=3))
+    fill_in_model(cfg, config)
+    train = make_train_config(dict(given, dataset_dir='data'), 'train()')
+    fill_in_training(cfg, variant, config, train)
+    return cfg
+
+
+def entry(cfg, name):
+    for key in name.split('.'):
+        cfg = cfg[int(key)] if isinstance(cfg, list) else cfg[key]
+    return cfg
+
+
+def average(cfg):
+    return [h for h in cfg.custom_hooks if h.type == 'OptimStepEMAHook']
+
+
+def test_defaults_are_upstreams_recipe():
+    cfg, shipped = fill(), read_config_of(SIZES['RFDETRNano'])
+    for name in (
+        'optim_wrapper.optimizer',
+        'optim_wrapper.clip_grad',
+        'param_scheduler',
+        'train_cfg',
+        'val_cfg',
+        'custom_hooks',
+        'train_dataloader.batch_size',
+        'val_dataloader',
+    ):
+        assert entry(cfg, name) == entry(shipped, name), name
+    decays = dict(cfg.optim_wrapper.paramwise_cfg)
+    assert decays == pytest.approx(dict(shipped.optim_wrapper.paramwise_cfg))
+    # Multi-scale is on by default, as in upstream's train().
+    augment = cfg.model.data_preprocessor.batch_augments[0]
+    assert augment.type == 'BatchMultiScaleResize'
+    assert cfg.train_dataloader.dataset.pipeline[3].scale == (544, 544)
+    assert cfg.test_dataloader.dataset.pipeline[1].scale == (384, 384)
+
+
+@pytest.mark.parametrize(
+    'given, name, value',
+    [
+        (dict(epochs=7), 'train_cfg.max_epochs', 7),
+        (dict(eval_interval=2), 'train_cfg.val_interval', 2),
+        (
+            dict(checkpoint_interval=5),
+            'default_hooks.checkpoint.interval',
+            5,
+        ),
+        (dict(batch_size=3), 'train_dataloader.batch_size', 3),
+        (dict(batch_size=3), 'test_dataloader.batch_size', 3),
+        (dict(eval_batch_size=5), 'val_dataloader.batch_size', 5),
+        (dict(num_workers=0), 'train_dataloader.persistent_workers', False),
+        (
+            dict(grad_accum_steps=4),
+            'optim_wrapper.accumulative_counts',
+            4,
+        ),
+        (
+            dict(grad_accum_steps=4),
+            'model.data_preprocessor.batch_augments.0.interval',
+            4,
+        ),
+        (
+            dict(grad_accum_steps=4),
+            'train_dataloader.sampler.accumulative_counts',
+            4,
+        ),
+        (dict(lr=2e-4), 'optim_wrapper.optimizer.lr', 2e-4),
+        (
+            dict(lr=2e-4, lr_encoder=1e-4),
+            'optim_wrapper.paramwise_cfg.backbone_lr_mult',
+            0.5,
+        ),
+        (dict(weight_decay=0.0), 'optim_wrapper.optimizer.weight_decay', 0.0),
+        (dict(clip_max_norm=0), 'optim_wrapper.clip_grad', None),
+        (dict(clip_max_norm=2), 'optim_wrapper.clip_grad.max_norm', 2),
+        (dict(lr_scheduler='cosine'), 'param_scheduler.0.min_factor', 0.0),
+        (dict(lr_drop=9), 'param_scheduler.0.drop', 9),
+        (dict(warmup_epochs=1.5), 'param_scheduler.0.warmup', 1.5),
+        (dict(drop_path=0.1), 'model.backbone.drop_path_rate', 0.1),
+        (dict(seed=3), 'randomness.seed', 3),
+        (dict(eval_base_model=True), 'val_cfg.type', 'TwoWeightsValLoop'),
+        (
+            dict(early_stopping=True, early_stopping_patience=3),
+            'default_hooks.early_stopping.patience',
+            3,
+        ),
+        (
+            dict(early_stopping=True),
+            'default_hooks.early_stopping.monitor',
+            'coco/bbox_mAP',
+        ),
+        (
+            dict(
+                early_stopping=True,
+                eval_base_model=True,
+                early_stopping_use_ema=False,
+            ),
+            'default_hooks.early_stopping.monitor',
+            'plain/coco/bbox_mAP',
+        ),
+        (
+            dict(tensorboard=True),
+            'visualizer.vis_backends.1.type',
+            'TensorboardVisBackend',
+        ),
+        (
+            dict(wandb=True, project='p', run='r'),
+            'visualizer.vis_backends.1.init_kwargs',
+            dict(project='p', name='r'),
+        ),
+        (
+            dict(mlflow=True, project='p'),
+            'visualizer.vis_backends.1.exp_name',
+            'p',
+        ),
+        (dict(output_dir='out'), 'work_dir', 'out'),
+        (dict(dataset_file='yolo'), 'dataset_layout', 'yolo'),
+        (
+            dict(class_names=['a']),
+            'train_dataloader.dataset.metainfo.classes',
+            ('a',),
+        ),
+        (dict(resume='a.pth'), 'load_from', 'a.pth'),
+        (dict(resume=True), 'load_from', None),
+        (dict(notes='a'), 'notes', 'a'),
+    ],
+)
+def test_options(given, name, value):
+    assert entry(fill(**given), name) == value
+
+
+def test_scales():
+    steps = fill(multi_scale='per-sample').train_dataloader.dataset.pipeline
+    assert steps[3].type == 'RandomChoiceResize'
+    assert steps[3].scales[0] == (224, 224)
+    cfg = fill(multi_scale=False, scale_jitter=False)
+    steps = cfg.train_dataloader.dataset.pipeline
+    assert [step.type for step in steps] == [
+        'LoadImageFromFile',
+        'LoadAnnotations',
+        'RFDETRResize',
+        'RandomFlip',
+        'PackDetInputs',
+    ]
+    assert steps[2].scale == (384, 384)
+    assert 'batch_augments' not in cfg.model.data_preprocessor
+    small = fill(model=dict(resolution=512), expanded_scales=False)
+    assert small.train_dataloader.dataset.pipeline[3].scale == (640, 640)
+
+
+def test_average_and_device(monkeypatch):
+    (hook,) = average(fill(ema_decay=0.9, ema_tau=5))
+    assert (hook.decay, hook.tau) == (0.9, 5)
+    assert not average(fill(use_ema=False))
+    assert fill(amp_dtype='bf16').optim_wrapper.type == 'OptimWrapper'
+    for capability, given, dtype in (
+        ((8, 0), {}, 'bfloat16'),
+        ((7, 5), {}, 'float16'),
+        ((9, 0), dict(amp_dtype='fp16'), 'float16'),
+    ):
+        monkeypatch.setattr(
+            torch.cuda, 'get_device_capability', lambda d, c=capability: c
+        )
+        wrapper = fill(model=dict(device='cuda:1'), **given).optim_wrapper
+        type_name = 'Amp' if dtype == 'float16' else 'Autocast'
+        assert wrapper.type == f'{type_name}OptimWrapper'
+        assert wrapper.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ('model', 'hook'),
+    [
+        (dict(), None),
+        (dict(compile=True), dict(cuda_graphs=False)),
+        (dict(cuda_graphs=True), dict(backend='cudagraphs')),
+        (dict(compile=True, cuda_graphs=True), dict(cuda_graphs=True)),
+        (dict(cuda_graphs=True, device='cpu'), None),
+    ],
+)
+def test_compilation_and_cuda_graphs(model, hook):
+    cfg = fill(model={'device': 'cuda', **model}, amp_dtype=None)
+    found = cfg.default_hooks.get('compile')
+    assert found == (hook and dict(type='CompileHook', **hook))
+
+
+def test_cuda_graphs_accumulate_nothing():
+    model = dict(device='cuda:0', cuda_graphs=True)
+    with pytest.raises(InputError, match='grad_accum_steps=2'):
+        fill(model=model, grad_accum_steps=2)
+    fill(model=dict(model, device='cpu'), grad_accum_steps=2)
+
+
+def test_segmentation_keeps_the_best_masks():
+    cfg = fill('RFDETRSegNano', early_stopping=True, eval_base_model=True)
+    assert cfg.default_hooks.early_stopping.monitor == 'coco/segm_mAP'
+    assert cfg.default_hooks.checkpoint.save_best == [
+        'coco/segm_mAP',
+        'plain/coco/segm_mAP',
+    ]
+    assert cfg.train_dataloader.dataset.pipeline[1].with_mask
+
+
+def test_the_model_class_is_in_the_config():
+    cfg = fill(model=dict(compile=True))
+    assert cfg.model_name == 'RFDETRNano'
+    assert cfg.default_hooks.compile.type == 'CompileHook'
+    assert fill().experiment_name != fill().experiment_name
+
+
+@pytest.mark.parametrize('num_channels', [1, 4])
+def test_other_channels_are_refused_before_training(num_channels):
+    with pytest.raises(InputError, match=f'num_channels={num_channels}: im'):
+        fill(model=dict(num_channels=num_channels))

@@ -1,0 +1,143 @@
+"""Rows, ratios and bad input; both sides do the same; nothing is timed."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MACHINE = dict(
+    cpu='C',
+    cores=2,
+    threads=2,
+    load_before=0.1,
+    python='3',
+    packages={},
+)
+
+
+@pytest.fixture
+def compare(monkeypatch):
+    module = importlib.import_module('compare_upstream')
+    return module
+
+
+def content(compare, ours, theirs, flops=None, unit='ms'):
+    comparison = object.__new__(compare.Comparison)
+    comparison.rows = []
+    comparison.add(
+        'work', {'rfdetr_mm': ours, 'rfdetr': theirs}, unit=unit, flops=flops
+    )
+    return dict(
+        command='compare_upstream.py',
+        machine=MACHINE,
+        matmul_peak=1e11,
+        rows=comparison.rows,
+        skipped={'data': 'no --data was given'},
+    )
+
+
+@pytest.mark.parametrize(
+    'ours, theirs, ratio, verdict',
+    [
+        (
+            [1.0],
+            [2.0],
+            '**0.500** (0.500 to 0.500)',
+            'Nowhere is rfdetr ahead.',
+        ),
+        # Slower in two of three rounds, although the medians are equal.
+        (
+            [1.0, 2.0, 9.0],
+            [2.0, 1.0, 3.0],
+            '**2.000** (0.500 to 3.000)',
+            'rfdetr is ahead in: work.',
+        ),
+    ],
+)
+def test_losses_are_named(compare, ours, theirs, ratio, verdict):
+    text = compare.markdown(content(compare, ours, theirs))
+    assert ratio in text and verdict in text
+    assert 'Left out: data, no --data was given.' in text
+
+
+def test_units_and_the_limit_of_the_machine(compare):
+    text = compare.markdown(content(compare, [0.25], [0.5], flops=10**10))
+    # 10 GFLOP in 0.25 s: 40 of 100 GFLOP/s.
+    row = '| work (ms) | 250 (250 to 250) | 500 (500 to 500) |'
+    assert row in text and '| 40 % | 20 % |' in text
+    text = compare.markdown(content(compare, [300.0], [200.0], unit='MiB'))
+    assert '| work (MiB) | 300 (300 to 300) | 200 (200 to 200) |' in text
+    assert '| — | — |' in text
+    json.dumps(content(compare, [1.0], [2.0]))
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--rounds', '0'], '--rounds has to be positive, got 0'),
+        (['--eval-images', '-1'], '--eval-images has to be positive, got -1'),
+    ],
+)
+def test_bad_input(compare, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        compare.main(arguments)
+
+
+def test_without_rfdetr(compare, monkeypatch):
+    monkeypatch.setattr(compare.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(SystemExit, match=r'pip install "rfdetr\[train\]'):
+        compare.main([])
+
+
+@pytest.mark.parity
+def test_evaluators_agree(compare, tmp_path):
+    pytest.importorskip('rfdetr')
+    from coco_evaluators import our_evaluation, synthetic, upstream_evaluation
+
+    images = synthetic(12, 20)
+    theirs = upstream_evaluation(images)()
+    assert 0.1 < theirs < 0.99
+    for metric_type, error in (
+        ('NamedCocoMetric', 6e-4),  # three decimals
+        ('VernierCocoMetric', 1e-6),
+    ):
+        ours = our_evaluation(images, tmp_path, metric_type)()
+        assert ours == pytest.approx(theirs, abs=error)
+
+
+@pytest.mark.slow
+@pytest.mark.parity
+def test_both_sides_take_the_same_step(compare, tmp_path, monkeypatch):
+    """Same losses of the first two steps, hence the same update between.
+
+    In float64: AdamW's first step is as long for a gradient that is nothing
+    but rounding as for any other.
+    """
+    pytest.importorskip('rfdetr')
+    import upstream_sides
+    from upstream_sides import PHASES, Ours, PhaseClock, Upstream
+
+    images, boxes = upstream_sides.images_of, upstream_sides.boxes_of
+    monkeypatch.setattr(
+        upstream_sides, 'images_of', lambda *args: images(*args).double()
+    )
+    monkeypatch.setattr(
+        upstream_sides,
+        'boxes_of',
+        lambda size: [(b.double(), labels) for b, labels in boxes(size)],
+    )
+    upstream = Upstream('nano')
+    upstream.save(tmp_path / 'w.pth')
+    ours = Ours('nano', tmp_path / 'w.pth')
+    losses, clocks = [], []
+    for side in (ours, upstream):
+        side.model.double()
+        clocks.append(PhaseClock())
+        step = side.train_step(1, clocks[-1])
+        losses.append([step(), step()])
+        assert [list(run) for run in clocks[-1].runs] == [[*PHASES]] * 2
+    # rfdetr's spare class row, of bias -20, adds 1.4e-8.
+    assert losses[0] == pytest.approx(losses[1], rel=1e-8)
+    assert losses[0][0] - losses[0][1] > 0.01

@@ -1,0 +1,84 @@
+"""Order, ratios and tables, by a clock of our own; nothing is timed."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def paired(monkeypatch):
+    module = importlib.import_module('paired_rounds')
+    return module
+
+
+def test_turn_by_turn_and_back(paired):
+    done, now, said = [], [0.0], []
+
+    def work(name, seconds):
+        def run():
+            done.append(name)
+            now[0] += seconds
+
+        return run
+
+    seconds = paired.paired_rounds(
+        {'a': work('a', 1.0), 'b': work('b', 2.0), 'c': work('c', 4.0)},
+        3,
+        said.append,
+        clock=lambda: now[0],
+    )
+    assert ''.join(done) == 'abc' + 'abc' + 'cba' + 'abc'
+    assert seconds == {'a': [1.0] * 3, 'b': [2.0] * 3, 'c': [4.0] * 3}
+    assert said[-1] == 'round 3 of 3'
+
+
+@pytest.mark.parametrize('rounds', [0, -1])
+def test_no_rounds(paired, rounds):
+    with pytest.raises(ValueError, match=f'got {rounds}'):
+        paired.paired_rounds({'a': print}, rounds)
+
+
+@pytest.mark.parametrize(
+    'ours, other, expected',
+    [
+        ([1.0], [2.0], (0.5, 0.5, 0.5)),
+        # Of the rounds, not of the medians, which would say 1.
+        ([1.0, 2.0, 9.0], [2.0, 1.0, 3.0], (2.0, 0.5, 3.0)),
+        ([3.0, 1.0], [1.0, 1.0], (2.0, 1.0, 3.0)),
+    ],
+)
+def test_ratio(paired, ours, other, expected):
+    found = paired.ratio(ours, other)
+    assert (found['median'], found['low'], found['high']) == expected
+
+
+def test_ratio_wants_the_same_rounds(paired):
+    with pytest.raises(ValueError):
+        paired.ratio([1.0, 2.0], [1.0])
+
+
+def test_table(paired):
+    assert paired.table(['', 'a'], [['x', '1'], ['y', '2']]).splitlines() == [
+        '|  | a |',
+        '| :--- | ---: |',
+        '| x | 1 |',
+        '| y | 2 |',
+    ]
+
+
+def test_machine_is_named(paired):
+    found = paired.machine()
+    line = paired.machine_line(found)
+    assert (
+        found['cpu'] in line and f'torch {found["packages"]["torch"]}' in line
+    )
+
+
+def test_a_program_alone(paired):
+    assert paired.run_alone(['-c', 'print(1); print(2)']) == '2'
+    with pytest.raises(RuntimeError, match='broken'):
+        paired.run_alone(['-c', 'raise SystemExit("broken")'])
+    assert paired.peak_mib() > 10
