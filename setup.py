@@ -124,7 +124,7 @@ setup(
     package_data={
         'rfdetr_mm': ['py.typed'],
         'rfdetr_mm.checkpoints': ['weights/*.pth'],  # of the smallest size
-        'rfdetr_mm_light': ['py.typed'],
+        'rfdetr_mm_light': ['py.typed', 'sizes.csv'],
         'rfdetr_runtime': ['py.typed'],
     },
     # What every use needs; a stack or a runtime is an extra.

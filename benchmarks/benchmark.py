@@ -39,9 +39,11 @@ from mmengine.runner import Runner, load_checkpoint  # noqa: E402
 from paired_rounds import (  # noqa: E402
     machine,
     matmul_peak,
+    onnx_session,
     paired_rounds,
     peak_mib,
     run_alone,
+    say,
     spread,
 )
 from torch import Tensor, nn  # noqa: E402
@@ -108,7 +110,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name in ('rounds', *(['shape'] if args.shape else []), 'batch_sizes'):
         value = getattr(args, name)
         if min(value if isinstance(value, list) else [value]) < 1:
-            stop(f'--{name.replace("_", "-")} has to be positive, got {value}')
+            stop(f'--{name.replace("_", "-")} must be positive, got {value}')
     args.checkpoints = [
         None if name.lower() == 'none' else name for name in args.checkpoints
     ] or [None] * len(args.configs)
@@ -171,7 +173,7 @@ class Subject:
         name: As given on the command line.
         cfg: Its config.
         checkpoint: Its weights; None for random ones.
-        hw: Of the input, in pixels.
+        hw: Height and width of the input in pixels.
     """
 
     def __init__(
@@ -269,8 +271,6 @@ class Subject:
         if self.cfg.model.type != 'RFDETR':
             raise NotImplementedError('only RFDETR is exported by this tool')
         try:
-            import onnxruntime
-
             from rfdetr_mm.deploy.export import deploy_config, export
         except ImportError as error:
             raise NotImplementedError(f'no export here: {error}') from error
@@ -284,13 +284,9 @@ class Subject:
         )
         with tempfile.TemporaryDirectory() as folder:
             (file,) = export(
-                self.cfg, self.checkpoint, deploy_cfg, folder, progress=_say
+                self.cfg, self.checkpoint, deploy_cfg, folder, progress=say
             )
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = torch.get_num_threads()
-            session = onnxruntime.InferenceSession(
-                file.read_bytes(), options, ['CPUExecutionProvider']
-            )
+            session = onnx_session(file)
         images = self.inputs(batch_size)[0].numpy()
         name = session.get_inputs()[0].name
         return lambda: session.run(None, {name: images})
@@ -339,7 +335,7 @@ def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
         subject = Subject(
             name, cfg, args.checkpoints[i], input_hw(cfg, args.shape)
         )
-        _say(f'{name}: built, counting')
+        say(f'{name}: built, counting')
         row = dict(
             config=name,
             checkpoint=args.checkpoints[i],
@@ -361,8 +357,8 @@ def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
                     row['skipped'][backend] = str(error)
                     continue
                 works[f'{i} {backend} {batch_size}'] = work
-    _say(f'{len(works)} works, {args.rounds} rounds')
-    for key, seconds in paired_rounds(works, args.rounds, _say).items():
+    say(f'{len(works)} works, {args.rounds} rounds')
+    for key, seconds in paired_rounds(works, args.rounds, say).items():
         number, backend, batch_size = key.split()
         rows[int(number)]['latency'].append(
             dict(
@@ -376,10 +372,10 @@ def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
         if args.evaluate and subject.checkpoint is None:
             row['skipped']['AP'] = 'no weights were given'
         elif args.evaluate:
-            _say(f'{row["config"]}: evaluating')
+            say(f'{row["config"]}: evaluating')
             row['ap'] = subject.average_precision()
         if not args.no_memory:
-            _say(f'{row["config"]}: memory, in a process of its own')
+            say(f'{row["config"]}: memory, in a process of its own')
             row['peak_mib'] = float(_alone(args, i))
     return rows
 
@@ -398,10 +394,6 @@ def options_as_typed(argv: Sequence[str]) -> list[str]:
         return []
     first, *rest = argv[argv.index('--cfg-options') :]
     return [first, *takewhile(lambda word: not word.startswith('--'), rest)]
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

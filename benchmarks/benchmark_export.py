@@ -2,13 +2,12 @@
 
 ``benchmark_export.py CONFIG CHECKPOINT`` exports the same weights by both,
 quantises them and runs all files in turn with the same session options, so
-that ratios hold on a busy machine too. rfdetr has to be installed.
+that ratios hold on a busy machine too. rfdetr must be installed.
 """
 
 import argparse
 import collections
 import json
-import os
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -27,11 +26,11 @@ from run_config import (  # noqa: E402
 # isort: split
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
-import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
-from paired_rounds import paired_rounds  # noqa: E402
+from paired_rounds import onnx_session, paired_rounds  # noqa: E402
+from report import table, write  # noqa: E402
+from upstream import export_like  # noqa: E402
 
-from rfdetr_mm.apis.conversion import upstream_architecture  # noqa: E402
 from rfdetr_mm.checkpoints import mmdet_to_upstream  # noqa: E402
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 
@@ -83,13 +82,10 @@ def main(argv: Sequence[str] | None = None) -> dict:
             result['profiles'][f'batch of {args.batch}'] = profile(
                 args, files[ANY_BATCH], folder, args.batch
             )
-    text = table(result)
+    text = markdown(result)
     print(text)
     if args.out is not None:
-        (args.out / 'benchmark_export.md').write_text(text)
-        (args.out / 'benchmark_export.json').write_text(
-            json.dumps(result, indent=1)
-        )
+        write(args.out, 'benchmark_export', result, text)
     return result
 
 
@@ -99,7 +95,7 @@ def make_files(
     """Export all files.
 
     Args:
-        args: Of the command line.
+        args: The command line.
         cfg: Config of the model.
         folder: For the files.
 
@@ -126,7 +122,8 @@ def make_files(
     files = {BASE: ours('raw', layout='raw')}
     size = image_size(cfg, static)
     model = processor.build_pytorch_model(args.checkpoint)
-    files[UPSTREAM] = export_upstream(model, cfg, size, folder / 'rfdetr')
+    weights, _ = mmdet_to_upstream(model.state_dict())
+    files[UPSTREAM] = export_like(cfg, weights, size, folder / 'rfdetr')
     images = [
         batch
         for _, batch in zip(
@@ -139,61 +136,6 @@ def make_files(
         files[f'ours {kind}'] = target
     files[ANY_BATCH] = ours('any_batch', layout='raw', dynamic_batch=True)
     return files
-
-
-def export_upstream(
-    model: torch.nn.Module, cfg: Config, size: tuple[int, int], folder: Path
-) -> Path:
-    """Let rfdetr export the same weights.
-
-    Args:
-        model: Ours, with the weights.
-        cfg: Its config.
-        size: (h, w) of the images in pixels.
-        folder: For the file.
-
-    Returns:
-        The file.
-    """
-    os.environ['HF_HUB_OFFLINE'] = '1'
-    from rfdetr.config import ModelConfig
-    from rfdetr.export._onnx.exporter import OnnxConfig, OnnxExporter
-    from rfdetr.export.prepare import prepare_export_graph
-    from rfdetr.models import build_model_from_config
-
-    weights, _ = mmdet_to_upstream(model.state_dict())
-    head = cfg.model.bbox_head
-    config = ModelConfig(
-        **upstream_architecture(cfg),
-        num_classes=len(weights['class_embed.bias']) - 1,
-        num_queries=head.num_queries,
-        group_detr=head.num_groups,
-        segmentation_head=head.type == 'RFDETRInsHead',
-        pretrain_weights='/nonexistent/x.pth',  # only says: do not download
-        device='cpu',
-    )
-    upstream = build_model_from_config(config).eval()
-    upstream.load_state_dict(weights)
-    graph = prepare_export_graph(upstream, config, shape=size, device='cpu')
-    folder.mkdir(parents=True, exist_ok=True)
-    options = OnnxConfig(
-        output_dir=folder, output_name='rfdetr', verbose=False
-    )
-    return Path(OnnxExporter(options)(graph))
-
-
-def session(
-    args: argparse.Namespace, file: Path, trace: str | None = None
-) -> onnxruntime.InferenceSession:
-    """Open a file with the options that all files get."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = args.threads
-    if trace is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = trace
-    return onnxruntime.InferenceSession(
-        str(file), options, providers=['CPUExecutionProvider']
-    )
 
 
 def example(file: Path, batch_size: int = 1) -> dict[str, np.ndarray]:
@@ -209,7 +151,7 @@ def measure(args: argparse.Namespace, files: dict[str, Path]) -> dict:
     """Time all files in turn, and describe them.
 
     Args:
-        args: Of the command line.
+        args: The command line.
         files: By name.
 
     Returns:
@@ -217,7 +159,10 @@ def measure(args: argparse.Namespace, files: dict[str, Path]) -> dict:
         of the rounds' ratios), megabytes and nodes; ``batch``: throughput
         of a batch over that of single images.
     """
-    runs = {name: (session(args, f), example(f)) for name, f in files.items()}
+    runs = {
+        name: (onnx_session(file, args.threads), example(file))
+        for name, file in files.items()
+    }
     runs[f'batch of {args.batch}'] = (
         runs[ANY_BATCH][0],
         example(files[ANY_BATCH], args.batch),
@@ -267,7 +212,7 @@ def profile(
     """Milliseconds of each kind of operator for an image.
 
     Args:
-        args: Of the command line.
+        args: The command line.
         file: The model.
         folder: For the trace.
         batch_size: Images at once, of a file that takes any number.
@@ -275,7 +220,12 @@ def profile(
     Returns:
         By kind, how many and the sum of their median times.
     """
-    traced = session(args, file, str(Path(folder, 'trace')))
+    traced = onnx_session(
+        file,
+        args.threads,
+        enable_profiling=True,
+        profile_file_prefix=str(Path(folder, 'trace')),
+    )
     images = example(file, batch_size)
     for _ in range(max(args.rounds // 2, 1)):
         traced.run(None, images)
@@ -293,43 +243,49 @@ def profile(
     return dict(sorted(kinds.items(), key=lambda item: -item[1][1]))
 
 
-def table(result: dict) -> str:
+def markdown(result: dict) -> str:
     """Lay the values out as Markdown."""
-    text = '| file | ms | of ours fp32 | MB | nodes |\n'
-    text += '| --- | --- | --- | --- | --- |\n'
-    for name, row in result['files'].items():
-        text += (
-            f'| {name} | {row["ms"]:.1f} | {row["ratio"]:.3f} '
-            f'| {row["megabytes"]:.1f} | {row["nodes"]} |\n'
-        )
+    rows = [
+        [
+            name,
+            f'{row["ms"]:.1f}',
+            f'{row["ratio"]:.3f}',
+            f'{row["megabytes"]:.1f}',
+            str(row['nodes']),
+        ]
+        for name, row in result['files'].items()
+    ]
     ours_to_theirs = 1 / result['files'][UPSTREAM]['ratio']
-    text += (
-        f'\nours fp32 takes {ours_to_theirs:.3f} of the time of rfdetr fp32; '
+    parts = [
+        table(['file', 'ms', 'of ours fp32', 'MB', 'nodes'], rows),
+        f'ours fp32 takes {ours_to_theirs:.3f} of the time of rfdetr fp32; '
         f'a batch of {result["batch_size"]} has {result["batch"]:.2f} times '
-        f'the throughput of single images ({result["rounds"]} rounds).\n'
-    )
+        f'the throughput of single images ({result["rounds"]} rounds).',
+    ]
     for name, kinds in result['profiles'].items():
-        parts = [
+        most = [
             f'{kind} x{count} {ms:.1f} ms'
             for kind, (count, ms) in list(kinds.items())[:12]
         ]
-        text += f'\n{name}: {", ".join(parts)}\n'
-    return text + batch_table(result)
+        parts.append(f'{name}: {", ".join(most)}')
+    return '\n\n'.join([*parts, *batch_table(result)]) + '\n'
 
 
-def batch_table(result: dict) -> str:
-    """What an image costs alone and in a batch; empty without profiles."""
+def batch_table(result: dict) -> list[str]:
+    """What an image costs alone and in a batch; nothing without profiles."""
     profiles = result['profiles']
     batch = f'batch of {result["batch_size"]}'
     if batch not in profiles:
-        return ''
+        return []
     alone, together = profiles[ANY_BATCH], profiles[batch]
-    text = f'\n| operator | ms | ms in a {batch} |\n| --- | --- | --- |\n'
-    for kind, (count, ms) in alone.items():
-        # Whatever is fused is the same at all sizes.
-        text += f'| {kind} x{count} | {ms:.1f} | {together[kind][1]:.1f} |\n'
+    # Whatever is fused is the same at all sizes.
+    rows = [
+        [f'{kind} x{count}', f'{ms:.1f}', f'{together[kind][1]:.1f}']
+        for kind, (count, ms) in alone.items()
+    ]
     sums = [sum(ms for _, ms in p.values()) for p in (alone, together)]
-    return text + f'| all | {sums[0]:.1f} | {sums[1]:.1f} |\n'
+    rows.append(['all', *(f'{ms:.1f}' for ms in sums)])
+    return [table(['operator', 'ms', f'ms in a {batch}'], rows)]
 
 
 if __name__ == '__main__':

@@ -1,6 +1,5 @@
 """What benchmark.py writes: JSON, tables in Markdown, a picture."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ import matplotlib
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
-from paired_rounds import machine_line, ratio, table  # noqa: E402
+from paired_rounds import ratio  # noqa: E402
+from report import or_dash, page, percent, publish, span, table  # noqa: E402
 
 MARKERS = {'eager': 'o', 'compiled': 's', 'onnxruntime': '^'}
 
@@ -19,18 +19,10 @@ def write_report(content: dict[str, Any], out: Path) -> None:
     """Write all three files and print the tables.
 
     Args:
-        content: Of benchmark.py.
+        content: What benchmark.py measured.
         out: Folder; it is made.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    text = markdown(content)
-    (out / 'benchmark.json').write_text(json.dumps(content, indent=1))
-    (out / 'benchmark.md').write_text(text)
-    figure = plot(content)
-    if figure is not None:
-        figure.savefig(out / 'benchmark.png', dpi=120)
-    print(text)
-    print(f'Report in {out}')
+    publish(out, 'benchmark', content, markdown(content), plot(content))
 
 
 def short_name(config: str) -> str:
@@ -42,15 +34,13 @@ def markdown(content: Mapping[str, Any]) -> str:
     """Put the numbers into tables.
 
     Args:
-        content: Of benchmark.py.
+        content: What benchmark.py measured.
 
     Returns:
         The text of the file.
     """
     peak = content['matmul_peak'] / 1e9
     parts = [
-        f'`{content["command"]}`',
-        machine_line(content['machine']),
         f'Matrix products reach {peak:.0f} GFLOP/s here.',
         _models(content['rows']),
         _latencies(content),
@@ -62,7 +52,7 @@ def markdown(content: Mapping[str, Any]) -> str:
     ]
     if skipped:
         parts.append('Left out:\n\n' + '\n'.join(skipped))
-    return '\n\n'.join(parts) + '\n'
+    return page(content, *parts)
 
 
 def _models(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -78,8 +68,8 @@ def _models(rows: Sequence[Mapping[str, Any]]) -> str:
                 '{} x {}'.format(*row['input_hw']),
                 f'{row["params"] / 1e6:.1f}',
                 f'{row["flops"] / 1e9:.1f}',
-                _or_dash(row['peak_mib'], '.0f'),
-                _or_dash(row['ap'], '.1f'),
+                or_dash(row['peak_mib'], '.0f'),
+                or_dash(row['ap'], '.1f'),
             ]
         )
     return table(head, lines)
@@ -100,26 +90,20 @@ def _latencies(content: Mapping[str, Any]) -> str:
                     short_name(row['config']),
                     timed['backend'],
                     str(count),
-                    '{:.1f} ({:.1f} to {:.1f})'.format(
-                        *(1000 * seconds[k] for k in ('median', 'low', 'high'))
-                    ),
+                    span(seconds, '.1f', 1000),
                     f'{count / seconds["median"]:.2f}',
-                    f'{100 * done / content["matmul_peak"]:.0f} %',
+                    percent(done / content['matmul_peak']),
                     f'{times["median"]:.2f}',
                 ]
             )
     return table(head, lines)
 
 
-def _or_dash(value: float | None, form: str) -> str:
-    return '—' if value is None else format(value, form)
-
-
 def plot(content: Mapping[str, Any]) -> plt.Figure | None:
     """Draw AP, or arithmetic where no AP was measured, over latency.
 
     Args:
-        content: Of benchmark.py.
+        content: What benchmark.py measured.
 
     Returns:
         The figure; None if nothing ran.

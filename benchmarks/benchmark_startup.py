@@ -28,7 +28,7 @@ def start_seconds(arguments: Sequence[str]) -> tuple[float, float]:
     """Start Python once.
 
     Args:
-        arguments: Of Python.
+        arguments: What Python is given.
 
     Returns:
         Seconds that passed, and seconds of processor time.

@@ -59,7 +59,7 @@ def our_evaluation(
     """A metric of this package, from detections to AP.
 
     Args:
-        images: Of :func:`synthetic`.
+        images: What :func:`synthetic` gave.
         folder: For the annotation file.
         metric_type: 'NamedCocoMetric' or 'VernierCocoMetric'.
 

@@ -32,7 +32,8 @@ from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttnFunction,
     multi_scale_deformable_attn_pytorch,
 )
-from paired_rounds import machine, machine_line, paired_rounds, ratio, table
+from paired_rounds import machine, paired_rounds, ratio
+from report import machine_line, span, table
 from torch import Tensor
 
 Work = Callable[[], list[Tensor]]
@@ -86,7 +87,9 @@ def load_compiled(path: str | None) -> ModuleType:
         spec = importlib.util.find_spec('mmcv._ext')
         path = str(spec.origin) if spec else ''
     if not path.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
-        sys.exit(f'{path or "mmcv"} is no compiled extension; name the file')
+        sys.exit(
+            f'{path or "mmcv"} is not a compiled extension; name the file'
+        )
     spec = importlib.util.spec_from_file_location('compiled._ext', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -128,7 +131,7 @@ def row(
     return [
         name,
         *(f'{time * 1000:.2f} ms' for time in times),
-        f'{found["median"]:.2f} ({found["low"]:.2f}-{found["high"]:.2f})',
+        span(found, '.2f'),
         difference,
     ]
 

@@ -5,7 +5,7 @@ losses, parameter groups, clipping, schedule and moving average:
 
     python benchmarks/compare_training.py --data DIR
 
-In float64 every loss and the averaged weights have to agree to 1e-6. In
+In float64 every loss and the averaged weights must agree to 1e-6. In
 float32 rounding is amplified from step to step, so only the first loss is
 judged; ``--noise 1e-7`` shows how far rfdetr drifts from itself when its
 start weights are changed in their last digits. ``--weights CKPT --evaluate``
@@ -19,82 +19,25 @@ report.png into ``--out``; the exit code is 1 if a difference is too large.
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import torch
 import training_pair as pair  # first: chooses package and device
-from evaluate_pair import AveragePrecision, evaluate_ours, evaluate_upstream
+
+# isort: split
+import torch
+from evaluate_pair import evaluate_ours, evaluate_upstream
 from mmengine.config import Config, DictAction
 from run_config import input_errors_in_one_line, stop
 from training_report import write_report
+from upstream import VARIANTS, check_installed
 
 from rfdetr_mm.checkpoints import (
     read_checkpoint,
     read_upstream_layout,
     to_upstream_checkpoint,
 )
-
-LIMITS = {'float64': 1e-6, 'float32': 1e-5}  # relative; float32: first loss
-AP_LIMIT = 0.5  # points
-
-
-@dataclass
-class Comparison:
-    """Two trainings, and what is too far apart.
-
-    Args:
-        setup: What they have in common.
-        ours: This package's.
-        upstream: rfdetr's.
-        noisy: rfdetr's from slightly other weights, if asked for.
-        precision: AP of both sides before and after, if asked for.
-    """
-
-    setup: pair.Setup
-    ours: pair.Training
-    upstream: pair.Training
-    noisy: pair.Training | None = None
-    precision: dict[str, AveragePrecision] = field(default_factory=dict)
-
-    @property
-    def limit(self) -> float:
-        """Largest relative difference that passes."""
-        return LIMITS['float64' if self.setup.double else 'float32']
-
-    def failures(self) -> list[str]:
-        """Say in one sentence each what is too far apart."""
-        found = []
-        start = pair.tensor_errors(self.ours.start, self.upstream.start)
-        if any(start.values()):
-            found.append('the weights differ before the first step')
-        losses = pair.loss_errors(self.ours, self.upstream)
-        judged = losses if self.setup.double else losses[:1]
-        if not max(judged) <= self.limit:  # also if it is no number
-            step = judged.index(max(judged)) + 1
-            found.append(
-                f'the losses of step {step} differ by {max(judged):.2g}, '
-                f'allowed are {self.limit:g}'
-            )
-        errors = pair.tensor_errors(self.ours.averages, self.upstream.averages)
-        name = max(errors, key=errors.get)
-        if self.setup.double and not errors[name] <= self.limit:
-            found.append(
-                f'the averages of {name} differ by {errors[name]:.2g}, '
-                f'allowed are {self.limit:g}'
-            )
-        if self.precision:
-            distance = abs(
-                self.precision['rfdetr_mm, after'].ap
-                - self.precision['rfdetr, after'].ap
-            )
-            if not distance <= AP_LIMIT:
-                found.append(
-                    f'the APs differ by {distance:.2f} points, allowed are '
-                    f'{AP_LIMIT}'
-                )
-        return found
 
 
 def load_weights(
@@ -140,7 +83,7 @@ def compare(
     noise: float = 0.0,
     evaluate: bool = False,
     options: dict | None = None,
-) -> Comparison:
+) -> pair.Comparison:
     """Train on both sides.
 
     Args:
@@ -184,7 +127,7 @@ def compare(
             noisy = pair.train_upstream(
                 module, batches, preprocess, setup, 'rfdetr with noise'
             )
-    return Comparison(setup, ours, upstream, noisy, precision)
+    return pair.Comparison(setup, ours, upstream, noisy, precision)
 
 
 def _upstream(
@@ -215,15 +158,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add('--data', type=Path, required=True, help='folder of the data set')
+    add(
+        '--data',
+        type=lambda name: Path(name).resolve(),
+        required=True,
+        help='folder of the data set',
+    )
     add('--out', type=Path, default=Path('work_dirs/compare_training'))
-    add('--variant', choices=pair.VARIANTS, default='nano')
+    add('--variant', choices=VARIANTS, default='nano')
     add('--weights', type=Path, help='checkpoint of either side; else random')
     add('--steps', type=int, default=30, help='optimizer steps in all')
     add('--epochs', type=int, default=2, help='epochs that they make up')
     add('--warmup', type=float, default=0.5, help='epochs of warm-up')
     add('--schedule', choices=['step', 'cosine'], default='cosine')
-    add('--dtype', choices=LIMITS, default='float64')
+    add('--dtype', choices=pair.LIMITS, default='float64')
     add('--image-size', type=int, default=192, help='side in px')
     add('--num-queries', type=int, default=100)
     add('--num-groups', type=int, default=5)
@@ -241,28 +189,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     if args.epochs < 1 or args.steps < 1 or args.steps % args.epochs:
-        parser.error('--steps has to be a multiple of --epochs')
+        parser.error('--steps must be a multiple of --epochs')
     return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare, report, and return 1 if something is too far apart."""
     args = parse_args(argv)
-    pair.check_upstream()
-    setup = pair.Setup(
-        data=args.data.resolve(),
-        variant=args.variant,
-        image_size=args.image_size,
-        num_queries=args.num_queries,
-        num_groups=args.num_groups,
-        batch_size=args.batch_size,
-        steps=args.steps,
-        epochs=args.epochs,
-        warmup=args.warmup,
-        schedule=args.schedule,
-        double=args.dtype == 'float64',
-        seed=args.seed,
-    )
+    check_installed()
+    args.double = args.dtype == 'float64'
+    given = {one.name: getattr(args, one.name) for one in fields(pair.Setup)}
+    setup = pair.Setup(**given)
     with input_errors_in_one_line():
         comparison = compare(
             setup, args.weights, args.noise, args.evaluate, args.cfg_options

@@ -7,13 +7,12 @@ printed, whoever is ahead. Needs ``pip install "rfdetr[train]==1.11.2"``.
 """
 
 import argparse
-import importlib.util
-import json
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +33,35 @@ from gpu_rows import (  # noqa: E402
 )
 from paired_rounds import (  # noqa: E402
     machine,
-    machine_line,
     matmul_peak,
+    onnx_session,
     paired_rounds,
     peak_mib,
     ratio,
     run_alone,
+    say,
     spread,
-    table,
 )
-from upstream_sides import (  # noqa: E402
+from report import (  # noqa: E402
+    page,
+    percent,
+    publish,
+    ratio_cell,
+    span,
+    table,
+    verdict,
+)
+from sides import (  # noqa: E402
     PHASES,
     SIDES,
-    VARIANTS,
     Ours,
     PhaseClock,
     Upstream,
+    agreement,
     images_of,
-    largest_difference,
-    session_work,
     start_up_code,
 )
+from upstream import VARIANTS, check_installed  # noqa: E402
 
 ROWS = (
     'forward',
@@ -137,7 +144,7 @@ def _complete(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             option = '--' + name.replace('_', '-')
-            stop(f'{option} has to be positive, got {value}')
+            stop(f'{option} must be positive, got {value}')
     others = [row for row in args.rows if row not in GPU_ROWS]
     if on_gpu and others:
         stop(
@@ -162,10 +169,9 @@ class Comparison:
         self.weights = folder / 'weights.pth'
         self.upstream.save(self.weights)
         self.ours = Ours(args.variant, self.weights)
-        difference = largest_difference(
-            self.ours.forward(1)(), self.upstream.forward(1)()
-        )
-        _say(f'largest difference of logits and boxes: {difference:.2g}')
+        outputs = [one.forward(1)() for one in (self.ours, self.upstream)]
+        difference = agreement(*outputs, TOLERANCE)['largest']
+        say(f'largest difference of logits and boxes: {difference:.2g}')
         if difference > TOLERANCE:
             stop(f'the sides differ by {difference:.2g}: nothing is timed')
 
@@ -180,7 +186,7 @@ class Comparison:
 
         Args:
             what: What was measured.
-            seconds: Of each round, by side; for ``unit`` 'MiB' and
+            seconds: Seconds of each round, by side; for ``unit`` 'MiB' and
                 'images/s' these, not seconds.
             unit: 'ms', 's', 'MiB' or 'images/s'.
             flops: Arithmetic of it, to compare with the machine's limit.
@@ -195,13 +201,13 @@ class Comparison:
             rounds={side: list(seconds[side]) for side in SIDES},
         )
         self.rows.append(row)
-        _say(f'{what}: ratio {row["ratio"]["median"]:.3f}')
+        say(f'{what}: ratio {row["ratio"]["median"]:.3f}')
 
     def timed(
         self, works: Mapping[str, Callable[[], Any]]
     ) -> dict[str, list[float]]:
         """Both sides turn by turn."""
-        return paired_rounds(works, self.args.rounds, _say)
+        return paired_rounds(works, self.args.rounds, say)
 
     def pair(
         self, method: str, *arguments: Any
@@ -239,9 +245,11 @@ class Comparison:
         """Each side's export of logits and boxes, batch 1."""
         files = self.pair('onnx_file', self.folder)
         images = images_of(1, self.ours.size)
-        works = {
-            side: session_work(file, images) for side, file in files.items()
-        }
+        works = {}
+        for side, file in files.items():
+            session = onnx_session(file)
+            feed = {session.get_inputs()[0].name: images.numpy()}
+            works[side] = partial(session.run, None, feed)
         self.add(
             'ONNX Runtime',
             self.timed(works),
@@ -299,7 +307,7 @@ class Comparison:
         peaks: dict[str, list[float]] = {side: [] for side in SIDES}
         steps: dict[str, list[float]] = {side: [] for side in SIDES}
         for side in SIDES * MEMORY_RUNS:
-            _say(f'memory of {side}, in a process of its own')
+            say(f'memory of {side}, in a process of its own')
             line = run_alone(
                 [__file__, '--peak-of', side]
                 + ['--variant', self.args.variant]
@@ -323,11 +331,11 @@ class Comparison:
             found, seconds = {}, {side: [] for side in SIDES}
             for number in range(self.args.eval_rounds):
                 for side, work in zip(SIDES, (ours, theirs)):
-                    _say(f'{metric_type}: {side}, round {number + 1}')
+                    say(f'{metric_type}: {side}, round {number + 1}')
                     start = time.perf_counter()
                     found[side] = work()
                     seconds[side].append(time.perf_counter() - start)
-            _say(f'AP: {found}')
+            say(f'AP: {found}')
             self.add(
                 f'COCO evaluation, {len(images)} images x 300, {metric_type}',
                 seconds,
@@ -362,7 +370,7 @@ class Comparison:
         """All rows in the order of ``ROWS``; predict after the others."""
         wanted = [row for row in ROWS if row in self.args.rows]
         for row in sorted(wanted, key=lambda row: row == 'predict'):
-            _say(f'--- {row}')
+            say(f'--- {row}')
             try:
                 getattr(self, row)()
             except NotImplementedError as error:
@@ -395,43 +403,28 @@ def markdown(content: Mapping[str, Any]) -> str:
     lines = []
     for row in content['rows']:
         scale = 1000 if row['unit'] == 'ms' else 1
-        cells = [f'{row["what"]} ({row["unit"]})']
-        cells += [
-            '{:.4g} ({:.4g} to {:.4g})'.format(
-                *(scale * row['sides'][side][k] for k in _SPREAD)
-            )
-            for side in SIDES
-        ]
-        cells.append(
-            '**{:.3f}** ({:.3f} to {:.3f})'.format(
-                *(row['ratio'][k] for k in _SPREAD)
-            )
+        spans = [row['sides'][side] for side in SIDES]
+        shares = [None, None]
+        if row['flops']:
+            speeds = [row['flops'] / one['median'] for one in spans]
+            shares = [speed / content['matmul_peak'] for speed in speeds]
+        lines.append(
+            [
+                f'{row["what"]} ({row["unit"]})',
+                *(span(one, '.4g', scale) for one in spans),
+                ratio_cell(row['ratio']),
+                *map(percent, shares),
+            ]
         )
-        for side in SIDES:
-            share = '—'
-            if row['flops']:
-                speed = row['flops'] / row['sides'][side]['median']
-                share = f'{100 * speed / content["matmul_peak"]:.0f} %'
-            cells.append(share)
-        lines.append(cells)
     slower = [r['what'] for r in content['rows'] if r['ratio']['median'] > 1]
-    verdict = 'Nowhere is rfdetr ahead.'
-    if slower:
-        verdict = 'rfdetr is ahead in: ' + '; '.join(slower) + '.'
-    parts = [
-        f'`{content["command"]}`',
-        machine_line(content['machine']),
+    return page(
+        content,
         f'Matrix products reach {content["matmul_peak"] / 1e9:.0f} GFLOP/s '
         'here. Ratios are ours over rfdetr, round by round: below 1 ours is '
         'ahead.',
         table(head, lines),
-        verdict,
-    ]
-    parts += [f'Left out: {k}, {v}.' for k, v in content['skipped'].items()]
-    return '\n\n'.join(parts) + '\n'
-
-
-_SPREAD = ('median', 'low', 'high')
+        verdict(slower),
+    )
 
 
 def peak_of(args: argparse.Namespace) -> tuple[float, float]:
@@ -444,18 +437,10 @@ def peak_of(args: argparse.Namespace) -> tuple[float, float]:
     return before, peak_mib()
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, write the report and return its content."""
     args = parse_args(argv)
-    if importlib.util.find_spec('rfdetr') is None:
-        stop(
-            'rfdetr cannot be imported, and it is what is compared with: '
-            'pip install "rfdetr[train]==1.11.2"'
-        )
+    check_installed()
     if args.device == 'cuda':
         return compare_on_gpu(args)
     os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
@@ -473,11 +458,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         rows=comparison.rows,
         skipped=comparison.skipped,
     )
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / 'compare.json').write_text(json.dumps(content, indent=1))
-    (args.out / 'compare.md').write_text(markdown(content))
-    print(markdown(content))
-    print(f'Report in {args.out}')
+    publish(args.out, 'compare', content, markdown(content))
     return content
 
 

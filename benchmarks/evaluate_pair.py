@@ -1,38 +1,22 @@
 """The AP of this package's model and of rfdetr's by one evaluator."""
 
-import contextlib
-import io
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet.registry import METRICS
+from export_parity import AveragePrecision
 from mmdet.structures import SampleList
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import nn
 from training_pair import upstream_batch
-
-MAX_DETECTIONS = 100  # per image, as COCO has it
-
-
-@dataclass(frozen=True)
-class AveragePrecision:
-    """AP and AP50 in points (0 to 100), not rounded."""
-
-    ap: float
-    ap50: float
 
 
 def evaluate_ours(
     model: nn.Module, cfg: Config, folder: Path
-) -> AveragePrecision:
+) -> dict[str, float]:
     """Evaluate our model on the validation split.
 
     Args:
@@ -41,14 +25,14 @@ def evaluate_ours(
         folder: For temporary files.
 
     Returns:
-        The AP.
+        ``ap`` and ``ap50`` in points (0 to 100), not rounded.
     """
     return _evaluate(model.eval().val_step, cfg, folder)
 
 
 def evaluate_upstream(
     module: Any, cfg: Config, folder: Path, preprocess: Callable
-) -> AveragePrecision:
+) -> dict[str, float]:
     """Evaluate rfdetr's model, with rfdetr's own post-processing.
 
     Detections of the spare class row are left out: no object has that class.
@@ -60,7 +44,7 @@ def evaluate_upstream(
         preprocess: Our data preprocessor, which normalises the images.
 
     Returns:
-        The AP.
+        ``ap`` and ``ap50`` in points (0 to 100), not rounded.
     """
     num_classes = cfg.model.bbox_head.num_classes
     module.eval()
@@ -86,24 +70,14 @@ def evaluate_upstream(
 @torch.no_grad()
 def _evaluate(
     detect: Callable[[dict[str, Any]], SampleList], cfg: Config, folder: Path
-) -> AveragePrecision:
+) -> dict[str, float]:
     loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
-    prefix = folder / 'detections'
-    metric = METRICS.build(
-        dict(cfg.val_evaluator, format_only=True, outfile_prefix=str(prefix))
+    dataset = loader.dataset
+    precision = AveragePrecision(
+        cfg.val_evaluator, dataset.metainfo, folder, 'detections'
     )
-    metric.dataset_meta = loader.dataset.metainfo
     for batch in loader:
-        samples = [sample.to_dict() for sample in detect(batch)]
-        metric.process(batch, samples)
-    metric.evaluate(len(loader.dataset))
-    found = json.loads(Path(f'{prefix}.bbox.json').read_text())
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        truth = COCO(cfg.val_evaluator.ann_file)
-        evaluation = COCOeval(truth, truth.loadRes(found), 'bbox')
-        evaluation.params.maxDets = [1, 10, MAX_DETECTIONS]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    ap, ap50 = evaluation.stats[:2]
-    return AveragePrecision(100 * float(ap), 100 * float(ap50))
+        precision.add(batch, detect(batch))
+    ids = [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))]
+    ap, ap50 = precision.statistics(ids)['bbox'][:2]
+    return dict(ap=ap, ap50=ap50)

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from paired_rounds import machine_line, ratio, spread, table
-from upstream_sides import SIDES
+from paired_rounds import ratio, spread
+from report import or_dash, page, percent, ratio_cell, span, table, verdict
+from sides import SIDES
 
 Result = dict[str, Any]
 
@@ -61,7 +62,7 @@ def comparisons(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Ours over rfdetr: the pairs, and the fastest of each side.
 
     Args:
-        results: Of all configurations.
+        results: The results of all configurations.
 
     Returns:
         For each pair what it is, the configurations, ``ratio`` of images per
@@ -126,22 +127,19 @@ def _result_rows(content: Mapping[str, Any]) -> list[list[str]]:
     lines = []
     for result in content['results']:
         speed = spread(result['images_per_s'])
-        flops, share = _flops_per_image(content['results'], result), '—'
+        flops, share = _flops_per_image(content['results'], result), None
         if flops and result['work'] != 'fp32':
-            part = flops * speed['median'] / content['matmul_peak']
-            share = f'{100 * part:.1f} %'
-        memory = ['—'] * 3
-        if result['memory']:
-            memory = [f'{value:.0f}' for value in result['memory'].values()]
+            share = flops * speed['median'] / content['matmul_peak']
+        memory = (result['memory'] or dict.fromkeys('012')).values()
         lines.append(
             [
                 kind(result),
                 result['side'],
                 result['configuration'],
-                '{median:.1f} ({low:.1f} to {high:.1f})'.format(**speed),
+                span(speed, '.1f'),
                 f'{1000 * result["batch_size"] / speed["median"]:.2f}',
-                share,
-                *memory,
+                percent(share, '.1f'),
+                *(or_dash(value, '.0f') for value in memory),
                 f'{result["warm_up_s"]:.0f}',
             ]
         )
@@ -154,45 +152,38 @@ def _ratio_rows(compared: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             one['what'],
             one['ours'],
             one['theirs'],
-            '**{median:.3f}** ({low:.3f} to {high:.3f})'.format(
-                **one['ratio']
-            ),
-            *(
-                f'{one["memory"][k]:.3f}' if one['memory'] else '—'
-                for k in MEMORY
-            ),
+            ratio_cell(one['ratio']),
+            *(or_dash((one['memory'] or {}).get(k), '.3f') for k in MEMORY),
         ]
         for one in compared
     ]
 
 
-def verdict(compared: Sequence[Mapping[str, Any]]) -> str:
-    """Where rfdetr is ahead, in a sentence."""
-    behind = []
+def behind(compared: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of what rfdetr is ahead in."""
+    found = []
     for one in compared:
         name = f'{one["what"]} ({one["ours"]} against {one["theirs"]})'
         if one['ratio']['median'] < 1:
-            behind.append(name)
+            found.append(name)
         for key, of in MEMORY.items():
             if one['memory'] and one['memory'][key] > 1:
-                behind.append(f'{of} of {name}')
-    if not behind:
-        return 'Nowhere is rfdetr ahead.'
-    return 'rfdetr is ahead in: ' + '; '.join(behind) + '.'
+                found.append(f'{of} of {name}')
+    return found
 
 
 def markdown(content: Mapping[str, Any]) -> str:
     """Put everything into tables.
 
     Args:
-        content: Of compare.json.
+        content: What compare.json holds.
 
     Returns:
         The text of compare.md.
     """
     compared = comparisons(content['results'])
     found = content['machine']
-    parts = [f'`{content["command"]}`', machine_line(found)]
+    parts = []
     if 'gpu' in found:
         parts.append(
             f'{found["gpu"]}, {found["gpu_gib"]:.0f} GiB, CUDA '
@@ -217,6 +208,5 @@ def markdown(content: Mapping[str, Any]) -> str:
         'ahead).'
     )
     head = ['', 'rfdetr_mm', 'rfdetr', 'speed (low to high)', *MEMORY.values()]
-    parts += [table(head, _ratio_rows(compared)), verdict(compared)]
-    parts += [f'Left out: {k}: {v}' for k, v in content['skipped'].items()]
-    return '\n\n'.join(parts) + '\n'
+    parts += [table(head, _ratio_rows(compared)), verdict(behind(compared))]
+    return page(content, *parts)

@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 from gpu_report import comparisons, markdown, result_of
-from gpu_sides import FORWARD, TRAINING, parity
-from paired_rounds import machine
+from paired_rounds import machine, matmul_peak, say
+from report import write
 from run_config import stop
-from upstream_sides import SIDES, Upstream
+from sides import FORWARD, SIDES, TRAINING, Upstream, parity
 
 GPU_ROWS = ('train_step', 'forward')
 CONFIGURATIONS = tuple(
@@ -45,7 +45,6 @@ WARM_UP = dict(train_step=12, forward=6)
 TOLERANCE = 2e-3  # of logits and boxes of a query, in float32
 AGREEING = 0.9  # of the queries, or nothing is timed
 ROUND_LIMIT = 120  # seconds that one answer may take
-PEAK_SIDE = 8192
 WORKER = Path(__file__).with_name('gpu_worker.py')
 
 
@@ -90,7 +89,7 @@ class Process:
     Args:
         side: 'rfdetr_mm' or 'rfdetr'.
         row: One of ``GPU_ROWS``.
-        configuration: Of this side and row.
+        configuration: One that this side has for the row.
         batch_size: Images.
         options: More of the command line.
         log: File for what it prints.
@@ -194,7 +193,7 @@ class GpuComparison:
         self.content: dict[str, Any] = dict(
             command=' '.join(sys.argv),
             machine={**machine(), **gpu(args.device)},
-            matmul_peak=gpu_matmul_peak(args.device),
+            matmul_peak=matmul_peak(args.device),
             parity=None,
             results=[],
             skipped={},
@@ -211,7 +210,7 @@ class GpuComparison:
             self.args.variant, self.weights, self.args.device, TOLERANCE
         )
         self.content['parity'] = dict(found, tolerance=TOLERANCE)
-        _say(
+        say(
             f'{100 * found["share"]:.1f} % of the queries agree within '
             f'{TOLERANCE} (median difference {found["median"]:.2g})'
         )
@@ -225,7 +224,7 @@ class GpuComparison:
         """Batch sizes, sides and configurations of a row.
 
         What is compared with each other is next to each other, so that few
-        processes at once suffice.
+        processes at once are enough.
         """
         table, sizes = FORWARD, FORWARD_BATCHES
         if row == 'train_step':
@@ -255,7 +254,7 @@ class GpuComparison:
         options += ['--device', self.args.device]
         logs = self.args.out / 'logs'
         processes = []
-        _say(f'{row}: {len(chosen)} processes start')
+        say(f'{row}: {len(chosen)} processes start')
         start = time.perf_counter()
         try:
             for size, side, name in chosen:
@@ -266,9 +265,9 @@ class GpuComparison:
                 left = self.args.limit - (time.perf_counter() - start)
                 found = self._try(process, limit=left)
                 if found is not None:
-                    _say(f'{process.name}: ready, {_warm_up(found)}')
+                    say(f'{process.name}: ready, {_warm_up(found)}')
                     alive.append((process, found))
-            _say(f'{row}: {time.perf_counter() - start:.0f} s to warm up')
+            say(f'{row}: {time.perf_counter() - start:.0f} s to warm up')
             self._rounds(row, alive)
         finally:
             for process in processes:
@@ -294,7 +293,7 @@ class GpuComparison:
                 process.tell(line)
             return process.answer(limit)
         except WorkerError as error:
-            _say(f'{process.name}: {error}')
+            say(f'{process.name}: {error}')
             self.content['skipped'][process.name] = str(error)
             self.write()
             return None
@@ -317,15 +316,13 @@ class GpuComparison:
                     self.content['results'].append(result)
                 images = times * process.batch_size
                 result['images_per_s'].append(images / found['seconds'])
-            _say(f'{row}: round {number + 1} of {self.args.rounds}')
+            say(f'{row}: round {number + 1} of {self.args.rounds}')
             self.write()
         for process, result in works:
             self._finish(process, result)
         self.write()
         for one in comparisons(self.content['results']):
-            _say(
-                '{what}: {ours} / {theirs}: {ratio[median]:.3f}'.format(**one)
-            )
+            say('{what}: {ours} / {theirs}: {ratio[median]:.3f}'.format(**one))
 
     def _finish(self, process: Process, result: dict[str, Any]) -> None:
         """Memory, and the arithmetic of the step without recomputation."""
@@ -338,11 +335,8 @@ class GpuComparison:
 
     def write(self) -> None:
         """Write compare.json and compare.md."""
-        out = self.args.out
-        out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.content, indent=1)
-        (out / 'compare.json').write_text(text)
-        (out / 'compare.md').write_text(markdown(self.content))
+        content = self.content
+        write(self.args.out, 'compare', content, markdown(content))
 
 
 def _warm_up(found: dict[str, Any]) -> str:
@@ -388,27 +382,3 @@ def gpu(device: str) -> dict[str, Any]:
         gpu_gib=torch.cuda.get_device_properties(0).total_memory / 2**30,
         cuda=torch.version.cuda,
     )
-
-
-def gpu_matmul_peak(device: str) -> float:
-    """Best of ten bfloat16 matrix products, in multiply-adds * 2 per s."""
-    side = PEAK_SIDE if device == 'cuda' else 256
-    a, b = torch.rand(2, side, side, device=device, dtype=torch.bfloat16)
-    best = float('inf')
-    for _ in range(10):
-        _synchronise(device)
-        start = time.perf_counter()
-        for _ in range(5):
-            a @ b
-        _synchronise(device)
-        best = min(best, (time.perf_counter() - start) / 5)
-    return 2 * side**3 / best
-
-
-def _synchronise(device: str) -> None:
-    if device == 'cuda':
-        torch.cuda.synchronize()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

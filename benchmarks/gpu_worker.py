@@ -19,8 +19,8 @@ import clone  # noqa: F401  first: this clone's package and tools
 
 # isort: split
 import torch  # noqa: E402
-from gpu_sides import Work, works_of  # noqa: E402
-from paired_rounds import peak_mib  # noqa: E402
+from paired_rounds import peak_mib, synchronize  # noqa: E402
+from sides import Work, works_of  # noqa: E402
 
 MIB = 1024**2
 
@@ -50,7 +50,7 @@ class Worker:
     """Works of one configuration and what is measured of them.
 
     Args:
-        device: That they run on.
+        device: Where the works run.
         works: By name.
     """
 
@@ -58,18 +58,14 @@ class Worker:
         self.device, self.works = device, works
         self._warm_up_peak = 0.0
 
-    def _wait(self) -> None:
-        if self.device == 'cuda':
-            torch.cuda.synchronize()
-
     def run(self, name: str, times: int) -> float:
         """Seconds that a work takes so many times."""
         work = self.works[name]
-        self._wait()
+        synchronize(self.device)
         start = time.perf_counter()
         for _ in range(times):
             work()
-        self._wait()
+        synchronize(self.device)
         return time.perf_counter() - start
 
     def warm_up(self, times: int) -> dict[str, Any]:
@@ -90,7 +86,7 @@ class Worker:
                 found = work()
                 if name == 'step':
                     losses.append(float(found))
-                self._wait()
+                synchronize(self.device)
                 seconds[name].append(time.perf_counter() - start)
                 line = f'{name} {number + 1}: {seconds[name][-1]:.3f} s'
                 print(line, file=sys.stderr, flush=True)

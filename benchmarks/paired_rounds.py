@@ -19,13 +19,18 @@ import torch
 
 PACKAGES = (
     'torch',
+    'onedl-mmengine',
     'onedl-mmdetection',
+    'mmengine',
     'mmdet',
     'onnxruntime',
     'rfdetr',
+    'pytorch_lightning',
     'vernier',
 )
-PEAK_SIDE = 2048  # of the square matrices that show the machine's limit
+# Sides of the square matrices that show the machine's limit.
+PEAK_SIDE = 2048
+GPU_PEAK_SIDE = 8192
 
 
 def paired_rounds(
@@ -77,7 +82,7 @@ def ratio(ours: Sequence[float], other: Sequence[float]) -> dict[str, float]:
 
     Args:
         ours: Values of each round.
-        other: Of the same rounds.
+        other: Values of the same rounds.
 
     Returns:
         Median, smallest and largest of the rounds' ratios.
@@ -85,15 +90,38 @@ def ratio(ours: Sequence[float], other: Sequence[float]) -> dict[str, float]:
     return spread([mine / its for mine, its in zip(ours, other, strict=True)])
 
 
-def matmul_peak() -> float:
-    """Best of five matrix products, in multiply-adds * 2 per second."""
-    a, b = torch.rand(2, PEAK_SIDE, PEAK_SIDE)
+def matmul_peak(device: str = 'cpu') -> float:
+    """The fastest matrix product, in multiply-adds * 2 per second.
+
+    Args:
+        device: On 'cuda' the products are of bfloat16, else of float32.
+    """
+    is_cuda = device == 'cuda'
+    side, dtype = PEAK_SIDE, torch.float32
+    if is_cuda:
+        side, dtype = GPU_PEAK_SIDE, torch.bfloat16
+    a, b = torch.rand(2, side, side, device=device, dtype=dtype)
+    times = 5 if is_cuda else 1
     best = float('inf')
-    for _ in range(6):
+    for _ in range(10):
+        synchronize(device)
         start = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - start)
-    return 2 * PEAK_SIDE**3 / best
+        for _ in range(times):
+            a @ b
+        synchronize(device)
+        best = min(best, (time.perf_counter() - start) / times)
+    return 2 * side**3 / best
+
+
+def synchronize(device: str) -> None:
+    """Wait for a GPU."""
+    if device == 'cuda':
+        torch.cuda.synchronize()
+
+
+def say(line: str) -> None:
+    """Tell the progress, beside the results on standard output."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def cpu_name() -> str:
@@ -131,20 +159,30 @@ def machine() -> dict[str, Any]:
     )
 
 
-def machine_line(found: Mapping[str, Any]) -> str:
-    """Say :func:`machine` in a sentence."""
-    packages = ', '.join(f'{k} {v}' for k, v in found['packages'].items())
-    return (
-        f'{found["cpu"]}, {found["cores"]} cores, {found["threads"]} threads, '
-        f'load {found["load_before"]:.1f} before the start; Python '
-        f'{found["python"]}, {packages}.'
+def onnx_session(
+    file: Path, threads: int | None = None, **options: Any
+) -> Any:
+    """Open an ONNX file in ONNX Runtime on the CPU.
+
+    Args:
+        file: The file; it may be deleted afterwards.
+        threads: How many, 0 for all cores; as many as torch has if None.
+        **options: More of ONNX Runtime's ``SessionOptions``.
+
+    Returns:
+        The session.
+    """
+    import onnxruntime
+
+    chosen = onnxruntime.SessionOptions()
+    if threads is None:
+        threads = torch.get_num_threads()
+    chosen.intra_op_num_threads = threads
+    for name, value in options.items():
+        setattr(chosen, name, value)
+    return onnxruntime.InferenceSession(
+        file.read_bytes(), chosen, ['CPUExecutionProvider']
     )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, the first column to the left."""
-    lines = [head, [':---', *['---:'] * (len(head) - 1)], *rows]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
 def run_alone(arguments: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ batches. ``train_upstream`` plays them to rfdetr's Lightning module under
 rfdetr's own trainer. Needs ``pip install "rfdetr[train]==1.11.2"``.
 """
 
-import importlib.util
 import logging
 import os
 import time
@@ -16,32 +15,31 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-os.environ['HF_HUB_OFFLINE'] = '1'
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')  # both sides on the CPU
-from clone import ROOT
+
+from clone import ROOT  # noqa: E402
+from run_config import stop  # noqa: E402
 
 # isort: split
 import torch  # noqa: E402
 from mmdet.registry import DATASETS  # noqa: E402
+from mmdet.structures.bbox import bbox_xyxy_to_cxcywh  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import EMAHook, Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
-from run_config import stop  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
+from upstream import (  # noqa: E402
+    build_module,
+    model_config,
+    training_batch,
+)
 
 from rfdetr_mm.checkpoints import upstream_to_mmdet  # noqa: E402
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 from rfdetr_mm.sizes.config_facts import set_resolution  # noqa: E402
 
-# Variants with patches of 16 px: rfdetr builds them without a download.
-VARIANTS = {
-    'nano': 'RFDETRNanoConfig',
-    'small': 'RFDETRSmallConfig',
-    'medium': 'RFDETRMediumConfig',
-    'large': 'RFDETRLargeConfig',
-}
-PERTURBATION = 0.02  # of random weights: zeros would hide differences
-DEAD_BIAS = -20.0  # of upstream's spare class row
+LIMITS = {'float64': 1e-6, 'float32': 1e-5}  # relative; float32: first loss
+AP_LIMIT = 0.5  # points
 AUGMENTATIONS = ('RandomApply', 'RandomFlip')
 
 StateDict = dict[str, Tensor]
@@ -53,7 +51,7 @@ class Setup:
 
     Args:
         data: Folder of the data set.
-        variant: Model size, a key of ``VARIANTS``.
+        variant: Model size, one of ``upstream.VARIANTS``.
         image_size: Side of the square input in pixels.
         num_queries: Queries of a group.
         num_groups: Groups.
@@ -63,7 +61,7 @@ class Setup:
         warmup: Epochs of linear warm-up.
         schedule: ``'step'`` or ``'cosine'``.
         double: Whether to compute in float64.
-        seed: Of the weights and the order of the images.
+        seed: The seed of the weights and of the order of the images.
     """
 
     data: Path
@@ -125,15 +123,62 @@ def tensor_errors(ours: StateDict, other: StateDict) -> dict[str, float]:
     return errors
 
 
-def check_upstream() -> None:
-    """Stop with one line if rfdetr cannot be trained here."""
-    wanted = ('rfdetr', 'pytorch_lightning')
-    missing = [n for n in wanted if importlib.util.find_spec(n) is None]
-    if missing:
-        stop(
-            f'{" and ".join(missing)} cannot be imported, and the comparison '
-            'trains rfdetr: pip install "rfdetr[train]==1.11.2"'
-        )
+@dataclass
+class Comparison:
+    """Two trainings, and what is too far apart.
+
+    Args:
+        setup: What they have in common.
+        ours: This package's.
+        upstream: rfdetr's.
+        noisy: rfdetr's from slightly other weights, if asked for.
+        precision: ``ap`` and ``ap50`` of both sides before and after, in
+            points, if asked for.
+    """
+
+    setup: Setup
+    ours: Training
+    upstream: Training
+    noisy: Training | None = None
+    precision: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def limit(self) -> float:
+        """Largest relative difference that passes."""
+        return LIMITS['float64' if self.setup.double else 'float32']
+
+    def failures(self) -> list[str]:
+        """Say in one sentence each what is too far apart."""
+        found = []
+        start = tensor_errors(self.ours.start, self.upstream.start)
+        if any(start.values()):
+            found.append('the weights differ before the first step')
+        losses = loss_errors(self.ours, self.upstream)
+        judged = losses if self.setup.double else losses[:1]
+        if not max(judged) <= self.limit:  # also if it is not a number
+            step = judged.index(max(judged)) + 1
+            found.append(
+                f'the losses of step {step} differ by {max(judged):.2g}, '
+                f'allowed are {self.limit:g}'
+            )
+        errors = tensor_errors(self.ours.averages, self.upstream.averages)
+        name = max(errors, key=errors.get)
+        if self.setup.double and not errors[name] <= self.limit:
+            found.append(
+                f'the averages of {name} differ by {errors[name]:.2g}, '
+                f'allowed are {self.limit:g}'
+            )
+        if self.precision:
+            distance = abs(
+                self.precision['rfdetr_mm, after']['ap']
+                - self.precision['rfdetr, after']['ap']
+            )
+            if not distance <= AP_LIMIT:
+                found.append(
+                    f'the APs differ by {distance:.2f} points, allowed are '
+                    f'{AP_LIMIT}'
+                )
+        return found
 
 
 class _Progress:
@@ -325,29 +370,15 @@ def upstream_batch(batch: dict[str, Any]) -> tuple[Any, list[StateDict]]:
         The nested tensor and one target per image, boxes normalised
         (cx, cy, w, h).
     """
-    from rfdetr.utilities.tensors import nested_tensor_from_tensor_list
-
-    targets = []
-    for sample in batch['data_samples']:
+    samples = batch['data_samples']
+    objects = []
+    for sample in samples:
         height, width = sample.img_shape
-        x1, y1, x2, y2 = sample.gt_instances.bboxes.unbind(-1)
-        boxes = torch.stack(
-            [
-                (x1 + x2) / 2 / width,
-                (y1 + y2) / 2 / height,
-                (x2 - x1) / width,
-                (y2 - y1) / height,
-            ],
-            dim=-1,
-        )
-        targets.append(
-            dict(
-                boxes=boxes,
-                labels=sample.gt_instances.labels,
-                orig_size=torch.tensor(sample.ori_shape),
-            )
-        )
-    return nested_tensor_from_tensor_list(list(batch['inputs'])), targets
+        boxes = bbox_xyxy_to_cxcywh(sample.gt_instances.bboxes)
+        boxes = boxes / boxes.new_tensor([width, height, width, height])
+        objects.append((boxes, sample.gt_instances.labels))
+    sizes = [sample.ori_shape for sample in samples]
+    return training_batch(batch['inputs'], objects, sizes)
 
 
 def upstream_module(setup: Setup, num_classes: int, folder: Path) -> Any:
@@ -361,43 +392,26 @@ def upstream_module(setup: Setup, num_classes: int, folder: Path) -> Any:
     Returns:
         The module; its spare class row is dead (weight 0, bias -20).
     """
-    import rfdetr.config
-    from rfdetr.training.module_model import RFDETRModelModule
-
-    model_config = getattr(rfdetr.config, VARIANTS[setup.variant])(
+    config = model_config(
+        setup.variant,
         num_classes=num_classes,
         num_queries=setup.num_queries,
         num_select=setup.num_queries,
         group_detr=setup.num_groups,
         resolution=setup.image_size,
         positional_encoding_size=setup.image_size // 16,
-        pretrain_weights=None,
-        device='cpu',
     )
-    train_config = rfdetr.config.TrainConfig(
+    module = build_module(
+        config,
+        seed=setup.seed,
         dataset_dir=str(setup.data),
         output_dir=str(folder),
         batch_size=setup.batch_size,
         epochs=setup.epochs,
         warmup_epochs=setup.warmup,
         lr_scheduler=setup.schedule,
-        multi_scale=False,
         tensorboard=False,
     )
-    torch.manual_seed(setup.seed)
-    module = RFDETRModelModule(model_config, train_config)
-    # rfdetr asks for TF32 on import.
-    torch.set_float32_matmul_precision('highest')
-    model = module.model
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * PERTURBATION)
-        for layer in (
-            model.class_embed,
-            *model.transformer.enc_out_class_embed,
-        ):
-            layer.weight[-1] = 0.0
-            layer.bias[-1] = DEAD_BIAS
     return module.double() if setup.double else module
 
 

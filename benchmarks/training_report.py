@@ -1,38 +1,29 @@
 """What compare_training.py writes: JSON, a table in Markdown, a picture."""
 
 import argparse
-import json
-import platform
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
-import torch
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
-from paired_rounds import cpu_name, versions  # noqa: E402
-from training_pair import Training, loss_errors, tensor_errors  # noqa: E402
-
-if TYPE_CHECKING:
-    from compare_training import Comparison
-
-PACKAGES = (
-    'rfdetr',
-    'pytorch_lightning',
-    'torch',
-    'onedl-mmengine',
-    'onedl-mmdetection',
-    'mmengine',
-    'mmdet',
+from paired_rounds import machine  # noqa: E402
+from report import page, table, write  # noqa: E402
+from training_pair import (  # noqa: E402
+    Comparison,
+    Training,
+    loss_errors,
+    tensor_errors,
 )
+
 NUM_WORST = 5
 # On the logarithmic axis these stand for no difference at all.
 SMALLEST = {'float64': 1e-17, 'float32': 1e-9}
 
 
 def write_report(
-    comparison: 'Comparison', args: argparse.Namespace, failures: list[str]
+    comparison: Comparison, args: argparse.Namespace, failures: list[str]
 ) -> None:
     """Write report.json, report.md and report.png, and print the verdict.
 
@@ -41,22 +32,17 @@ def write_report(
         args: The command line.
         failures: What is too far apart.
     """
-    out = args.out
-    out.mkdir(parents=True, exist_ok=True)
     content = summary(comparison, failures)
-    content['command'] = ' '.join(sys.argv)
-    (out / 'report.json').write_text(json.dumps(content, indent=1))
-    (out / 'report.md').write_text(markdown(content))
-    plot(content).savefig(out / 'report.png', dpi=120)
+    write(args.out, 'report', content, markdown(content), plot(content))
     print('\n'.join(closing_lines(content)))
-    print(f'Report in {out}')
+    print(f'Report in {args.out}')
     for failure in failures:
         print(f'FAILED: {failure}')
     if not failures:
         print('PASSED')
 
 
-def summary(comparison: 'Comparison', failures: list[str]) -> dict[str, Any]:
+def summary(comparison: Comparison, failures: list[str]) -> dict[str, Any]:
     """Collect everything that is reported.
 
     Args:
@@ -72,15 +58,13 @@ def summary(comparison: 'Comparison', failures: list[str]) -> dict[str, Any]:
         setup=setup,
         failures=failures,
         limit=comparison.limit,
-        versions={'python': platform.python_version(), **versions(PACKAGES)},
-        machine=f'{cpu_name()}, {torch.get_num_threads()} threads',
+        command=' '.join(sys.argv),
+        machine=machine(),
         rates=dict(rfdetr=upstream.rates, rfdetr_mm=ours.rates),
         losses=dict(rfdetr=upstream.losses, rfdetr_mm=ours.losses),
         loss_errors=loss_errors(ours, upstream),
         weights=_worst(ours, upstream),
-        average_precision={
-            name: vars(value) for name, value in comparison.precision.items()
-        },
+        average_precision=comparison.precision,
     )
     if comparison.noisy is not None:
         noisy = comparison.noisy
@@ -123,24 +107,8 @@ def markdown(content: dict[str, Any]) -> str:
         ]
         rows.append(row + ([f'{drift[i]:.1e}'] if drift else []))
     setup = ', '.join(f'{k} {v}' for k, v in content['setup'].items())
-    packages = ', '.join(f'{k} {v}' for k, v in content['versions'].items())
-    return '\n'.join(
-        [
-            f'`{content["command"]}`',
-            '',
-            f'{setup}. {content["machine"]}. {packages}.',
-            '',
-            *_table(head, rows),
-            '',
-            *(f'* {line}' for line in closing_lines(content)),
-            '',
-        ]
-    )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [head, ['---:'] * len(head), *rows]
-    return ['| ' + ' | '.join(line) + ' |' for line in lines]
+    lines = [f'* {line}' for line in closing_lines(content)]
+    return page(content, setup, table(head, rows), '\n'.join(lines))
 
 
 def closing_lines(content: dict[str, Any]) -> list[str]:

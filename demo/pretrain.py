@@ -42,9 +42,9 @@ def pack(checkpoint: dict[str, Any], cfg: Config) -> dict[str, Any]:
     """Keep what a user of the weights needs, as small as it can be.
 
     Args:
-        checkpoint: Of a training; its ``state_dict`` holds the averages.
+        checkpoint: A training's file; its ``state_dict`` holds the averages.
         cfg: The config of the model. Blocks of the backbone after the last
-            tapped one, which never run but have to be there, become views of
+            tapped one, which never run but must be there, become views of
             a single zero.
 
     Returns:

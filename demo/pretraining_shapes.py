@@ -20,7 +20,6 @@ the demo's data is known before it is trained on:
 
 import argparse
 import colorsys
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +27,14 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tiny_shapes import DIAMETERS, IMAGE_HW, MAX_TRIES, MIN_VISIBLE
-from tqdm import tqdm
+from tiny_shapes import (
+    DIAMETERS,
+    IMAGE_HW,
+    MAX_TRIES,
+    MIN_VISIBLE,
+    Painter,
+    write_data_set,
+)
 
 SPLITS = {'train': 32000, 'val': 300}
 HUES = {'yellow': 0.155, 'cyan': 0.48, 'violet': 0.755, 'pink': 0.875}
@@ -341,51 +346,20 @@ def annotations_of(scene: Scene, image_id: int) -> list[dict[str, Any]]:
     return annotations
 
 
-def write_split(folder: Path, name: str, num_images: int, seed: int) -> None:
-    """Write ``folder/name.json`` and its images.
-
-    Args:
-        folder: The data set's folder, with ``images/`` in it.
-        name: Of the split.
-        num_images: Images to draw.
-        seed: Of everything in them.
-    """
-    height, width = IMAGE_HW
-    rng = np.random.default_rng(seed)
-    images, annotations = [], []
-    for image_id in tqdm(range(1, num_images + 1), desc=f'drawing {name}'):
-        scene = draw_scene(rng)
-        file_name = f'{name}_{image_id:05d}.jpg'
-        pixels = (scene.pixels.clip(0, 1) * 255).round().astype(np.uint8)
-        Image.fromarray(pixels).save(folder / 'images' / file_name, **JPEG)
-        images.append(
-            dict(id=image_id, file_name=file_name, height=height, width=width)
-        )
-        annotations += annotations_of(scene, image_id)
-    for number, annotation in enumerate(annotations, start=1):
-        annotation['id'] = number
-    categories = [
-        dict(id=number, name=name) for number, name in enumerate(CLASSES, 1)
-    ]
-    content = dict(
-        images=images, annotations=annotations, categories=categories
-    )
-    (folder / f'{name}.json').write_text(json.dumps(content))
-
-
 def write_pretraining_shapes(
     folder: Path, splits: dict[str, int] = SPLITS
 ) -> None:
     """Write the data set; an existing one of the same name is replaced.
 
     Args:
-        folder: Where to; it is made.
+        folder: The data set's folder; it is made.
         splits: Images of each split, the whole data set by default.
     """
-    (folder / 'images').mkdir(parents=True, exist_ok=True)
+    painter = Painter(
+        draw_scene, annotations_of, CLASSES, '{}_{:05d}.jpg', JPEG
+    )
     # Seeds far from those of the demo's splits, which are 0, 1 and 2.
-    for seed, (name, num_images) in enumerate(splits.items(), start=1000):
-        write_split(folder, name, num_images, seed)
+    write_data_set(folder, splits, painter, first_seed=1000)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -51,7 +51,7 @@ def shuffle_labels(folder: Path, seed: int = 0) -> str:
 
     Args:
         folder: The data set's.
-        seed: Of the shuffling.
+        seed: The seed of the shuffling.
 
     Returns:
         Name of the new annotation file in the folder.

@@ -39,7 +39,7 @@ def draw_frame(pixels: np.ndarray, part: float) -> Scene:
 
     Args:
         pixels: The ground, (H, W, 3), 0 to 1.
-        part: Of the way that has been made, 0 to 1.
+        part: The part of the way that has been made, 0 to 1.
 
     Returns:
         The shapes in the order of ``SHAPES``.

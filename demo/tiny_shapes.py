@@ -23,10 +23,10 @@ The numbers depend on the seed alone, one for each split.
 import argparse
 import colorsys
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -179,48 +179,79 @@ def annotations_of(scene: Scene, image_id: int) -> list[dict[str, Any]]:
     return annotations
 
 
-def write_split(folder: Path, name: str, num_images: int, seed: int) -> None:
-    """Write ``folder/name.json`` and its images.
+class Painter(NamedTuple):
+    """What draws the images of a data set, and describes them."""
+
+    draw: Callable[[np.random.Generator], Any]  # gives a scene with pixels
+    annotate: Callable[[Any, int], list[dict[str, Any]]]
+    classes: Sequence[str]
+    file_name: str  # of an image, with the split's name and the image's id
+    options: dict[str, Any]  # of Image.save
+
+
+def write_data_set(
+    folder: Path, splits: dict[str, int], painter: Painter, first_seed: int
+) -> None:
+    """Write the data set; an existing one of the same name is replaced.
+
+    Args:
+        folder: The data set's folder; it is made.
+        splits: How many images each split has.
+        painter: Draws the images.
+        first_seed: The seed of the first split; each next split has the next.
+    """
+    (folder / 'images').mkdir(parents=True, exist_ok=True)
+    for seed, (name, num_images) in enumerate(splits.items(), first_seed):
+        content = write_split(folder, name, num_images, seed, painter)
+        (folder / f'{name}.json').write_text(json.dumps(content))
+
+
+def write_split(
+    folder: Path, name: str, num_images: int, seed: int, painter: Painter
+) -> dict[str, Any]:
+    """Write the images of a split.
 
     Args:
         folder: The data set's folder, with ``images/`` in it.
-        name: Of the split.
-        num_images: Images to draw.
-        seed: Of everything in them.
+        name: The split's name.
+        num_images: How many images to draw.
+        seed: The seed of everything in them.
+        painter: Draws the images.
+
+    Returns:
+        The annotations in COCO's format.
     """
     height, width = IMAGE_HW
     rng = np.random.default_rng(seed)
     images, annotations = [], []
     for image_id in tqdm(range(1, num_images + 1), desc=f'drawing {name}'):
-        scene = draw_scene(rng)
-        file_name = f'{name}_{image_id:04d}.png'
+        scene = painter.draw(rng)
+        file_name = painter.file_name.format(name, image_id)
         pixels = (scene.pixels.clip(0, 1) * 255).round().astype(np.uint8)
-        Image.fromarray(pixels).save(folder / 'images' / file_name)
+        path = folder / 'images' / file_name
+        Image.fromarray(pixels).save(path, **painter.options)
         images.append(
             dict(id=image_id, file_name=file_name, height=height, width=width)
         )
-        annotations += annotations_of(scene, image_id)
+        annotations += painter.annotate(scene, image_id)
     for number, annotation in enumerate(annotations, start=1):
         annotation['id'] = number
     categories = [
-        dict(id=number, name=name) for number, name in enumerate(CLASSES, 1)
+        dict(id=number, name=name)
+        for number, name in enumerate(painter.classes, 1)
     ]
-    content = dict(
-        images=images, annotations=annotations, categories=categories
-    )
-    (folder / f'{name}.json').write_text(json.dumps(content))
+    return dict(images=images, annotations=annotations, categories=categories)
 
 
 def write_tiny_shapes(folder: Path, splits: dict[str, int] = SPLITS) -> None:
     """Write the data set; an existing one of the same name is replaced.
 
     Args:
-        folder: Where to; it is made.
+        folder: The data set's folder; it is made.
         splits: Images of each split, the whole data set by default.
     """
-    (folder / 'images').mkdir(parents=True, exist_ok=True)
-    for seed, (name, num_images) in enumerate(splits.items()):
-        write_split(folder, name, num_images, seed)
+    painter = Painter(draw_scene, annotations_of, CLASSES, '{}_{:04d}.png', {})
+    write_data_set(folder, splits, painter, first_seed=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -61,7 +61,7 @@ def merge_adapters(
             raise InputError(
                 f'the adapter of {layer} cannot be merged, its weights are '
                 f'not complete: missing {", ".join(missing)}; a file with '
-                'adapters has to hold the weights that they adapt as well'
+                'adapters must hold the weights that they adapt as well'
             )
         weights[f'{layer}.weight'] = merged_weight(
             *(state_dict[key] for key in needed),
@@ -100,7 +100,7 @@ def merged_weight(
         weight: W, shape (out_features, in_features).
         down: A, shape (rank, in_features).
         up: B, shape (out_features, rank).
-        magnitude: Of DoRA, shape (out_features,); None for LoRA.
+        magnitude: DoRA's magnitudes, shape (out_features,); None for LoRA.
         alpha: Strength of the adapter; its rank if None, as upstream's.
 
     Returns:

@@ -45,7 +45,7 @@ def autocast(
     Args:
         device_type: Such as 'cuda'.
         dtype: What operations compute in.
-        **options: Of ``torch.autocast``, but ``enabled``.
+        **options: Arguments of ``torch.autocast``, but ``enabled``.
 
     Returns:
         The context.
@@ -59,7 +59,7 @@ def is_autocast(device_type: str) -> bool:
     """Whether an autocast context is on.
 
     Args:
-        device_type: Of the context, 'cpu' or 'cuda'.
+        device_type: The device of the context, 'cpu' or 'cuda'.
 
     Returns:
         Of this thread.

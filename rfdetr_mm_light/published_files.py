@@ -1,30 +1,66 @@
 """Weights by name: what Roboflow publishes, and what is shipped."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from .sizes import FILES_OF_NO_SIZE, SIZES, PublishedFile
+from .sizes import SIZES
 
 BASE_URL = 'https://storage.googleapis.com/rfdetr/'
 
 _DEFAULT_CACHE_DIR = '~/.roboflow/models'
 
-_FILES = [
-    file for size in SIZES.values() for file in (size.file, *size.more_files)
-]
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One published checkpoint.
+
+    Args:
+        name: Its name in the cache and in ``rfdetr://…``.
+        remote: Its address below ``BASE_URL``.
+        md5: MD5 of its content.
+        licence: ``'Apache-2.0'`` or ``'PML-1.0'``.
+    """
+
+    name: str
+    remote: str
+    md5: str
+    licence: str = 'Apache-2.0'
+
+
+# Those that no size starts from.
+_OTHER_FILES = (
+    PublishedFile(
+        'rf-detr-base-o365.pth',
+        'top-secret-1234/lwdetr_dinov2_small_o365_checkpoint.pth',
+        'd93f4921ccbb0f0a2e4364bed290892b',
+    ),
+    PublishedFile(
+        'rf-detr-base-2.pth',
+        'rf-detr-base-2.pth',
+        '462f4d9df407ddc1812f42614040e913',
+    ),
+    PublishedFile(
+        'rf-detr-keypoint-preview-xlarge.pth',
+        'rf-detr-keypoint-preview-xlarge.pth',
+        '6de511943ee85a547d4c5cb527daf0eb',
+    ),
+)
 
 PUBLISHED_FILES: dict[str, PublishedFile] = {
-    file.name: file
-    for file in (*_FILES, *FILES_OF_NO_SIZE)
-    if file.remote is not None
-}
+    size.weights: PublishedFile(
+        size.weights, size.remote, size.md5, size.licence
+    )
+    for size in SIZES.values()
+    if not size.is_shipped
+} | {file.name: file for file in _OTHER_FILES}
 """Published file name to what is known about the file.
 
 Source: rfdetr 1.11.2, assets/model_weights.py; rfdetr_plus 1.1.0.
 """
 
 SHIPPED_FILES: dict[str, str] = {
-    file.name: file.md5 for file in _FILES if file.remote is None
+    size.weights: size.md5 for size in SIZES.values() if size.is_shipped
 }
 """Name to MD5 of the weights that come with this package.
 

@@ -20,7 +20,7 @@ def name_classes(
     """Names of the classes, and where they are among raw logits.
 
     Args:
-        name: Of the file, for the message.
+        name: The name of the file, for the message.
         facts: What it says.
         output_shapes: Name of an output to its shape.
 
@@ -53,12 +53,12 @@ def read_boxes(
     """Boxes, scores and labels of an image, best first.
 
     Args:
-        outputs: Of one image: ``dets`` and ``labels``.
+        outputs: The outputs for one image: ``dets`` and ``labels``.
         facts: The file's layout.
         rows: The row of each class in raw logits, see :func:`name_classes`.
         input_hw: (height, width) of the input in pixels.
         scale_wh: Pixels of the input for one of the image, (in x, in y).
-        threshold: Scores have to be greater; any if None.
+        threshold: Scores must be greater; any if None.
         max_per_img: At most so many, for ``'raw'``; the file's own number, or
             that of its queries, if None.
 
@@ -126,15 +126,15 @@ def decode(
     """Detections of one image above a threshold.
 
     Args:
-        name: Of the file, for messages.
-        outputs: Of one image: ``dets``, ``labels`` and, if it has any,
-            ``masks``.
+        name: The name of the file, for messages.
+        outputs: The outputs for one image: ``dets``, ``labels`` and, if there
+            are any, ``masks``.
         facts: What the file says.
         rows: See :func:`name_classes`.
         class_names: See :func:`name_classes`.
         input_hw: (height, width) of the input in pixels.
         image_hw: (height, width) of the image in pixels.
-        threshold: Scores have to be greater.
+        threshold: Scores must be greater.
 
     Returns:
         The detections, without the image.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rfdetr_mm_light.errors import InputError
+from rfdetr_mm_light.exported_files import is_exported
 
 from .decoding import decode, name_classes
 from .detections import Detections
@@ -32,11 +33,6 @@ SESSIONS = {
 _AT_ONCE = 8  # images that a file of any batch size gets
 
 
-def is_exported(path: str | os.PathLike[str]) -> bool:
-    """Whether a name is that of a kind of file that :func:`load` takes."""
-    return os.path.splitext(os.fspath(path))[1].lower() in SESSIONS
-
-
 def open_session(
     path: str | os.PathLike[str],
     device: str | None = None,
@@ -47,7 +43,7 @@ def open_session(
     Args:
         path: The file.
         device: Such as ``'cpu'``; the usual one of its runtime by default.
-        threads: Of the processor.
+        threads: The number of threads.
 
     Returns:
         What runs it.
@@ -124,7 +120,7 @@ class ExportedModel:
         Args:
             images: Path, http(s) address, Pillow image, RGB array (H, W, 3),
                 8-bit or in [0, 1], or a list of them, of any sizes.
-            threshold: Scores have to be greater.
+            threshold: Scores must be greater.
             shape: (height, width) in pixels that images are resized to; only
                 checked, as the file has one size.
             batch_size: Images that the file gets at once; only a file that
@@ -133,7 +129,7 @@ class ExportedModel:
             include_source_image: Whether the results keep the image, as
                 ``metadata['source_image']``, uint8 RGB.
             as_supervision: Whether results are objects of supervision, which
-                then has to be installed, instead of arrays.
+                then must be installed, instead of arrays.
 
         Returns:
             :class:`~rfdetr_runtime.Detections`, arrays under the names of
@@ -147,7 +143,7 @@ class ExportedModel:
                 or supervision is not installed.
             TypeError: If an image is of another type.
         """
-        self._check(shape, batch_size)
+        self.check(shape, batch_size)
         is_list = isinstance(images, (list, tuple))
         images = images if is_list else [images]
         at_once = batch_size or self.batch_size or _AT_ONCE
@@ -170,9 +166,18 @@ class ExportedModel:
             results = [found.to_supervision() for found in results]
         return results if is_list else results[0]
 
-    def _check(
+    def check(
         self, shape: tuple[int, int] | None, batch_size: int | None
     ) -> None:
+        """Refuse an image size and a batch that the file does not take.
+
+        Args:
+            shape: (height, width) in pixels, or None.
+            batch_size: The number of images at once, or None.
+
+        Raises:
+            InputError: If one of them is not the file's.
+        """
         if shape is not None and tuple(shape) != self.input_hw:
             raise InputError(
                 f'{self.file} was exported for images of {self.input_hw} '
@@ -215,8 +220,8 @@ class ExportedModel:
         """Run the file as it is.
 
         Args:
-            images: Of :meth:`prepare`, shape (bs, 3, height, width), any
-                number of them.
+            images: Any number of results of :meth:`prepare`, shape (bs, 3,
+                height, width).
 
         Returns:
             Its outputs by name.
@@ -235,10 +240,10 @@ class ExportedModel:
         """Detect objects in images that are ready for the network.
 
         Args:
-            images: Of :meth:`prepare`, shape (bs, 3, height, width).
+            images: Results of :meth:`prepare`, shape (bs, 3, height, width).
             image_sizes_hw: (height, width) of each image in pixels, before it
                 was resized.
-            threshold: Scores have to be greater.
+            threshold: Scores must be greater.
 
         Returns:
             The detections of each image, in its pixels.
@@ -278,15 +283,15 @@ def load(
             (TensorRT), of this package, or an ONNX file of rfdetr 1.11.2.
         device: Such as ``'cpu'`` or ``'cuda:0'``; the usual one of the file's
             runtime by default.
-        threads: Of the processor; the runtime's choice by default.
+        threads: The number of threads; the runtime's choice by default.
         class_names: Instead of those of the file.
 
     Returns:
         The model, ready to predict.
 
     Raises:
-        InputError: If there is no such file, it cannot be read, is no
-            detector of RF-DETR, or its runtime is not installed.
+        InputError: If there is no such file, the file cannot be read or is not
+            a detector of RF-DETR, or its runtime is not installed.
     """
     metadata = read_metadata(path)
     if class_names is not None:

@@ -28,15 +28,16 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What has to be known to use a file.
+    """What must be known to use a file.
 
     Attributes:
         task: A key of ``OUTPUTS``.
         layout: ``'end2end'``, the best detections with boxes in pixels of the
             input, or ``'raw'``, the network's boxes and logits.
         class_names: Number i is the label i; None if the file does not say.
-        mean: Of a channel from 0 to 255, in the order of the input.
-        std: Of a channel from 0 to 255.
+        mean: The mean of each channel, from 0 to 255, in the order of the
+            input.
+        std: The standard deviation of each channel, from 0 to 255.
         channel_order: ``'RGB'`` or ``'BGR'``, of the input.
         resize_kernel: One of ``KERNELS``.
         max_per_img: Detections of an image at most, for ``'raw'``; None for
@@ -63,7 +64,7 @@ def read_facts(
     """Interpret a file's metadata, and what its outputs show without them.
 
     Args:
-        name: Of the file, for messages.
+        name: The name of the file, for messages.
         texts: Its metadata.
         output_shapes: Name of an output to its shape.
 
@@ -73,7 +74,7 @@ def read_facts(
 
     Raises:
         InputError: If the file is of a task that is not known here, or its
-            metadata cannot be.
+            metadata cannot be read.
     """
     task = _task(name, texts, output_shapes)
     facts = FileFacts(
@@ -140,7 +141,7 @@ def _task(
         )
     if not outputs.issuperset(OUTPUTS[task]):
         raise InputError(
-            f'{name} is no detector of RF-DETR: it has the outputs '
+            f'{name} is not a detector of RF-DETR: it has the outputs '
             f'{", ".join(sorted(outputs))}, and {", ".join(OUTPUTS[task])} '
             'are needed'
         )
@@ -151,9 +152,9 @@ def _layout(name: str, shape: Sequence[int | None]) -> str:
     numbers = shape[-1] if len(shape) == 3 else None
     if numbers not in (4, 5):
         raise InputError(
-            f'{name} is no detector of RF-DETR: its output dets has the shape '
-            f'{tuple(shape)}, but (batch, detections, 5) or (batch, queries, '
-            '4) is needed'
+            f'{name} is not a detector of RF-DETR: its output dets has the '
+            f'shape {tuple(shape)}, but (batch, detections, 5) or (batch, '
+            'queries, 4) is needed'
         )
     return 'end2end' if numbers == 5 else 'raw'
 

@@ -125,7 +125,7 @@ def open_picture(
         The picture; ``size`` is known, the first page is selected.
 
     Raises:
-        BrokenImageError: If it is no picture.
+        BrokenImageError: If it is not a picture.
         ImageFileError: If it is larger than Pillow allows.
     """
     if isinstance(file, (str, PathLike)) and not os.path.getsize(file):
@@ -142,7 +142,7 @@ def rgb_pixels(picture: Image.Image, name: str) -> np.ndarray:
     """Decode a picture.
 
     Args:
-        picture: Of any mode.
+        picture: A picture of any mode.
         name: What messages call it.
 
     Returns:
@@ -183,7 +183,7 @@ def read_size(path: str | PathLike) -> tuple[tuple[int, int], int]:
     """Read the size and the EXIF orientation, without decoding pixels.
 
     Args:
-        path: Of the file.
+        path: The file.
 
     Returns:
         (height, width) in pixels as they are decoded, and the orientation,

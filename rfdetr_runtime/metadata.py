@@ -58,8 +58,8 @@ def _texts(content: bytes, path: Path) -> dict[str, str]:
         ) from error
     if not isinstance(texts, dict):
         raise InputError(
-            f'{path} has metadata that is no table of texts. Export the model '
-            'again.'
+            f'{path} has metadata that is not a table of texts. Export the '
+            'model again.'
         )
     return {str(name): str(text) for name, text in texts.items()}
 

@@ -30,7 +30,7 @@ def read_texts(path: Path) -> dict[str, str]:
         Names to texts.
 
     Raises:
-        InputError: If it is no ONNX file, or not a whole one.
+        InputError: If it is not an ONNX file, or not a whole one.
     """
     texts: dict[str, str] = {}
     has_graph = False

@@ -25,18 +25,18 @@ def read_entry(path: Path, name: str) -> bytes | None:
 
     Args:
         path: The ``.tflite`` file.
-        name: Of the entry.
+        name: The name of the entry.
 
     Returns:
         Its content, None if there is no such entry.
 
     Raises:
-        InputError: If it is no TFLite file, or not a whole one.
+        InputError: If it is not a TFLite file, or not a whole one.
     """
     with open(path, 'rb') as file:
         if file.read(8)[4:] != _IDENTIFIER:
             raise InputError(
-                f'{path} is no TFLite file: it does not have "TFL3" at its '
+                f'{path} is not a TFLite file: it does not have "TFL3" at its '
                 'fifth byte'
             )
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -184,7 +184,7 @@ def test_the_runtime_package_imports_numpy_and_pillow_only(path):
         for node in module.body
         if isinstance(node, ast.If) and node.test.id == 'TYPE_CHECKING'
         for child in node.body
-        for name in child.names
+        for name in getattr(child, 'names', ())
     }
     packages = {name.partition('.')[0] for name in absolute_imports(path)}
     assert packages <= known | lazy | for_types

@@ -104,7 +104,7 @@ def test_there_is_no_circle(kind):
     assert circle(graph) == []
 
 
-@pytest.mark.parametrize('name', ['run_config', 'upstream_sides'])
+@pytest.mark.parametrize('name', ['run_config', 'paired_rounds'])
 def test_scripts_are_seen_to_import_each_other(name):
     graph = graph_of(modules_of_scripts())
     assert sum(name in imported for imported in graph.values()) >= 3

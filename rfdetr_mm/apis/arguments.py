@@ -11,7 +11,7 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.blocks import check_divisible
 
 from .devices import find_device
-from .model_config import ModelConfig
+from .model_config import ModelConfig, positive_int
 
 
 def input_shape(shape: Any, config: ModelConfig) -> tuple[int, int]:
@@ -19,7 +19,7 @@ def input_shape(shape: Any, config: ModelConfig) -> tuple[int, int]:
 
     Args:
         shape: (height, width) in pixels; None for the square of the model.
-        config: Of the model.
+        config: The configuration of the model.
 
     Returns:
         (height, width) in pixels.
@@ -47,7 +47,7 @@ def input_shape(shape: Any, config: ModelConfig) -> tuple[int, int]:
             config.num_windows,
         )
         return size_hw
-    raise InputError(f'shape has to be {problem}, got {shape!r}')
+    raise InputError(f'shape must be {problem}, got {shape!r}')
 
 
 def _is_integer(value: Any) -> bool:
@@ -58,19 +58,15 @@ def check_patch_size(patch_size: Any, config: ModelConfig) -> None:
     """Check that a patch size, if one is given, is the model's.
 
     Args:
-        patch_size: In pixels, or None.
-        config: Of the model.
+        patch_size: Side of a patch in pixels; None is not checked.
+        config: The configuration of the model.
 
     Raises:
         InputError: If it is not.
     """
     if patch_size is None:
         return
-    if type(patch_size) is not int or patch_size <= 0:
-        raise InputError(
-            f'patch_size has to be a positive integer, got {patch_size!r}'
-        )
-    if patch_size != config.patch_size:
+    if positive_int('patch_size', patch_size) != config.patch_size:
         raise InputError(
             f"patch_size={patch_size} is not the model's, which is "
             f'{config.patch_size} and belongs to its weights; leave it out'
@@ -93,24 +89,12 @@ def floating_dtype(dtype: Any) -> torch.dtype:
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype):
         raise TypeError(
-            'dtype has to be a torch.dtype or the name of one, such as '
+            'dtype must be a torch.dtype or the name of one, such as '
             f"'float16', got {dtype!r}"
         )
     if not found.is_floating_point:
-        raise InputError(f'dtype has to be of floating point, got {found}')
+        raise InputError(f'dtype must be of floating point, got {found}')
     return found
-
-
-def check_batch_size(batch_size: Any) -> None:
-    """Raise InputError unless a number of images is a positive integer.
-
-    Args:
-        batch_size: The number.
-    """
-    if type(batch_size) is not int or batch_size < 1:
-        raise InputError(
-            f'batch_size has to be a positive integer, got {batch_size!r}'
-        )
 
 
 def training_device(device: Any, default: str) -> str:

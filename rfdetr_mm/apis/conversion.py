@@ -36,7 +36,7 @@ def fit_to_config(
     """Fit weights to a model as the model itself does when it loads.
 
     Adapters are merged, the position table is resized, groups and queries
-    are cut to the first ones; everything else has to agree.
+    are cut to the first ones; everything else must agree.
 
     Args:
         weights: Our weights, complete. Not changed.

@@ -29,7 +29,7 @@ def draw_samples(
         cfg: The config, its data set filled in.
         split: ``train``, ``val`` or ``test``.
         num: Images wanted; a smaller data set gives all it has.
-        seed: Of the choice and of the augmentations.
+        seed: What the choice of images and the augmentations start from.
 
     Returns:
         uint8 RGB pictures, shape (h, w, 3).
@@ -112,7 +112,7 @@ def save_grids(cfg: Config, folder: Path) -> None:
 
     Args:
         cfg: The config, its data set filled in.
-        folder: For the pictures; it is made.
+        folder: Where the pictures are written; the folder is made.
     """
     if not is_main_process():
         return

@@ -42,13 +42,13 @@ def detections_of_image(
     """Detections of one image above a threshold.
 
     Args:
-        outputs: Of the image: boxes, normalised (cx, cy, w, h), shape
+        outputs: Those of one image: boxes, normalised (cx, cy, w, h), shape
             (num_queries, 4); logits, shape (num_queries, num_classes); mask
             logits, if there are any.
         input_hw: (height, width) in pixels of the network's input.
-        image_hw: Of the image.
+        image_hw: (height, width) of the image in pixels.
         max_per_img: How many at most.
-        threshold: Scores have to be greater.
+        threshold: Only detections with a higher score are kept.
 
     Returns:
         ``bboxes`` (x1, y1, x2, y2) in pixels of the image, ``scores``,
@@ -76,7 +76,7 @@ def class_names_of(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
     Args:
         labels: 0-based, shape (n,).
-        names: Of the classes.
+        names: The names of the classes.
 
     Returns:
         Strings as objects, shape (n,); ``''`` where there is no name, with
@@ -103,8 +103,8 @@ def to_supervision(
     """Turn detections into supervision's.
 
     Args:
-        found: Of :func:`detections_of_image`.
-        names: Of the classes.
+        found: What :func:`detections_of_image` has returned.
+        names: The names of the classes.
         image_hw: (height, width) of the image in pixels.
         source: The image, uint8, shape (h, w, 3), if it is wanted.
 

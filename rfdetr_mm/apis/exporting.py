@@ -15,13 +15,15 @@ from mmengine.logging import print_log
 
 from rfdetr_mm.checkpoints import write_checkpoint
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.facts import LAYOUTS
 from rfdetr_runtime.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_runtime.resizing import PREDICT
 
 from .images import LoadedImage, load_image, make_batch
+from .model_config import positive_int
 from .model_context import ModelContext
 
-# Upstream's name of a format: mmdeploy's, and what has to be installed.
+# Upstream's name of a format: mmdeploy's, and what must be installed.
 _EXTRA = "'rfdetr_mm[deploy]'"
 FORMATS = {
     'onnx': ('onnxruntime', _EXTRA),
@@ -50,11 +52,12 @@ class ExportRequest:
         input_hw: (height, width) in pixels.
         batch_size: Images that the graph takes.
         dynamic_batch: Any number of images instead.
-        backbone_only: Without the head.
+        backbone_only: Whether the head is left out.
         opset: Version of ONNX's operators.
         calibration: Folder of images, ``.npy`` file or array, see
             :func:`calibration_batches`.
-        max_images: Of a folder.
+        max_images: How many images of a folder are used at most.
+        layout: The outputs of the graph, ``'end2end'`` or ``'raw'``.
 
     Raises:
         InputError: If a value is unknown, or the format does not have it.
@@ -69,27 +72,30 @@ class ExportRequest:
     opset: int
     calibration: str | os.PathLike | np.ndarray | None
     max_images: int
+    layout: str = 'end2end'
 
     def __post_init__(self) -> None:
         if self.format not in list(FORMATS):  # also what has no hash
             raise InputError(
-                f'format has to be one of {", ".join(FORMATS)}, got '
+                f'format must be one of {", ".join(FORMATS)}, got '
                 f'{self.format!r}'
             )
-        self._check_combination()
-        if type(self.max_images) is not int or self.max_images < 1:
+        if self.layout not in LAYOUTS:
             raise InputError(
-                f'max_images has to be a positive integer: {self.max_images!r}'
+                f'layout must be one of {", ".join(LAYOUTS)}, got '
+                f'{self.layout!r}'
             )
+        self._check_combination()
+        positive_int('max_images', self.max_images)
         if type(self.opset) is not int or self.opset < 16:
             raise InputError(
-                'opset_version has to be 16 at least (GridSample), got '
+                'opset_version must be 16 at least (GridSample), got '
                 f'{self.opset!r}'
             )
         is_empty = isinstance(self.calibration, str) and not self.calibration
         if is_empty or not isinstance(self.calibration, _CALIBRATION):
             raise InputError(
-                'calibration_data has to be a folder of images, a .npy file '
+                'calibration_data must be a folder of images, a .npy file '
                 f'or an array (N, H, W, C), got {self.calibration!r}'
             )
         if self.precision == 'int8-dynamic':
@@ -170,7 +176,7 @@ def run_export(
         input_size=request.input_hw,
         batch_size=request.batch_size,
         dynamic_batch=request.dynamic_batch,
-        layout='raw',
+        layout=request.layout,
         backbone_only=request.backbone_only,
         opset=request.opset,
     )

@@ -66,7 +66,7 @@ def load_image(
         pixels = _from_array(image)
     elif isinstance(image, Tensor):
         pixels = image
-        # 8-bit values of a tensor have to be in [0, 1] as well.
+        # 8-bit values of a tensor must be in [0, 1] as well.
         pixels = pixels.float() if pixels.dtype == torch.uint8 else pixels
     else:
         raise TypeError(
@@ -142,9 +142,9 @@ def make_batch(
     antialiased nor rounded.
 
     Args:
-        images: Of any sizes.
+        images: The images, which may have different sizes.
         size_hw: (height, width) in pixels of the network's input.
-        mean: Of pixels in [0, 1], shape (channels, 1, 1); its device gets
+        mean: Mean of pixels in [0, 1], shape (channels, 1, 1); its device gets
             the images.
         std: Shape (channels, 1, 1).
 

@@ -24,7 +24,7 @@ class RawDetector(nn.Module):
     Args:
         detector: An :class:`rfdetr_mm.models.RFDETR` in evaluation mode.
             Its modules are shared, not copied.
-        dtype: Of matrix products and convolutions. Box coordinates, points
+        dtype: That of matrix products and convolutions. Coordinates, points
             that are looked at and, on CUDA devices, norms and softmax stay
             in float32.
     """
@@ -79,7 +79,7 @@ def optimize(
             the copy.
         shape: (bs, channels, h_px, w_px) of the images; without a backend
             it is not used.
-        dtype: See :class:`RawDetector`.
+        dtype: The dtype of matrix products, see :class:`RawDetector`.
         backend: ``'torchscript'`` traces the network and folds what depends
             on the shape alone, such as the resized position table;
             ``'inductor'`` compiles it by ``torch.compile``; None only copies
@@ -94,13 +94,12 @@ def optimize(
     """
     if backend not in (*BACKENDS, None):
         raise InputError(
-            f'The backend has to be one of {", ".join(BACKENDS)}, got '
+            f'The backend must be one of {", ".join(BACKENDS)}, got '
             f'{backend!r}'
         )
     if dtype not in DTYPES:
         raise InputError(
-            f'dtype has to be one of {", ".join(map(str, DTYPES))}, got '
-            f'{dtype}'
+            f'dtype must be one of {", ".join(map(str, DTYPES))}, got {dtype}'
         )
     network = copy.deepcopy(detector).eval().requires_grad_(False)
     network.merge_adapters()

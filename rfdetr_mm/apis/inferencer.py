@@ -49,7 +49,7 @@ class RFDETRInferencer(DetInferencer):
     Args:
         model: A name (``'rfdetr_nano_coco'``, ``'rf-detr-nano'``), a config
             file or a config. If None, it is taken from ``weights``, which
-            then has to be a checkpoint of a training.
+            then must be a checkpoint of a training.
         weights: A checkpoint file or address, upstream's files included. If
             None and the model is a name, the published ones.
         device: Such as ``'cpu'`` or ``'cuda:0'``; the best one if None.
@@ -111,8 +111,8 @@ class RFDETRInferencer(DetInferencer):
 
         Args:
             inputs: Paths, addresses or arrays (H, W, 3), BGR.
-            *args: As for ``DetInferencer``.
-            **kwargs: As for ``DetInferencer``.
+            *args: The other arguments of ``DetInferencer.visualize``.
+            **kwargs: The other arguments of ``DetInferencer.visualize``.
         """
         with tempfile.TemporaryDirectory() as folder:
             inputs = [
@@ -227,14 +227,14 @@ def _path_or_array(image: Any, num_channels: int) -> str | np.ndarray:
         return np.ascontiguousarray(as_rgb(image)[..., ::-1])
     if not isinstance(image, np.ndarray):
         raise InputError(
-            'an image has to be a path, an address, a Pillow image or a BGR '
+            'an image must be a path, an address, a Pillow image or a BGR '
             f'array (H, W, {num_channels}), got {type(image).__name__}'
         )
     if image.ndim == 2:
         image = np.stack([image] * num_channels, axis=-1)
     if image.dtype != np.uint8 or image.shape[2:] != (num_channels,):
         raise InputError(
-            'an array has to be uint8, from 0 to 255, of the shape (H, W, '
+            'an array must be uint8, from 0 to 255, of the shape (H, W, '
             f'{num_channels}), BGR, or (H, W), got {image.dtype} of the '
             f'shape {image.shape}'
         )
@@ -245,7 +245,7 @@ def _class_names(meta: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the class names in a checkpoint's meta data, if there are any.
 
     Args:
-        meta: With ``dataset_meta``, or ``CLASSES`` as before mmdet 3.
+        meta: It has ``dataset_meta``, or ``CLASSES`` as before mmdet 3.
     """
     return named_classes(meta.get('dataset_meta', meta))
 

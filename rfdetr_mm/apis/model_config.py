@@ -39,7 +39,7 @@ _ALL_BLOCKS = 12  # of the encoder
 ENCODER = 'dinov2_windowed_'
 """What upstream's names of encoders begin with; the rest is our ``arch``."""
 
-_ENCODERS = {size.architecture.encoder for size in SIZES.values()}
+_ENCODERS = {size.encoder for size in SIZES.values()}
 ENCODER_CHANNELS: dict[str, int] = {
     ENCODER + arch: settings['embed_dims']
     for arch, settings in WindowedDINOv2.arch_settings.items()
@@ -72,7 +72,7 @@ class ModelConfig:
         device: Such as ``'cpu'`` or ``'cuda:1'``; the best one if None.
         num_queries: Queries, in training of each group.
         num_select: Detections per image at most.
-        num_channels: Of an image.
+        num_channels: Channels of an image.
         encoder: ``'dinov2_windowed_small'``, ``'dinov2_windowed_base'`` or
             RFDETRTiny's ``'dinov2_windowed_mini'``.
         patch_size: Side of a patch in pixels.
@@ -192,7 +192,7 @@ def make_model_config(variant: Size, given: Mapping[str, Any]) -> ModelConfig:
     _check_width(config)
     config.set_resolution(given.get('resolution', config.resolution))
     if 'positional_encoding_size' in given:
-        config.positional_encoding_size = _positive_int(
+        config.positional_encoding_size = positive_int(
             'positional_encoding_size', given['positional_encoding_size']
         )
     return config
@@ -284,14 +284,26 @@ def refuse_unknown(
             )
 
 
-def _positive_int(name: str, value: Any) -> int:
+def positive_int(name: str, value: Any) -> int:
+    """Check a number that the user has given.
+
+    Args:
+        name: The name of the argument, for the message.
+        value: What was given; integers of NumPy are integers, too.
+
+    Returns:
+        The number.
+
+    Raises:
+        InputError: If it is no positive integer.
+    """
     number = None if isinstance(value, (bool, float)) else value
     try:
         number = number.__index__()
     except AttributeError:
         number = 0
     if number <= 0:
-        raise InputError(f'{name} has to be a positive integer, got {value!r}')
+        raise InputError(f'{name} must be a positive integer, got {value!r}')
     return number
 
 
@@ -299,7 +311,7 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     """Check a value by the type of its default."""
     if isinstance(default, bool):
         if not isinstance(value, bool):
-            raise InputError(f'{name} has to be True or False, got {value!r}')
+            raise InputError(f'{name} must be True or False, got {value!r}')
         return value
     if name == 'device':
         return default if value is None else str(find_device(value))
@@ -312,11 +324,11 @@ def _checked(name: str, value: Any, default: Any) -> Any:
     if name == 'encoder':
         if value not in ENCODER_CHANNELS:
             raise InputError(
-                f'encoder has to be one of {", ".join(ENCODER_CHANNELS)}, got '
+                f'encoder must be one of {", ".join(ENCODER_CHANNELS)}, got '
                 f'{value!r}'
             )
         return value
-    return _positive_int(name, value)
+    return positive_int(name, value)
 
 
 def fill_in_model(cfg: Config, config: ModelConfig) -> None:

@@ -25,7 +25,7 @@ class OptimizedModel:
             :class:`~rfdetr_mm.apis.in_process.RawDetector`.
         resolution: Side of the square images in pixels.
         batch_size: Images; None if any number will do.
-        dtype: Of its matrix products.
+        dtype: The dtype of its matrix products.
     """
 
     network: nn.Module
@@ -40,9 +40,9 @@ class ModelContext:
 
     Attributes:
         model: The mmdet detector, in evaluation mode.
-        device: That it is on.
+        device: The device that the model is on.
         resolution: Side in pixels of the square that images are resized to.
-        class_names: Of its classes, 0-based.
+        class_names: The names of its classes; number i is the label i.
         args: The configuration that it was built from.
         cfg: The mmdet config of this model; its data set is left open.
         inference_model: The optimised copy, None without one.
@@ -66,12 +66,13 @@ class ModelContext:
         """Detect objects in a batch.
 
         Args:
-            images: Of any sizes.
+            images: The images, which may have different sizes.
             input_hw: (height, width) in pixels that they are resized to.
-            threshold: Scores have to be greater.
+            threshold: Only detections with a higher score are kept.
 
         Returns:
-            Of each image, see :func:`.detections.detections_of_image`.
+            The detections of each image, see
+            :func:`.detections.detections_of_image`.
         """
         preprocessor = self.model.data_preprocessor
         batch = make_batch(
@@ -98,13 +99,15 @@ class ModelContext:
         """Turn the network's outputs into detections.
 
         Args:
-            outputs: Of :class:`~rfdetr_mm.apis.in_process.RawDetector`.
+            outputs: What :class:`~rfdetr_mm.apis.in_process.RawDetector`
+                has returned for the batch.
             input_hw: (height, width) in pixels of the network's input.
-            sizes_hw: Of each image.
-            threshold: Scores have to be greater.
+            sizes_hw: (height, width) of each image in pixels.
+            threshold: Only detections with a higher score are kept.
 
         Returns:
-            Of each image, see :func:`.detections.detections_of_image`.
+            The detections of each image, see
+            :func:`.detections.detections_of_image`.
         """
         return [
             detections_of_image(

@@ -12,7 +12,6 @@ from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES, Size
 
 from .arguments import (
-    check_batch_size,
     check_patch_size,
     floating_dtype,
     input_shape,
@@ -20,7 +19,7 @@ from .arguments import (
 from .detections import import_supervision, to_supervision
 from .images import ImageInput, load_image
 from .in_process import optimize
-from .model_config import ModelConfig, make_model_config
+from .model_config import ModelConfig, make_model_config, positive_int
 from .model_context import ModelContext, OptimizedModel
 from .weights import build_detector, locate_weights
 
@@ -37,7 +36,7 @@ class Predictor:
         **kwargs: Fields of :class:`~rfdetr_mm.apis.model_config.ModelConfig`.
 
     Raises:
-        InputError: If a field is unknown or has a value that cannot be, or
+        InputError: If a field is unknown or has an impossible value, or
             the weights do not fit.
 
     Source: rfdetr 1.11.2, detr.py, RFDETR (interface).
@@ -72,11 +71,11 @@ class Predictor:
                 :class:`~rfdetr_mm.apis.model_config.ModelConfig`.
 
         Raises:
-            InputError: If a field is unknown or has a value that cannot be.
+            InputError: If a field is unknown or has an impossible value.
         """
         if cls.variant is None:
             raise InputError(
-                f'{cls.__name__} is no size; take one of '
+                f'{cls.__name__} has no size of its own; take one of '
                 f'{", ".join(SIZES)}, or {cls.__name__}.from_checkpoint().'
             )
         return make_model_config(cls.variant, kwargs)
@@ -110,8 +109,8 @@ class Predictor:
         Args:
             config: Its ``pretrain_weights`` is the path of a file, or None
                 for random weights.
-            content: Of a checkpoint that is taken instead.
-            path: Of that checkpoint, for messages.
+            content: The content of a checkpoint that is taken instead.
+            path: The path of that checkpoint, for messages.
 
         Raises:
             InputError: If the weights cannot be read or do not fit.
@@ -149,7 +148,7 @@ class Predictor:
             images: Path, http(s) address, Pillow image, RGB array (H, W, 3),
                 8-bit or in [0, 1], tensor (C, H, W) in [0, 1], or a list of
                 them, of any sizes.
-            threshold: Scores have to be greater.
+            threshold: Only detections with a higher score are given.
             shape: (height, width) in pixels that images are resized to, both
                 multiples of ``patch_size * num_windows``; the square of
                 ``resolution`` by default.
@@ -226,7 +225,7 @@ class Predictor:
         Args:
             compile: Whether to trace or compile the copy, for a fixed
                 number of images.
-            batch_size: That number; not used without ``compile``.
+            batch_size: Images per call; not used without ``compile``.
             dtype: A floating-point dtype or its name.
             compile_backend: ``'torchscript'`` (``torch.jit.trace``) or
                 ``'inductor'`` (``torch.compile``), which takes much longer
@@ -235,11 +234,11 @@ class Predictor:
         Raises:
             TypeError: If ``dtype`` is neither a dtype nor the name of one.
             InputError: If it is not of floating point, or another argument
-                cannot be.
+                has an impossible value.
         """
         self.remove_optimized_model()
         dtype = floating_dtype(dtype)
-        check_batch_size(batch_size)
+        batch_size = positive_int('batch_size', batch_size)
         side = self.model.resolution
         network = optimize(
             self.model.model,

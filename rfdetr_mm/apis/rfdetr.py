@@ -17,14 +17,13 @@ from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES, Size
 
 from .arguments import (
-    check_batch_size,
     check_patch_size,
     input_shape,
     training_device,
 )
 from .dataset_grids import save_grids
 from .exporting import ExportRequest, run_export
-from .model_config import ModelConfig, fill_in_model
+from .model_config import ModelConfig, fill_in_model, positive_int
 from .predictor import Predictor
 from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
 from .saved_model import identify
@@ -92,7 +91,7 @@ class RFDETR(Predictor):
                 :class:`~rfdetr_mm.apis.train_config.TrainConfig`.
 
         Raises:
-            InputError: If a field is unknown or has a value that cannot be;
+            InputError: If a field is unknown or has an impossible value;
                 the message names the nearest field.
         """
         return make_train_config(kwargs, f'{cls.__name__}.train()')
@@ -111,8 +110,8 @@ class RFDETR(Predictor):
                 the model keeps.
 
         Raises:
-            InputError: If an argument is unknown or has a value that cannot
-                be, or the data set cannot be used.
+            InputError: If an argument is unknown or has an impossible value,
+                or the data set cannot be used.
         """
         if self._was_trained and not kwargs.get('resume'):
             warnings.warn(
@@ -194,7 +193,7 @@ class RFDETR(Predictor):
                 set cannot be used or has other classes.
         """
         if split not in ('test', 'val'):
-            raise InputError(f"split has to be 'test' or 'val', got {split!r}")
+            raise InputError(f"split must be 'test' or 'val', got {split!r}")
         device = training_device(
             kwargs.pop('device', None), self.model_config.device
         )
@@ -232,12 +231,15 @@ class RFDETR(Predictor):
         quantization: str | None = None,
         calibration_data: str | os.PathLike | np.ndarray | None = None,
         max_images: int = 100,
+        *,
+        layout: str = 'end2end',
     ) -> Path:
         """Write the model as a file for another runtime.
 
-        The graph takes normalised images, ``input``, and gives ``dets``
-        (normalised cx, cy, w, h), ``labels`` (logits) and ``masks``
-        (logits), as upstream's files do; ``features`` of the backbone alone.
+        ``rfdetr_runtime.load(FILE).predict(IMAGE)`` uses it, without torch.
+        The graph takes normalised images, ``input``, and gives ``dets`` (x1,
+        y1, x2, y2 in pixels of the input, and the score, best first),
+        ``labels`` and ``masks`` (logits); ``features`` of the backbone alone.
         The model itself is not touched.
 
         Args:
@@ -245,7 +247,7 @@ class RFDETR(Predictor):
             infer_dir: Not used, as in rfdetr.
             simplify: Deprecated, does nothing: the graph is folded anyway.
             backbone_only: Export the backbone with its projector alone.
-            opset_version: Of ONNX's operators, 16 at least.
+            opset_version: Version of ONNX's operators, 16 at least.
             verbose: Whether to log what is done.
             force: Deprecated, does nothing.
             shape: (height, width) in pixels; the square of ``resolution`` by
@@ -261,12 +263,15 @@ class RFDETR(Predictor):
                 or an array (N, H, W, 3), float32 in [0, 1]. Without them the
                 weights alone are quantised, with a warning.
             max_images: Largest number of them that is taken of a folder.
+            layout: ``'end2end'``, or ``'raw'`` for what upstream's own files
+                give: ``dets`` (normalised cx, cy, w, h) and ``labels``
+                (logits with upstream's class rows) of all queries.
 
         Returns:
             The file.
 
         Raises:
-            InputError: If an argument cannot be, or the format does not
+            InputError: If an argument is impossible, or the format does not
                 have the quantization.
             ImportError: If an extra is not installed; it is named.
         """
@@ -278,17 +283,17 @@ class RFDETR(Predictor):
                     stacklevel=2,
                 )
         check_patch_size(patch_size, self.model_config)
-        check_batch_size(batch_size)
         request = ExportRequest(
             format=format,
             quantization=quantization,
             input_hw=input_shape(shape, self.model_config),
-            batch_size=batch_size,
+            batch_size=positive_int('batch_size', batch_size),
             dynamic_batch=dynamic_batch,
             backbone_only=backbone_only,
             opset=opset_version,
             calibration=calibration_data,
             max_images=max_images,
+            layout=layout,
         )
         return run_export(
             self.model, request, Path(output_dir), self.size, verbose
@@ -306,7 +311,7 @@ class RFDETR(Predictor):
 
         Args:
             workspace: Roboflow's name of the workspace.
-            project_id: Of the project in it.
+            project_id: Roboflow's name of the project in it.
             version: Number of the project's version.
             api_key: The account's; ``$ROBOFLOW_API_KEY`` by default.
             size: Roboflow's name of the architecture; that of the class by
@@ -341,8 +346,9 @@ class RFDETR(Predictor):
 
 
 def _class_of(size: Size) -> type[RFDETR]:
-    licence = size.file.licence
-    terms = '' if licence == 'Apache-2.0' else f' Weights under {licence}.'
+    terms = ''
+    if size.licence != 'Apache-2.0':
+        terms = f' Weights under {size.licence}.'
     text = f'{size.title}, {size.image_px} px.{terms}'
     # Pickle looks for it in the package, not in this module.
     content = dict(

@@ -68,7 +68,7 @@ def deploy_to_roboflow(
         class_names: Names of its classes.
         config: The config that it was built from.
         workspace: Roboflow's name of the workspace.
-        project_id: Of the project in it.
+        project_id: Roboflow's name of the project in it.
         version: Number of the project's version.
         api_key: The account's; ``$ROBOFLOW_API_KEY`` if None.
         size: Roboflow's name of the architecture, such as

@@ -139,7 +139,7 @@ def literal_entries(text: Any) -> dict[str, Any]:
     numbers, texts, lists, tuples, dicts and ``dict(...)`` are understood.
 
     Args:
-        text: As mmengine writes it.
+        text: The text of a config as mmengine writes it.
 
     Returns:
         Name to value; other entries are left out.
@@ -230,8 +230,7 @@ def _native_resolution(
     variant: Size, weights: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The resolution that goes with another position table."""
-    own = variant.architecture
     side = numbers_of_weights(weights)['positional_encoding_size']
-    if side == own.positional_encoding_size:
+    if side == variant.positional_encoding_size:
         return {}
-    return dict(resolution=side * own.patch_size)
+    return dict(resolution=side * variant.patch_size)

@@ -41,19 +41,19 @@ class SlicedInferencer(RFDETRInferencer):
     whole image too.
 
     Args:
-        *args: As for ``RFDETRInferencer``.
+        *args: Arguments of ``RFDETRInferencer``.
         patch_size: Size of slices in pixels, one number or (height, width);
             the closer to the model's image size, the less is resized.
         patch_overlap_ratio: Share of a slice that its neighbour sees too.
-        merge_iou_thr: How well two slices have to agree on an object; see
+        merge_iou_thr: How well two slices must agree on an object; see
             :func:`~rfdetr_mm.apis.slices.merge_slices`.
         min_score: Detections of slices below it are left out. Masks are kept
             at the size of the image, so raise it where memory is short.
         with_whole_image: Whether to look at the whole image as well.
-        **kwargs: As for ``RFDETRInferencer``.
+        **kwargs: Arguments of ``RFDETRInferencer``.
 
     Raises:
-        InputError: If size or overlap of the slices cannot be.
+        InputError: If size or overlap of the slices is impossible.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SlicedInferencer(RFDETRInferencer):
         Args:
             inputs: Paths, addresses or arrays (H, W, 3), BGR.
             batch_size: Slices that the model sees at a time.
-            **kwargs: As for ``DetInferencer``.
+            **kwargs: Arguments of ``DetInferencer``.
 
         Yields:
             A list of one image, and the same with its slices.
@@ -115,7 +115,7 @@ class SlicedInferencer(RFDETRInferencer):
 
         Args:
             inputs: The image and its slices.
-            **kwargs: As for ``DetInferencer``.
+            **kwargs: Arguments of ``DetInferencer``.
 
         Returns:
             A list of one ``DetDataSample``, in pixels of the image.

@@ -98,10 +98,10 @@ class TrainConfig:
         grad_accum_steps: Batches per step of the optimizer.
         auto_batch_target_effective: Images per step that ``'auto'`` aims at.
         lr: Learning rate of neck and head.
-        lr_encoder: Of the encoder's last block.
-        lr_vit_layer_decay: Its factor from block to block.
+        lr_encoder: Learning rate of the encoder's last block.
+        lr_vit_layer_decay: Factor of that rate from block to block.
         lr_component_decay: Factor for decoder and, squared, encoder.
-        weight_decay: Of AdamW.
+        weight_decay: AdamW's weight decay.
         clip_max_norm: Largest norm of the gradients; 0 for no limit.
         lr_scheduler: ``'step'`` or ``'cosine'``.
         lr_drop: Epoch from which a tenth of the rate is used (``'step'``).
@@ -118,14 +118,14 @@ class TrainConfig:
         amp_dtype: ``'auto'``: bfloat16 or float16 on a GPU; ``'bf16'``,
             ``'fp16'`` or None for float32.
         num_workers: Processes that load images.
-        seed: Of all draws; None for another one each time.
+        seed: What all draws start from; None for another one each time.
         resume: A checkpoint of a training to go on with, or True for the
             last one in ``output_dir``.
         checkpoint_interval: Epochs between checkpoints (here 1).
         eval_interval: Epochs between validations.
         eval_base_model: Validate the plain weights as well.
         early_stopping: End when the metric stays where it is.
-        early_stopping_patience: For so many validations.
+        early_stopping_patience: How many validations it may stay there.
         early_stopping_min_delta: What counts as a rise.
         early_stopping_use_ema: Watch the average (here True, and always
             unless ``eval_base_model`` is on).
@@ -135,7 +135,7 @@ class TrainConfig:
         tensorboard: Log to TensorBoard (off here).
         wandb: Log to Weights & Biases.
         mlflow: Log to MLflow.
-        project: Of Weights & Biases, experiment of MLflow.
+        project: Project of Weights & Biases, experiment of MLflow.
         run: Name of the run there.
         notes: Anything plain; kept in the checkpoints.
 
@@ -200,7 +200,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value not in choices:
                 raise InputError(
-                    f'{name} has to be one of {", ".join(map(str, choices))}, '
+                    f'{name} must be one of {", ".join(map(str, choices))}, '
                     f'got {value!r}'
                 )
         if self.class_names is not None:
@@ -208,9 +208,9 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             _check_value(field.name, getattr(self, field.name), field.type)
         if self.lr == 0:
-            raise InputError('lr has to be greater than 0')
+            raise InputError('lr must be greater than 0')
         if self.drop_path == 1:
-            raise InputError('drop_path has to be less than 1')
+            raise InputError('drop_path must be less than 1')
         for name in ('dataset_dir', 'output_dir', 'resume'):
             value = getattr(self, name)
             if isinstance(value, (str, os.PathLike)):
@@ -221,9 +221,7 @@ class TrainConfig:
 def _names(value: Any) -> list[str]:
     is_list = isinstance(value, (list, tuple)) and len(value) > 0
     if not is_list or not all(isinstance(name, str) for name in value):
-        raise InputError(
-            f'class_names has to be a list of names, got {value!r}'
-        )
+        raise InputError(f'class_names must be a list of names, got {value!r}')
     return list(value)
 
 
@@ -244,16 +242,16 @@ def _check_value(name: str, value: Any, kind: Any) -> None:
         return
     if str in kinds and int not in kinds:
         if not isinstance(value, (str, os.PathLike)):
-            raise InputError(f'{name} has to be text, got {value!r}')
+            raise InputError(f'{name} must be text, got {value!r}')
         return
     if bool in kinds:
-        raise InputError(f'{name} has to be True or False, got {value!r}')
+        raise InputError(f'{name} must be True or False, got {value!r}')
     if int in kinds:
         least = 0 if name in _FROM_ZERO else 1
         if type(value) is not int or value < least:
             auto = " or 'auto'" if name == 'batch_size' else ''
             raise InputError(
-                f'{name} has to be an integer of at least {least}{auto}, got '
+                f'{name} must be an integer of at least {least}{auto}, got '
                 f'{value!r}'
             )
     if float in kinds:
@@ -264,9 +262,7 @@ def _check_value(name: str, value: Any, kind: Any) -> None:
             or not 0 <= value <= most
         ):
             span = 'from 0 to 1' if name in _UP_TO_ONE else 'from 0 on'
-            raise InputError(
-                f'{name} has to be a number {span}, got {value!r}'
-            )
+            raise InputError(f'{name} must be a number {span}, got {value!r}')
 
 
 def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
@@ -282,7 +278,7 @@ def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
         The configuration, checked.
 
     Raises:
-        InputError: If a field is unknown or has a value that cannot be.
+        InputError: If a field is unknown or has an impossible value.
     """
     given = dict(given)
     for name, reason in _DEPRECATED.items():
@@ -296,7 +292,7 @@ def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
     scheduler = given.pop('lr_scheduler_kwargs', None) or {}
     if not isinstance(scheduler, Mapping):
         raise InputError(
-            "lr_scheduler_kwargs has to be a dict such as {'lr_drop': 60}, "
+            "lr_scheduler_kwargs must be a dict such as {'lr_drop': 60}, "
             f'got {scheduler!r}'
         )
     renamed = dict(min_factor='lr_min_factor')

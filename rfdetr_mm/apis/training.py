@@ -271,7 +271,7 @@ def run_training(cfg: Config, device: str, found: str) -> Path:
 
     Args:
         cfg: The complete config.
-        device: That is trained on.
+        device: The device that is trained on.
         found: What is logged about the data set.
 
     Returns:
@@ -315,10 +315,10 @@ def write_training_config(
     """Write what a training was started with, in the main process only.
 
     Args:
-        train: Its configuration.
-        model: Of the model.
-        class_names: Of the data set.
-        class_name: Of the model's class.
+        train: The configuration of the training.
+        model: The configuration of the model.
+        class_names: The class names of the data set.
+        class_name: The name of the model's class.
     """
     if not is_main_process():
         return
@@ -341,7 +341,7 @@ def run_evaluation(
 
     Args:
         cfg: The complete config.
-        device: That is computed on.
+        device: The device that is computed on.
         weights: State dict of the model.
         split: ``'val'`` or ``'test'``.
 

@@ -103,7 +103,7 @@ def paint_frame(
     Args:
         inferencer: Its visualizer paints.
         frame: (H, W, 3), BGR, 8 bits.
-        sample: With ``pred_instances`` in pixels of the frame.
+        sample: Its ``pred_instances`` are in pixels of the frame.
         pred_score_thr: Detections up to this score are left out.
 
     Returns:

@@ -93,7 +93,7 @@ def build_detector(
 
     Args:
         cfg: The size's config; it gets the numbers of ``config``.
-        config: Of the model; its ``num_classes`` is set if it is None.
+        config: That of the model; its ``num_classes`` is set if it is None.
         content: A checkpoint of any origin; None for random weights.
         path: Its path, for messages.
 

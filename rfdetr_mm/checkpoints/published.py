@@ -83,7 +83,7 @@ def check_licence(name: str, accepted: bool) -> None:
     """Ask for the licence of a published file.
 
     Args:
-        name: Of a file, published or not.
+        name: The name of a file, published or not.
         accepted: Whether the user accepts PML-1.0.
 
     Raises:

@@ -63,13 +63,14 @@ def read_coco_file(
 
     Args:
         path: Path or address, as mmengine's file backends take them.
-        backend_args: Of the file backend, None for that of the path.
+        backend_args: Arguments of the file backend; None for the path's own
+            backend.
 
     Returns:
         The content.
 
     Raises:
-        InputError: If the file is not there or is no usable annotation file.
+        InputError: If the file is missing or is not an annotation file.
             The message names the file, the field and what is wrong.
     """
     path = str(path)
@@ -111,7 +112,7 @@ def read_coco_file(
 def class_names(file: CocoFile) -> tuple[str, ...]:
     """Return the classes of a file, in the order of the category ids.
 
-    A category without boxes is no class if another category gives its name
+    A category without boxes is not a class if another category gives its name
     as ``supercategory`` (Roboflow's exports begin with such a root), or if
     it only repeats the name of another one. If that leaves nothing, every
     name is a class.

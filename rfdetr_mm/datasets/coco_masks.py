@@ -46,7 +46,7 @@ def check_mask(
             ``counts``, compressed or not.
         image: Its image, with ``height`` and ``width`` in pixels, None where
             they are not known.
-        path: Of the annotation file, for the error.
+        path: The annotation file, for the error.
 
     Returns:
         The mask. Polygons of less than three corners or without area are

@@ -104,11 +104,11 @@ def detect_layout(
     """
     if layout not in ('auto', *LAYOUTS):
         raise InputError(
-            f'dataset_layout is {layout!r}, it has to be one of auto, '
+            f'dataset_layout is {layout!r}, it must be one of auto, '
             f'{", ".join(LAYOUTS)}.'
         )
     if not os.path.isdir(root):
-        what = 'is no folder' if os.path.exists(root) else 'does not exist'
+        what = 'is not a folder' if os.path.exists(root) else 'does not exist'
         raise InputError(
             f'The folder of the data set, {root}, {what}; name yours by '
             'dataset_dir in Python, for a tool by --cfg-options data_root=DIR.'

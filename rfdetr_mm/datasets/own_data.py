@@ -1,4 +1,4 @@
-"""Fit a config to a data set that only its folder is known of."""
+"""Fit a config to a data set of which it knows the folder alone."""
 
 import os
 from collections import Counter
@@ -64,7 +64,7 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     Args:
         cfg: The config, with all options merged.
         only: 'val' or 'test', to look at this split alone. Then
-            ``metainfo.classes`` of the training set have to be given.
+            ``metainfo.classes`` of the training set must be given.
 
     Returns:
         What was found, lines of text for the log; None if the config does
@@ -128,9 +128,9 @@ def _data_root(cfg: Config) -> str:
     root = cfg.get('data_root')
     if not isinstance(root, str) or not root:
         raise InputError(
-            f'data_root has to be the path of a folder, not {root!r}. Give '
+            f'data_root must be the path of a folder, not {root!r}. Give '
             'it by --cfg-options data_root=DIR; a folder named like a number '
-            'is written ./123, one with a comma in its name has to be renamed.'
+            'is written ./123, one with a comma in its name must be renamed.'
         )
     return os.path.abspath(os.path.expanduser(root))
 
@@ -221,7 +221,7 @@ def _class_names(
         return tuple(str(name) for name in given)
     if given is not None:
         raise InputError(
-            'train_dataloader.dataset.metainfo.classes has to be a list of '
+            'train_dataloader.dataset.metainfo.classes must be a list of '
             f'names, [a,b], not {given!r}.'
         )
     train_file = splits['train'].file
@@ -283,7 +283,7 @@ def _make_yolo_dataset(
 
     Args:
         dataset: Changed in place.
-        split: That it reads.
+        split: The split that it reads.
         with_mask: Whether its evaluator needs masks.
     """
     dataset.type = 'YoloDataset'

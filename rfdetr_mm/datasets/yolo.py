@@ -199,7 +199,7 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
     """Read one split as if it were an annotation file of COCO.
 
     Args:
-        path: Of the YAML file.
+        path: The YAML file.
         split: 'train', 'val' or 'test'.
 
     Returns:
@@ -257,10 +257,10 @@ def read_yolo_labels(
     """Read the objects of one image.
 
     Args:
-        path: Of the text file; if it is missing there are no objects.
+        path: The text file; if it is missing there are no objects.
         layout: Tells the numbers of the classes.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
 
     Returns:
         For each object with an area ``bbox`` (x1, y1, x2, y2) in pixels,
@@ -313,8 +313,8 @@ def _parse_line(line: str, layout: YoloLayout) -> tuple[int, list[float]]:
     for value in values:
         if not -_TOLERANCE <= value <= 1 + _TOLERANCE:  # or not a number
             raise ValueError(
-                f'{value} is no part of the width or height, between 0 and 1;'
-                ' pixels have to be divided by the size of the image'
+                f'{value} is not a part of the width or height, between 0 and '
+                '1; pixels must be divided by the size of the image'
             )
     return layout.labels[int(number)], values
 

@@ -19,8 +19,8 @@ class YoloLayout:
     """A YAML file of the YOLO layout.
 
     Args:
-        path: Of the file.
-        names: Of the classes.
+        path: The file.
+        names: Names of the classes.
         labels: Number of a class in the label files to its position in
             ``names``.
         content: Everything in the file.
@@ -156,7 +156,7 @@ def read_yolo_yaml(path: str) -> YoloLayout:
     """Read a YAML file of the YOLO layout.
 
     Args:
-        path: Of the file.
+        path: The file.
 
     Returns:
         Names, numbers of the classes, and everything in the file.
@@ -241,7 +241,7 @@ def read_lines(path: Path) -> list[str]:
     """Read the lines of a text file.
 
     Args:
-        path: Of the file, in UTF-8.
+        path: The file, in UTF-8.
 
     Returns:
         The lines.

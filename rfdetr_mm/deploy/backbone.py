@@ -72,7 +72,7 @@ class BackboneGraph(FixedSizeModule):
 
     Args:
         module: The backbone.
-        deploy_cfg: Of mmdeploy's interface.
+        deploy_cfg: Not used; part of mmdeploy's interface.
 
     Raises:
         InputError: If the model is a sub-network with another patch size.

@@ -28,7 +28,7 @@ class DetectionBackendModel(BaseBackendModel):
     :class:`RFDETRInsHead` does, which knows padded images as well.
 
     Args:
-        model_files: Of the backend.
+        model_files: The converted files.
         device: Such as 'cpu' or 'cuda:0'.
         model_cfg: Config of the model.
         deploy_cfg: The deploy config.
@@ -97,7 +97,7 @@ class DetectionBackendModel(BaseBackendModel):
             data_samples: With ``img_shape``, ``ori_shape`` and
                 ``scale_factor``; get ``pred_instances``.
             mode: Only 'predict'.
-            **kwargs: Of mmdeploy's interface.
+            **kwargs: Not used; part of mmdeploy's interface.
 
         Returns:
             The data samples.

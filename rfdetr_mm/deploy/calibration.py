@@ -46,7 +46,7 @@ def read_calibration(file: Path | None) -> list[np.ndarray]:
             images = [group[key][...].astype(np.float32) for key in keys]
     except (OSError, KeyError) as error:
         raise InputError(
-            f'{file} is no calibration file of mmdeploy: {error}'
+            f'{file} is not a calibration file of mmdeploy: {error}'
         ) from error
     if not images:
         raise InputError(f'{file} holds no image to calibrate with')

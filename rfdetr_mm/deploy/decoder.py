@@ -46,7 +46,7 @@ class SelectorGraph(nn.Module):
         """Compute the proposals of every cell.
 
         Args:
-            maps: Of the levels' sizes, shape (1, embed_dims, h, w).
+            maps: Maps of the levels' sizes, shape (1, embed_dims, h, w) each.
         """
         proposals, invalid = grid_proposals(build_memory(maps))
         constant(self, 'proposals', proposals[0])

@@ -50,8 +50,8 @@ class DetectorGraph(FixedSizeModule):
 
         Args:
             inputs: Normalised images, shape (bs, 3, h_px, w_px).
-            data_samples: Of mmdeploy's interface, not used.
-            mode: Of mmdeploy's interface, not used.
+            data_samples: Not used; part of mmdeploy's interface.
+            mode: Not used; part of mmdeploy's interface.
 
         Returns:
             See :meth:`HeadGraph.predict`; the neck's maps for a backbone.

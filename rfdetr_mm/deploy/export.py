@@ -134,7 +134,7 @@ def export(
         checkpoint: Its weights; any that can be loaded by name.
         deploy_cfg: The deploy config.
         out_dir: Folder of the files; made if missing.
-        device: That the backend's file is made on; tracing is on the CPU.
+        device: Where the backend's file is made; tracing is on the CPU.
         calibration: Batches of normalised images for static int8, shape
             (bs, 3, h_px, w_px) each.
         progress: Told what is going on, line by line.

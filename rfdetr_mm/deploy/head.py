@@ -33,8 +33,10 @@ class HeadResults(NamedTuple):
 
     Attributes:
         queries: Normed, shape (bs * num_queries, embed_dims).
-        centers: Of the boxes, normalised, shape (bs, num_queries, 2).
-        sizes: Of the boxes, normalised, shape (bs, num_queries, 2).
+        centers: Centres of the boxes, normalised, shape (bs,
+            num_queries, 2).
+        sizes: Widths and heights of the boxes, normalised, shape (bs,
+            num_queries, 2).
         scores: Logits, shape (bs, num_queries, num_classes).
     """
 
@@ -121,9 +123,10 @@ class HeadGraph(FixedSizeModule):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: Of mmdet's interface; ``img_shape`` of the
+            batch_data_samples: Part of mmdet's interface; ``img_shape`` of the
                 first gives the size if ``img_size`` does not.
-            rescale: Of mmdet's interface; boxes are in pixels of the input.
+            rescale: Part of mmdet's interface; boxes are in pixels of the
+                input.
             img_size: (h, w) of the input in pixels.
 
         Returns:

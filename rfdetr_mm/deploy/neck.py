@@ -16,7 +16,7 @@ class FusionGraph(nn.Module):
 
     Args:
         module: The fusion.
-        deploy_cfg: Of mmdeploy's interface.
+        deploy_cfg: Not used; part of mmdeploy's interface.
     """
 
     def __init__(self, module: C2fFusion, deploy_cfg: Config) -> None:

@@ -39,9 +39,9 @@ def export_onnx(
 
     Args:
         model: What is exported.
-        args: Its input, a batch of images.
+        args: Its input, images of shape (bs, channels, h_px, w_px).
         path: The file.
-        **kwargs: Of ``torch.onnx.export``.
+        **kwargs: More arguments of ``torch.onnx.export``.
 
     Raises:
         InputError: If the deploy config asks for what the graph cannot do.
@@ -98,7 +98,8 @@ def example_images(args: Tensor | tuple, deploy_cfg: Config) -> Tensor:
     """Random images of the configured batch size, height and width.
 
     Args:
-        args: The images that mmdeploy prepared.
+        args: The images that mmdeploy prepared, shape (bs, channels, h_px,
+            w_px).
         deploy_cfg: The deploy config.
 
     Returns:

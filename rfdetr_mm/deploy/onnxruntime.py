@@ -44,11 +44,11 @@ class QuantizingManager(ONNXRuntimeManager):
             ir_files: ONNX files.
             work_dir: Where the results go.
             deploy_cfg: With ``backend_config.precision``.
-            log_level: Of mmdeploy's interface.
-            device: Of mmdeploy's interface.
+            log_level: Part of mmdeploy's interface.
+            device: Part of mmdeploy's interface.
             calibration: For 'int8': normalised images, shape (bs, channels,
                 h_px, w_px) each; those of ``calib_config`` if None.
-            **kwargs: Of mmdeploy's interface.
+            **kwargs: Part of mmdeploy's interface.
 
         Returns:
             The files: ``*_int8.onnx`` or ``*_int8-dynamic.onnx`` beside the

@@ -5,7 +5,6 @@ longer has. Registered here under the same name, ``openvino``, are a manager
 and a wrapper that use ``convert_model`` and ``Core``.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from mmdeploy.backend.base import (
     BACKEND_MANAGERS,
     BACKEND_WRAPPER,
+    BaseWrapper,
 )
 from mmdeploy.utils import Backend, get_backend_config
 from mmdeploy.utils.timer import TimeCounter
@@ -24,7 +24,7 @@ from rfdetr_runtime.sessions.openvino import INSTALL, OpenVINOSession
 from rfdetr_runtime.sessions.session import Arrays
 
 from .missing_package import require_package
-from .package_manager import PackageManager, wanted_outputs
+from .package_manager import PackageManager
 from .session_wrapper import SessionWrapper
 from .whole_files import whole_files
 
@@ -66,6 +66,7 @@ def onnx_to_openvino(
 class OpenVINOManager(PackageManager):
     """What mmdeploy asks about OpenVINO."""
 
+    title, install = 'OpenVINO', INSTALL
     module = distribution = 'openvino'
 
     @classmethod
@@ -74,20 +75,18 @@ class OpenVINOManager(PackageManager):
         ir_files: Sequence[str],
         work_dir: str,
         deploy_cfg: Any,
-        log_level: int = logging.INFO,
-        device: str = 'cpu',
+        *args: Any,
         **kwargs: Any,
     ) -> list[str]:
         """Convert ONNX files.
 
         Args:
-            ir_files: ONNX files.
-            work_dir: Where the results go.
-            deploy_cfg: With ``backend_config.compress_to_fp16``, False
-                unless given.
-            log_level: Of mmdeploy's interface.
-            device: Of mmdeploy's interface.
-            **kwargs: Of mmdeploy's interface.
+            ir_files: The ONNX files.
+            work_dir: The folder of the results.
+            deploy_cfg: The deploy config; weights are stored as fp16 where
+                ``backend_config.compress_to_fp16`` is True.
+            *args: Not used; part of mmdeploy's interface.
+            **kwargs: Not used; part of mmdeploy's interface.
 
         Returns:
             The ``.xml`` files.
@@ -99,30 +98,11 @@ class OpenVINOManager(PackageManager):
         return [str(onnx_to_openvino(f, work_dir, fp16)) for f in ir_files]
 
     @classmethod
-    def build_wrapper(
-        cls,
-        backend_files: Sequence[str],
-        device: str = 'cpu',
-        input_names: Sequence[str] | None = None,
-        output_names: Sequence[str] | None = None,
-        deploy_cfg: Any = None,
-        **kwargs: Any,
-    ) -> 'OpenVINOWrapper':
-        """Load a converted model.
-
-        Args:
-            backend_files: The ``.xml`` file.
-            device: Of mmdeploy's interface; it runs on the CPU.
-            input_names: Of mmdeploy's interface.
-            output_names: Wanted outputs, in order.
-            deploy_cfg: Of mmdeploy's interface.
-            **kwargs: Of mmdeploy's interface.
-
-        Returns:
-            The loaded model.
-        """
-        names = wanted_outputs(output_names, deploy_cfg)
-        return OpenVINOWrapper(backend_files[0], names)
+    def load(
+        cls, file: str, output_names: Sequence[str] | None, device: str
+    ) -> BaseWrapper:
+        """See :meth:`PackageManager.load`; it runs on the CPU."""
+        return OpenVINOWrapper(file, output_names)
 
 
 # The counter of mmdeploy's own wrapper: names must not come twice.

@@ -81,7 +81,7 @@ def give_each_gemm_its_weights(graph: onnx.GraphProto) -> None:
     each Gemm in place, so shared ones more than once.
 
     Args:
-        graph: Of a float32 file.
+        graph: The graph of a float32 file.
 
     Source: onnxruntime 1.31.1, ONNXModel.replace_gemm_with_matmul.
     """

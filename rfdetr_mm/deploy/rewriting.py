@@ -18,15 +18,12 @@ from mmdeploy.core.rewriters import function_rewriter
 from mmdeploy.core.rewriters.function_rewriter import FunctionRewriter
 from mmdeploy.core.rewriters.rewriter_utils import import_function
 
-# mmdeploy's records of what it replaces; they keep the original.
-KEPT_KEY = 'origin_func'
-
 
 @contextmanager
 def one_search() -> Iterator[None]:
     """Let mmdeploy search for the holders of all functions at once.
 
-    Rewriting has to begin and to end within the context.
+    Rewriting must begin and end within the context.
     """
     original = FunctionRewriter.enter, FunctionRewriter.exit
     FunctionRewriter.enter, FunctionRewriter.exit = map(_gathered, original)

@@ -211,7 +211,7 @@ def set_resize_kernel(model_cfg: Config, kernel: str) -> None:
 
     Args:
         model_cfg: Config of the model.
-        kernel: Of ``RFDETRResize``.
+        kernel: A kernel of ``RFDETRResize``.
     """
     for step in _test_steps(model_cfg):
         step['kernel'] = kernel

@@ -28,7 +28,7 @@ class AutocastOptimWrapper(OptimWrapper):
     Args:
         dtype: 'bfloat16'; 'float32' switches it off. float16 needs
             ``AmpOptimWrapper``.
-        **kwargs: Of mmengine's ``OptimWrapper``.
+        **kwargs: Arguments of mmengine's ``OptimWrapper``.
 
     Raises:
         InputError: For another dtype.

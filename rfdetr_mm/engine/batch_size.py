@@ -109,7 +109,7 @@ def synthetic_batch(
         cfg: The config, for the shape, the classes and whether there are
             masks.
         batch_size: Images.
-        num_objects: In every image.
+        num_objects: Objects in every image.
 
     Returns:
         ``inputs``, uint8 of shape (3, h, w), and ``data_samples``.
@@ -149,7 +149,7 @@ class Training:
     Args:
         cfg: The config; multi-scale is turned off in it, because the images
             have the largest size already.
-        num_objects: In every image.
+        num_objects: Objects in every image.
     """
 
     def __init__(self, cfg: Config, num_objects: int) -> None:
@@ -196,7 +196,7 @@ def probe(
     Args:
         cfg: The config.
         batch_size: Images per batch.
-        num_objects: In every image.
+        num_objects: Objects in every image.
         memory_gib: What may be taken; None for the default.
 
     Returns:
@@ -288,11 +288,11 @@ def probe_in_process(
     Args:
         cfg: The config.
         batch_size: Images per batch.
-        num_objects: In every image.
-        memory_gib: See :func:`probe`.
+        num_objects: Objects in every image.
+        memory_gib: What may be taken, see :func:`probe`.
 
     Returns:
-        See :func:`probe`.
+        What :func:`probe` returns.
 
     Raises:
         InputError: If it ends with another error than exhausted memory.
@@ -332,8 +332,8 @@ def propose_batch_size(
         target: Images per step of the optimizer.
         tell: Called with every batch size that was tried, and the result of
             :func:`probe`.
-        num_objects: In every image.
-        memory_gib: See :func:`probe`.
+        num_objects: Objects in every image.
+        memory_gib: What may be taken, see :func:`probe`.
 
     Returns:
         Batch size and number of batches per step.

@@ -277,7 +277,7 @@ def _check_rates(
     for name, value in rates.items():
         if not isinstance(value, Real) or value < 0:
             raise InputError(
-                f'{where}: {name} has to be a number of at least 0, got '
+                f'{where}: {name} must be a number of at least 0, got '
                 f'{value!r}.'
             )
 

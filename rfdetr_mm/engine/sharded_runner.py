@@ -110,8 +110,8 @@ class ShardedRunner(Runner):
         """Gather in all processes, and save as Runner does in the first.
 
         Args:
-            *args: Of Runner.
-            **kwargs: Of Runner.
+            *args: Arguments of ``Runner.save_checkpoint``.
+            **kwargs: Arguments of ``Runner.save_checkpoint``.
         """
         with contextlib.ExitStack() as stack:
             for owner in (self.model, self.optim_wrapper, *self._averages()):

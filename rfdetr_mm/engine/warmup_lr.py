@@ -66,7 +66,7 @@ class _WarmupLR(LRSchedulerMixin, _ParamScheduler):
         the config, which may have been changed since, replace them.
 
         Args:
-            state_dict: Of :meth:`state_dict`.
+            state_dict: What :meth:`state_dict` has returned.
         """
         rates = self.base_values
         super().load_state_dict(state_dict)

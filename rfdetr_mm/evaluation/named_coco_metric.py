@@ -45,7 +45,7 @@ class NamedCocoMetric(CocoMetric):
     no value.
 
     Detections whose box or score is not finite, of a diverged model, count
-    nowhere; pycocotools would take an IoU that is no number for a match.
+    nowhere; pycocotools would take an IoU that is not a number for a match.
     Their number is logged, and is the metric ``non_finite`` if there are
     any: ``SafeCheckpointHook`` takes no such checkpoint for the best.
 

@@ -166,7 +166,7 @@ class VernierCocoMetric(NamedCocoMetric):
 
         Args:
             precision: Shape (IoUs, recalls, classes, areas), -1 where there
-                is no object.
+                is not an object.
         """
         values = {}
         for number, key in enumerate(self.cat_ids):
@@ -182,7 +182,7 @@ def _average_precisions(precision: np.ndarray) -> dict[str, float]:
 
     Args:
         precision: Shape (IoUs from 0.5 to 0.95, recalls, classes, areas: all,
-            small, medium, large), -1 where there is no object.
+            small, medium, large), -1 where there is not an object.
     """
     parts = [precision[..., 0], precision[0, ..., 0], precision[5, ..., 0]]
     parts += [precision[..., area] for area in (1, 2, 3)]

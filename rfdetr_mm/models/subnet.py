@@ -70,7 +70,7 @@ class Subnet:
             The sub-network.
 
         Raises:
-            InputError: If the name is no such name.
+            InputError: If the name is not such a name.
         """
         match = _NAME.fullmatch(name)
         if match is None:
@@ -92,7 +92,7 @@ class Subnet:
 
     @property
     def block(self) -> int:
-        """Pixels that both sides have to be a multiple of."""
+        """Pixels; both sides must be a multiple of them."""
         return self.patch_size * self.num_windows
 
     def rounded(self) -> 'Subnet':
@@ -245,7 +245,7 @@ class SearchSpace:
 
         Args:
             step: Number of the draw.
-            seed: Of the sequence of draws.
+            seed: The seed of the sequence of draws.
 
         Returns:
             The same point for the same numbers, on every machine.

@@ -426,8 +426,8 @@ def masked_col2im_forward(
         mask_h_idx: (M,), rows.
         mask_w_idx: (M,), columns.
         im: (1, C, height, width), receives them; the rest stays.
-        height: Of ``im``.
-        width: Of ``im``.
-        channels: Of ``im``.
+        height: The height of ``im``.
+        width: The width of ``im``.
+        channels: The channels of ``im``.
     """
     im[0, :, mask_h_idx, mask_w_idx] = col

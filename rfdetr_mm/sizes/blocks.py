@@ -139,8 +139,8 @@ def multi_scale_sizes(
 
     Args:
         img_size: Side of a square, or (height, width), in pixels.
-        patch_size: Of the backbone, in pixels.
-        num_windows: Of the backbone, per side.
+        patch_size: Side of a patch of the backbone in pixels.
+        num_windows: Windows of the backbone per side.
         expanded: From -5 to +5 blocks; otherwise from -3 to +4.
 
     Returns:

@@ -6,7 +6,6 @@ the batch augmentation of multi-scale training, in the name of a supernet's
 sub-network. Everything here works on mmengine's Config and on plain data.
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -291,7 +290,7 @@ def set_pipeline_size(
     Args:
         pipeline: Configs of its steps.
         size_hw: (height, width) in pixels.
-        name: Of the pipeline, for messages.
+        name: The name of the pipeline, for messages.
         stretch: Whether an aspect ratio that was kept is given up.
 
     Raises:
@@ -466,12 +465,3 @@ def _nodes(node: Any, kind: str) -> Iterator[Any]:
     if isinstance(node, (list, tuple)):
         for child in node:
             yield from _nodes(child, kind)
-
-
-def block_of(cfg: Mapping[str, Any]) -> int:
-    """Give what both sides of a model's images are multiples of, in px.
-
-    Args:
-        cfg: A config.
-    """
-    return math.prod(windows_of(cfg))

@@ -10,7 +10,8 @@ def named_classes(metainfo: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Read the class names of a data set's or a checkpoint's meta data.
 
     Args:
-        metainfo: With ``classes``, or ``CLASSES`` as before mmdet 3; or None.
+        metainfo: It has ``classes``, or ``CLASSES`` as before mmdet 3; None
+            has neither.
 
     Returns:
         The names; empty if there are none.

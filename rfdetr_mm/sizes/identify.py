@@ -10,6 +10,7 @@ from typing import Any
 from rfdetr_mm_light.sizes import DETECTION, SIZES, Size, Task, find_size
 
 __all__ = [
+    'CHANGEABLE',
     'FIXED',
     'find_size',
     'size_in_file_name',
@@ -18,11 +19,11 @@ __all__ = [
     'task_of_weights',
 ]
 
-# What no training changes.
+# The numbers that no training changes.
 FIXED = ('encoder', 'patch_size', 'hidden_dim', 'dec_layers')
 # What decides among the sizes that agree in the fixed numbers. Training may
 # have changed them: then they decide nothing.
-_CHANGEABLE = ('num_windows', 'positional_encoding_size', 'num_queries')
+CHANGEABLE = ('num_windows', 'positional_encoding_size', 'num_queries')
 
 
 def size_in_file_name(name: str) -> Size | None:
@@ -39,7 +40,7 @@ def size_in_file_name(name: str) -> Size | None:
     """
     name = name.lower().replace('_', '-')
     if 'keypoint' in name:
-        return None  # rfdetr's files with keypoints are called xlarge, too
+        return None  # there is no such size, and rfdetr's file says xlarge
     words = {
         word: size
         for size in SIZES.values()
@@ -81,7 +82,7 @@ def sizes_of_numbers(
     Args:
         task: The task of the model.
         numbers: What is known of the model, under the names of
-            :class:`~rfdetr_mm_light.sizes.Architecture`.
+            :class:`~rfdetr_mm_light.sizes.Size`.
         fixed: The names of those that must agree.
 
     Returns:
@@ -90,14 +91,13 @@ def sizes_of_numbers(
     """
 
     def agree(size: Size, names: Sequence[str]) -> bool:
-        own = size.architecture._asdict()
-        return all(own[name] == numbers.get(name) for name in names)
+        return all(getattr(size, n) == numbers.get(n) for n in names)
 
     found = [
         size
         for size in SIZES.values()
         if size.task is task and agree(size, fixed)
     ]
-    for name in _CHANGEABLE:
+    for name in CHANGEABLE:
         found = [size for size in found if agree(size, [name])] or found
     return found

@@ -39,6 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--opset-version', type=int, metavar='N', help="ONNX's (default: 17)"
     )
+    parser.add_argument(
+        '--layout',
+        choices=('end2end', 'raw'),
+        help="outputs: the best detections, or the network's boxes and "
+        "logits as in rfdetr's own files (default: end2end)",
+    )
     parser.add_argument('--quantization', choices=('fp32', 'fp16', 'int8'))
     parser.add_argument(
         '--calibration-data',

@@ -94,7 +94,7 @@ def about_sizes() -> list[dict[str, Any]]:
             parameters_m=size.parameters_m,
             masks=size.task is SEGMENTATION,
             weights=size.weights,
-            licence=size.file.licence,
+            licence=size.licence,
             downloaded=size.is_shipped
             or (cache_dir() / size.weights).is_file(),
         )

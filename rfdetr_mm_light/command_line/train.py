@@ -1,10 +1,10 @@
 """Train a model on your own data.
 
 DATASET is a folder in Roboflow's, COCO's, YOLO's or the flat layout, with
-train and validation splits; which one is found out. Training starts from the
-published weights of the size, from --weights, or with --no-weights from
-random ones, which takes far longer. The best model ends up in
-OUTPUT_DIR/checkpoint_best_total.pth.
+train and validation splits; the layout is detected automatically. Training
+starts from the published weights of the size, from --weights, or with
+--no-weights from random ones, which takes far longer. The best model ends up
+in OUTPUT_DIR/checkpoint_best_total.pth.
 
 Examples:
   rfdetr-mm train DATASET --model nano --epochs 50 --output-dir mine

@@ -19,7 +19,7 @@ class OnnxSession(Session):
         file: The ``.onnx`` file.
         device: ``'cpu'``, or ``'cuda'`` or ``'cuda:N'`` where ONNX Runtime's
             package for GPUs is installed.
-        threads: Of the processor; ONNX Runtime's choice unless given.
+        threads: The number of threads; ONNX Runtime's choice unless given.
 
     Raises:
         InputError: If ONNX Runtime is not installed, has no such device, or
@@ -81,7 +81,7 @@ def _only_images(inputs: list, file: str) -> list:
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         shapes = {i.name: tuple(i.shape) for i in inputs}
         raise InputError(
-            f'{file} is no detector of RF-DETR: it takes {shapes}, and one '
+            f'{file} is not a detector of RF-DETR: it takes {shapes}, and one '
             'input (batch, channels, height, width) is needed'
         )
     return inputs

@@ -16,9 +16,9 @@ class OpenVINOSession(Session):
     """An OpenVINO model on the CPU, in float32.
 
     Args:
-        file: The ``.xml`` file; its ``.bin`` has to be beside it.
+        file: The ``.xml`` file; its ``.bin`` must be beside it.
         device: ``'cpu'``; others are OpenVINO's names, such as ``'GPU'``.
-        threads: Of the processor; OpenVINO's choice unless given.
+        threads: The number of threads; OpenVINO's choice unless given.
 
     Raises:
         InputError: If OpenVINO is not installed or cannot read the file.
@@ -46,7 +46,7 @@ class OpenVINOSession(Session):
             ) from error
         if len(self._model.inputs) != 1:
             raise InputError(
-                f'{self.file} is no detector of RF-DETR: it has '
+                f'{self.file} is not a detector of RF-DETR: it has '
                 f'{len(self._model.inputs)} inputs, and one is needed'
             )
         self.input_shape = _shape(self._model.input(0))

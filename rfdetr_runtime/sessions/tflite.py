@@ -26,7 +26,8 @@ class TFLiteSession(Session):
     Args:
         file: The ``.tflite`` file.
         device: Only ``'cpu'``.
-        threads: Of the processor; all that the process may use unless given.
+        threads: The number of threads; one for each processor that the process
+            may use unless given.
 
     Raises:
         InputError: If LiteRT is not installed or cannot read the file, or for
@@ -58,7 +59,7 @@ class TFLiteSession(Session):
         inputs = self._runner.get_input_details()
         if len(inputs) != 1:
             raise InputError(
-                f'{self.file} is no detector of RF-DETR: it takes '
+                f'{self.file} is not a detector of RF-DETR: it takes '
                 f'{sorted(inputs)}, and one input is needed'
             )
         ((self._input, details),) = inputs.items()

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from rfdetr_mm.apis.arguments import (
-    check_batch_size,
     check_patch_size,
     floating_dtype,
     input_shape,
@@ -63,13 +62,6 @@ def test_dtypes():
             floating_dtype(bad)
     with pytest.raises(InputError, match='floating point, got torch.int8'):
         floating_dtype('int8')
-
-
-def test_batch_size():
-    check_batch_size(3)
-    for bad in (0, -1, 1.0, True, None):
-        with pytest.raises(InputError, match='positive integer'):
-            check_batch_size(bad)
 
 
 def test_devices_of_a_training():

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import rfdetr_runtime
 from rfdetr_mm.apis import RFDETRNano
 from rfdetr_mm.apis.exporting import (
     FORMATS,
@@ -66,7 +68,7 @@ def batch(nano):
 def test_onnx(nano, tmp_path):
     pytest.importorskip('mmdeploy')
     onnxruntime = pytest.importorskip('onnxruntime')
-    path = nano.export(tmp_path, shape=SHAPE, verbose=False)
+    path = nano.export(tmp_path, shape=SHAPE, verbose=False, layout='raw')
     assert [file.name for file in tmp_path.iterdir()] == ['rfdetr-nano.onnx']
     session = onnxruntime.InferenceSession(str(path))
     assert [i.name for i in session.get_inputs()] == ['input']
@@ -78,6 +80,26 @@ def test_onnx(nano, tmp_path):
     # Upstream's files have a spare class, the last one.
     assert logits.shape == (1, 9, 4)
     np.testing.assert_allclose(logits[..., :3], expected[1], atol=1e-4)
+
+
+def test_three_lines_use_a_file(nano, tmp_path):
+    pytest.importorskip('mmdeploy')
+    pytest.importorskip('onnxruntime')
+    path = nano.export(tmp_path, shape=SHAPE, verbose=False)
+    model = rfdetr_runtime.load(path)
+    assert model.facts.layout == 'end2end' and model.input_hw == SHAPE
+    found = model.predict(IMAGE, threshold=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        expected = nano.predict(IMAGE, threshold=0.0, shape=SHAPE)
+    assert len(found) == len(expected) > 0
+    np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.01)
+    np.testing.assert_allclose(
+        found.confidence, expected.confidence, atol=1e-5
+    )
+    assert found.class_id.tolist() == expected.class_id.tolist()
+    for name in ('class_name', 'source_shape'):
+        assert (found.data[name] == expected.data[name]).all()
 
 
 @pytest.mark.slow
@@ -100,7 +122,9 @@ def test_backbone(nano, tmp_path):
 def test_openvino(nano, tmp_path):
     pytest.importorskip('mmdeploy')
     openvino = pytest.importorskip('openvino')
-    path = nano.export(tmp_path, format='openvino', shape=SHAPE, verbose=False)
+    path = nano.export(
+        tmp_path, format='openvino', shape=SHAPE, verbose=False, layout='raw'
+    )
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {'rfdetr-nano.xml', 'rfdetr-nano.bin'}
     # Without it, bfloat16 on a CPU that has it.
@@ -115,8 +139,8 @@ def test_openvino(nano, tmp_path):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (dict(format='coreml'), 'format has to be one of onnx, tflite'),
-        (dict(format=['onnx']), r'format has .*got \[.onnx.\]'),
+        (dict(format='coreml'), 'format must be one of onnx, tflite'),
+        (dict(format=['onnx']), r'format must .*got \[.onnx.\]'),
         (dict(quantization='int4'), 'onnx. has no quantization=.int4.: onnx'),
         (dict(quantization='fp16'), 'onnx has fp32, int8; tflite has fp32, f'),
         (dict(format='openvino', quantization='int8'), 'openvino has fp32, f'),
@@ -130,8 +154,9 @@ def test_openvino(nano, tmp_path):
         (dict(calibration_data='', quantization='int8'), "of .*, got ''"),
         (dict(shape=(64, 65)), 'multiple of patch_size'),
         (dict(patch_size=14), "not the model's"),
+        (dict(layout='nms'), "layout must be one of end2end, raw, got 'nms'"),
         (dict(batch_size=0), 'batch_size'),
-        (dict(max_images=0), 'max_images has to be a positive integer'),
+        (dict(max_images=0), 'max_images must be a positive integer'),
         (dict(opset_version=11), '16 at least'),
     ],
 )
@@ -183,7 +208,7 @@ def test_tensorrt(nano, tmp_path, monkeypatch):
 
 def test_without_mmdeploy(nano, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rfdetr_mm.deploy.export', None)
-    with pytest.raises(ImportError, match=r'\[deploy,tflite\].*mmdeploy=='):
+    with pytest.raises(ImportError, match=r'\[deploy,tflite-export\].*mmdeploy=='):
         nano.export(tmp_path, format='tflite')
 
 

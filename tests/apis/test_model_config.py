@@ -1,9 +1,14 @@
 """The numbers of every size, and what may be changed about them."""
 
+import numpy as np
 import pytest
 
 from rfdetr_mm import apis
-from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
+from rfdetr_mm.apis.model_config import (
+    fill_in_model,
+    make_model_config,
+    positive_int,
+)
 from rfdetr_mm.checkpoints import PUBLISHED_FILES, SHIPPED_FILES
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.shipped import read_config_of
@@ -139,13 +144,13 @@ def test_what_is_changed_in_the_config():
         (dict(resolution=384.0), 'whole pixels.*got 384.0'),
         (dict(resolution=True), 'whole pixels.*got True'),
         (dict(resolution=(64, 96)), 'the side of a square in this class'),
-        (dict(dec_layers=-1), 'dec_layers has to be'),
-        (dict(num_classes=0), 'num_classes has to be a positive'),
+        (dict(dec_layers=-1), 'dec_layers must be'),
+        (dict(num_classes=0), 'num_classes must be a positive'),
         (dict(num_classes='3'), "got '3'"),
         (dict(freeze_encoder=1), 'True or False, got 1'),
         (dict(segmentation_head=True), 'RFDETRSeg'),
         (dict(encoder='resnet'), 'dinov2_windowed_small, dinov2_w'),
-        (dict(positional_encoding_size=0), 'positional_encoding_size has'),
+        (dict(positional_encoding_size=0), 'positional_encoding_size must'),
         (dict(hidden_dim=100), r'sa_nheads \(8\).*a multiple of 16, or'),
         (dict(sa_nheads=3), 'a multiple of 48'),
         (dict(ca_nheads=7), 'a multiple of 56'),
@@ -157,6 +162,13 @@ def test_what_is_changed_in_the_config():
 def test_bad_values(given, message):
     with pytest.raises(InputError, match=message):
         make_model_config(NANO, given)
+
+
+def test_positive_integers():
+    assert positive_int('n', 3) == positive_int('n', np.int64(3)) == 3
+    for bad in (0, -1, 1.0, True, None, '3'):
+        with pytest.raises(InputError, match=f'n must be a.*got {bad!r}'):
+            positive_int('n', bad)
 
 
 def test_no_device_is_the_best_one():

@@ -95,7 +95,7 @@ def test_what_the_results_are(nano):
 
 
 def test_the_threshold_is_left_out(nano):
-    """Scores have to be greater, not equal."""
+    """Scores must be greater, not equal."""
     everything = nano.predict(images()[0], threshold=0.0)
     limit = float(everything.confidence[3])
     kept = nano.predict(images()[0], threshold=limit)

@@ -161,7 +161,7 @@ def test_automatic_batch_size(data_root, monkeypatch, tmp_path):
             dict(dataset_dir='none'),
             '/none, does not.*by dataset_dir',
         ),
-        (dict(dataset_dir=3), 'dataset_dir has to be text, got 3'),
+        (dict(dataset_dir=3), 'dataset_dir must be text, got 3'),
         (dict(dataset_dir='.', epoch=3), 'Did you mean epochs'),
         (dict(dataset_dir='.', resolution=50), '= 32 .*32 x 32 and 64 x 64'),
         (dict(dataset_dir='.', device='gpu'), 'no device'),

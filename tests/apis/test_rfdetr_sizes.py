@@ -26,12 +26,10 @@ sizes.SIZES['RFDETRPico'] = dataclasses.replace(
     class_name='RFDETRPico',
     title='RF-DETR Pico',
     image_px=64,
-    file=sizes.PublishedFile(
-        'rf-detr-pico.pth', 'pico.pth', '0' * 32, 'PML-1.0'
-    ),
-    architecture=sizes.SIZES['RFDETRNano'].architecture._replace(
-        positional_encoding_size=4
-    ),
+    positional_encoding_size=4,
+    weights='rf-detr-pico.pth',
+    remote='pico.pth',
+    licence='PML-1.0',
 )
 shipped_files.ROOTS = (*shipped_files.ROOTS, shipped_files.Path(sys.argv[1]))
 

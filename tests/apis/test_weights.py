@@ -77,7 +77,7 @@ def test_web_addresses(asked, monkeypatch, tmp_path, url, name):
 def test_missing_files(asked, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'cache.c.pth and no c.pth\.'):
         locate_weights('c.pth', False)
-    with pytest.raises(FileNotFoundError, match='Published are: rf-detr-base'):
+    with pytest.raises(FileNotFoundError, match='Published are: rf-detr-nano'):
         locate_weights(f'{tmp_path}/c.pth', False)
 
 

@@ -196,10 +196,10 @@ def test_input_size(benchmark, pipeline, divisor, expected):
     [
         (['no.py'], 'there is no config file no.py'),
         (['mmdet::no/such.py'], 'there is no config mmdet::no/such.py'),
-        ([TINY, '--rounds', '0'], '--rounds has to be positive'),
+        ([TINY, '--rounds', '0'], '--rounds must be positive'),
         (
             [TINY, '--batch-sizes', '1', '0'],
-            '--batch-sizes has to be positive',
+            '--batch-sizes must be positive',
         ),
         ([TINY, '--checkpoints', 'none', 'none'], '2 names for 1 configs'),
         (

@@ -30,7 +30,7 @@ def test_table_says_who_is_faster(benchmark):
         benchmark.BASE: dict(ms=2.0, ratio=1.0, megabytes=1.0, nodes=5),
         benchmark.UPSTREAM: dict(ms=4.0, ratio=2.0, megabytes=1.5, nodes=9),
     }
-    text = benchmark.table(
+    text = benchmark.markdown(
         dict(
             files=rows,
             batch=1.25,

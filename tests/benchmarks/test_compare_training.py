@@ -1,4 +1,4 @@
-"""The same training on both sides, in float64, and what has to be noticed."""
+"""The same training on both sides, in float64, and what must be noticed."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parity
 ROOT = Path(__file__).parents[2]
 SIZES = [(60, 90), (90, 60), (50, 50), (64, 48)]  # the second has no objects
 STEPS = 4
-# Each alone has to be noticed.
+# Each alone must be noticed.
 OTHER_RECIPES = {
     'clipping': {'optim_wrapper.clip_grad.max_norm': 0.2},
     'weight decay': {'optim_wrapper.optimizer.weight_decay': 0.01},
@@ -136,7 +136,7 @@ def test_another_recipe_is_noticed(changed, tool, setup, comparison, tmp_path):
     torch.save(dict(state_dict=comparison.ours.start), start)
     cfg = tool.pair.our_config(setup, start, tmp_path, OTHER_RECIPES[changed])
     ours, _, _ = tool.pair.train_ours(cfg, setup)
-    other = tool.Comparison(setup, ours, comparison.upstream)
+    other = tool.pair.Comparison(setup, ours, comparison.upstream)
     assert other.failures(), changed
 
 
@@ -147,7 +147,7 @@ def test_report(comparison, tool, tmp_path, capsys):
     content = json.loads((out / 'report.json').read_text())
     assert content['failures'] == ['too far']
     assert len(content['losses']['rfdetr_mm']) == STEPS
-    assert content['versions']['rfdetr'] == '1.11.2'
+    assert content['machine']['packages']['rfdetr'] == '1.11.2'
     table = (out / 'report.md').read_text()
     assert f'\n| {STEPS} | ' in table
     assert min(Image.open(out / 'report.png').size) > 300

@@ -187,50 +187,54 @@ def test_a_process_that_is_silent(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (['--steps', '0'], '--steps has to be positive, got 0'),
+        (['--steps', '0'], '--steps must be positive, got 0'),
         (['--rows', 'predict'], 'predict: on a CPU only'),
         ([], 'needs a GPU, and torch finds none'),
     ],
 )
 def test_bad_input(options, message, monkeypatch):
     import compare_upstream
+    import upstream
 
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(
-        compare_upstream.importlib.util, 'find_spec', lambda name: True
+        upstream.importlib.util, 'find_spec', lambda name: True
     )
     with pytest.raises(SystemExit, match=message):
         compare_upstream.main(['--device', 'cuda', *options])
 
 
 def test_batches_are_those_of_both_sides():
-    from gpu_sides import BATCHES, OBJECTS, batches_of
+    from sides import BATCHES, OBJECTS, RANGE_OF_OBJECTS, batches_of
 
-    batches = batches_of(3, 32, 'cpu')
+    batches = batches_of(3, 32, 'meta')
     assert len(batches) == BATCHES
     counts = [len(labels) for _, objects in batches for _, labels in objects]
-    assert OBJECTS[0] <= min(counts) < max(counts) <= OBJECTS[1]
-    torch.testing.assert_close(batches[1][0], batches_of(3, 32, 'cpu')[1][0])
+    assert RANGE_OF_OBJECTS[0] <= min(counts) < max(counts)
+    assert len(counts) == 3 * BATCHES and max(counts) <= RANGE_OF_OBJECTS[1]
+    ((images, objects),) = batches_of(3, 32, 'cpu')
+    assert [len(labels) for _, labels in objects] == [OBJECTS] * 3
+    assert images.shape == batches[0][0].shape == (3, 3, 32, 32)
+    torch.testing.assert_close(images, batches_of(3, 32, 'cpu')[0][0])
 
 
 def test_queries_that_agree():
-    from gpu_sides import agreement
+    from sides import agreement
 
     scores, boxes = torch.zeros(1, 4, 2), torch.zeros(1, 4, 4)
     theirs = torch.zeros(1, 4, 3)
     theirs[..., 2] = -20.0
     theirs[0, 3, 1] = 1.0
     found = agreement((scores, boxes), (theirs, boxes), 1e-3)
-    assert found == dict(share=0.75, median=0.0)
+    assert found == dict(share=0.75, median=0.0, largest=1.0)
 
 
 @pytest.fixture
 def side_args(tmp_path, monkeypatch):
-    """Of a process, with one batch of one image, and bfloat16 on a CPU."""
-    import gpu_sides
+    """Of a process with batches of one image, and bfloat16 on a CPU."""
+    import sides
 
-    monkeypatch.setattr(gpu_sides, 'BATCHES', 1)
-    monkeypatch.setattr(gpu_sides, 'half', lambda device: torch.bfloat16)
+    monkeypatch.setattr(sides, 'half', lambda device: torch.bfloat16)
     return argparse.Namespace(
         side='rfdetr_mm',
         row='train_step',
@@ -270,10 +274,10 @@ def test_a_process_of_ours(side_args, monkeypatch):
 def test_options_of_upstream(side_args, configuration, monkeypatch, tmp_path):
     """Every option reaches its module, with CUDA's part taken by others."""
     pytest.importorskip('rfdetr')
-    import gpu_sides
     import rfdetr.config
+    import sides
     from rfdetr.training.module_model import RFDETRModelModule
-    from upstream_sides import Upstream
+    from sides import Upstream
 
     calls = []
 
@@ -294,7 +298,7 @@ def test_options_of_upstream(side_args, configuration, monkeypatch, tmp_path):
     Upstream('nano').save(tmp_path / 'w.pth')
     side_args.side, side_args.weights = 'rfdetr', tmp_path / 'w.pth'
     side_args.configuration = configuration
-    step = gpu_sides.works_of(side_args)['step']
+    step = sides.works_of(side_args)['step']
     assert 0 < float(step()) < 100
     if configuration == 'cuda_graphs':
         assert calls == ['graph']
@@ -307,11 +311,11 @@ def test_options_of_upstream(side_args, configuration, monkeypatch, tmp_path):
 @pytest.mark.parity
 def test_an_option_without_effect(side_args, tmp_path):
     pytest.importorskip('rfdetr')
-    import gpu_sides
-    from upstream_sides import Upstream
+    import sides
+    from sides import Upstream
 
     Upstream('nano').save(tmp_path / 'w.pth')
     side_args.side, side_args.weights = 'rfdetr', tmp_path / 'w.pth'
     side_args.configuration = 'cuda_graphs'
     with pytest.raises(RuntimeError, match='no effect.*: cuda_graphs'):
-        gpu_sides.works_of(side_args)
+        sides.works_of(side_args)

@@ -60,23 +60,6 @@ def test_ratio_wants_the_same_rounds(paired):
         paired.ratio([1.0, 2.0], [1.0])
 
 
-def test_table(paired):
-    assert paired.table(['', 'a'], [['x', '1'], ['y', '2']]).splitlines() == [
-        '|  | a |',
-        '| :--- | ---: |',
-        '| x | 1 |',
-        '| y | 2 |',
-    ]
-
-
-def test_machine_is_named(paired):
-    found = paired.machine()
-    line = paired.machine_line(found)
-    assert (
-        found['cpu'] in line and f'torch {found["packages"]["torch"]}' in line
-    )
-
-
 def test_a_program_alone(paired):
     assert paired.run_alone(['-c', 'print(1); print(2)']) == '2'
     with pytest.raises(RuntimeError, match='broken'):

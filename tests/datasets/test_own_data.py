@@ -174,7 +174,7 @@ def test_given_classes_may_be_fewer_than_those_of_the_file(flat):
     [
         (['disc', 'sqare'], "train.json .*'sqare' .*closest.*'square'"),
         (['disc', 'disc'], 'disc more than once'),
-        ('disc', r"has to be a list of names, \[a,b\], not 'disc'"),
+        ('disc', r"must be a list of names, \[a,b\], not 'disc'"),
         ([1, 2], 'has none of the classes.*1, 2.*square, disc'),
     ],
 )
@@ -380,7 +380,7 @@ def test_an_error_leaves_the_config_as_it_was(flat):
 def test_data_root_has_to_be_a_path(data_root):
     cfg = custom_config('')
     cfg.data_root = data_root
-    with pytest.raises(InputError, match='data_root has to be.*data_root=DIR'):
+    with pytest.raises(InputError, match='data_root must be.*data_root=DIR'):
         resolve_own_data(cfg)
 
 

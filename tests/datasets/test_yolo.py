@@ -101,9 +101,9 @@ def test_nothing_without_an_area(simple, text):
         ('2 0.5 0.5 0.5 0.5', 'class 2 is none of 0 ... 1'),
         ('-1 0.5 0.5 0.5 0.5', 'class -1 is none'),
         ('0.5 0.5 0.5 0.5 0.5', 'class 0.5 is none'),
-        ('0 30 20 10 10', '30.0 is no part .* divided by the size'),
-        ('0 0.5 0.5 -0.5 0.5', '-0.5 is no part'),
-        ('0 0.5 0.5 nan 0.5', 'nan is no part'),
+        ('0 30 20 10 10', '30.0 is not a part .* divided by the size'),
+        ('0 0.5 0.5 -0.5 0.5', '-0.5 is not a part'),
+        ('0 0.5 0.5 nan 0.5', 'nan is not a part'),
     ],
 )
 def test_bad_line_is_named(simple, line, words):

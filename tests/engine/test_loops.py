@@ -134,7 +134,7 @@ def test_the_seed_is_the_checkpoints(tmp_path):
 
 
 class Eta(Hook):
-    """Notes what the log's ETA is, and what it has to be."""
+    """Notes what the log's ETA is, and what it must be."""
 
     priority = 'LOWEST'
 

@@ -195,7 +195,10 @@ def broken(tmp_path, kind):
         ('suffix', 'kind of .*a.pth is not known.*.onnx, .xml, .tflite, .eng'),
         ('backbone', 'is an exported backbone'),
         ('keypoints', "of the task 'keypoints'; this version reads detection"),
-        ('classifier', 'no detector .* outputs scores, x, and dets, labels'),
+        (
+            'classifier',
+            'not a detector .* outputs scores, x, and dets, labels',
+        ),
         ('shape', r'dets has the shape \(1, 2, 3\), but'),
         ('names', 'names 4 classes and has 3 class rows'),
         ('kernel', "says resize_kernel='cubic', known are predict, validati"),

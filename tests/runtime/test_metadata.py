@@ -36,7 +36,7 @@ def test_a_part_of_an_onnx_file_is_refused(tmp_path, size):
     [
         ('a.onnx', 'cannot be read as an ONNX'),
         ('a.xml', 'cannot be read as an OpenVINO'),
-        ('a.tflite', 'is no TFLite file'),
+        ('a.tflite', 'is not a TFLite file'),
     ],
 )
 def test_files_that_are_none_are_refused(tmp_path, name, message):
@@ -68,7 +68,7 @@ def test_the_file_beside_an_engine(tmp_path):
     assert side_file(path) == tmp_path / 'a.engine.json'
     side_file(path).write_text('{"layout": "raw"}')
     assert read_metadata(path) == dict(layout='raw')
-    for content, message in (('{', 'cannot be read'), ('[1]', 'no table')):
+    for content, message in (('{', 'cannot be read'), ('[1]', 'not a table')):
         side_file(path).write_text(content)
         with pytest.raises(InputError, match=message):
             read_metadata(path)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,13 @@ from mmengine.config import Config
 
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import (
-    block_of,
     check_sizes_agree,
     image_size,
     largest_training_size,
     set_resolution,
     size_of_tests,
     size_places,
+    windows_of,
 )
 
 ROOT = Path(__file__).parents[2] / 'configs'
@@ -43,7 +44,7 @@ def test_shipped_configs(path):
     check_sizes_agree(cfg)
     old = size_of_tests(cfg)
     assert old is not None
-    block = block_of(cfg)
+    block = math.prod(windows_of(cfg))
     for size_hw in [(20 * block, 20 * block), (6 * block, 8 * block)]:
         height, width = size_hw
         set_resolution(cfg, height if height == width else size_hw)

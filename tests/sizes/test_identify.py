@@ -4,6 +4,8 @@ import pytest
 
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.identify import (
+    CHANGEABLE,
+    FIXED,
     find_size,
     size_in_file_name,
     sizes_of_numbers,
@@ -47,7 +49,7 @@ def test_every_size_has_a_name():
     ],
 )
 def test_unknown_sizes(name, hint):
-    with pytest.raises(InputError, match=f'is no size.*{hint}'):
+    with pytest.raises(InputError, match=f'no size .{name}.*{hint}'):
         find_size(name)
 
 
@@ -84,18 +86,22 @@ def test_the_own_file_of_every_size_names_it():
             assert size_in_file_name(size.config) is size
 
 
+def numbers_of(size):
+    return {name: getattr(size, name) for name in (*FIXED, *CHANGEABLE)}
+
+
 def names(sizes):
     return [size.class_name for size in sizes]
 
 
 def test_the_numbers_of_a_size_are_its_own():
     for size in SIZES.values():
-        numbers = size.architecture._asdict()
+        numbers = numbers_of(size)
         assert sizes_of_numbers(size.task, numbers) == [size]
 
 
 def test_what_is_not_known_leaves_several_sizes():
-    numbers = SIZES['RFDETRMedium'].architecture._asdict()
+    numbers = numbers_of(SIZES['RFDETRMedium'])
     for name in ('positional_encoding_size', 'num_windows', 'num_queries'):
         del numbers[name]
     both = ['RFDETRMedium', 'RFDETRLarge']
@@ -111,14 +117,14 @@ def test_what_is_not_known_leaves_several_sizes():
     'name', ['encoder', 'patch_size', 'hidden_dim', 'dec_layers']
 )
 def test_the_fixed_numbers_have_to_agree(name):
-    numbers = SIZES['RFDETRNano'].architecture._asdict()
+    numbers = numbers_of(SIZES['RFDETRNano'])
     assert sizes_of_numbers(DETECTION, {**numbers, name: 7}) == []
     del numbers[name]
     assert sizes_of_numbers(DETECTION, numbers) == []
 
 
 def test_tasks():
-    numbers = SIZES['RFDETRNano'].architecture._asdict()
+    numbers = numbers_of(SIZES['RFDETRNano'])
     assert sizes_of_numbers(SEGMENTATION, numbers) == []
     assert task_of_head('RFDETRInsHead') is SEGMENTATION
     assert task_of_head('RFDETRHead') is task_of_head('Other') is DETECTION

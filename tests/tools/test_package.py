@@ -40,6 +40,7 @@ def test_the_wheel_holds_what_it_must(tree, wheel):
         assert f'{folder}/configs/rfdetr/rfdetr_nano_coco.py' in names
         assert f'{folder}/tools/dev/environment.sh' not in names
     assert 'rfdetr_mm/py.typed' in names
+    assert 'rfdetr_mm_light/sizes.csv' in names
 
 
 def test_the_source_distribution_builds_the_same_wheel(

@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_cfg_options(parser)
     args = parser.parse_args(argv)
     if args.num < 1:
-        stop(f'--num has to be at least 1, got {args.num}')
+        stop(f'--num must be at least 1, got {args.num}')
     return args
 
 

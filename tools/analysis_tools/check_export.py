@@ -67,7 +67,7 @@ class Row:
 
         Args:
             reference: PyTorch's row.
-            limits: By name; None is no limit.
+            limits: By name; None stands for any.
         """
         given = self.precision == 'fp32'
         limits = {
@@ -171,7 +171,7 @@ def compare(args: argparse.Namespace) -> list[Row]:
     """Run all models on the data set.
 
     Args:
-        args: Of the command line.
+        args: The command line.
 
     Returns:
         PyTorch's row and one for each file.

@@ -34,9 +34,9 @@ class Difference:
     Attributes:
         box_px: Largest difference of a coordinate.
         score: Largest difference of a score.
-        expected: Detections of the reference that have to be found again.
+        expected: Detections of the reference that must be found again.
         matched: Those that were.
-        mask_ious: Of the masks of each pair.
+        mask_ious: The IoU of the masks of each pair.
         undecided: Images that are left out, see :func:`is_undecided`.
     """
 
@@ -169,9 +169,9 @@ class AveragePrecision:
 
     Args:
         evaluator: Config of the :class:`NamedCocoMetric`.
-        dataset_meta: Of the data set.
+        dataset_meta: The meta data of the data set.
         folder: For the detections.
-        name: Of the model, for file names.
+        name: The model's name, for file names.
     """
 
     def __init__(
@@ -197,6 +197,14 @@ class AveragePrecision:
         Args:
             img_ids: Images that were run.
         """
+        return {k: v[0] for k, v in self.statistics(img_ids).items()}
+
+    def statistics(self, img_ids: Sequence[int]) -> dict[str, list[float]]:
+        """COCO's twelve numbers by kind; the first two are AP and AP50.
+
+        Args:
+            img_ids: Images that were run.
+        """
         self.metric.evaluate(len(img_ids))
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
             truth = COCO(self.ann_file)
@@ -207,14 +215,14 @@ class AveragePrecision:
 
     def _compute(
         self, truth: COCO, kind: str, img_ids: Sequence[int]
-    ) -> float:
+    ) -> list[float]:
         found = json.loads(Path(f'{self.prefix}.{kind}.json').read_text())
         if not found:
-            return 0.0
+            return [0.0] * 12
         evaluation = COCOeval(truth, truth.loadRes(found), kind)
         evaluation.params.imgIds = list(img_ids)
         evaluation.params.maxDets = [1, 10, TOP]
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-        return 100 * float(evaluation.stats[0])
+        return (100 * evaluation.stats).tolist()

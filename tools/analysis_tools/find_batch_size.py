@@ -62,7 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value <= 0:
             option = '--' + name.replace('_', '-')
-            stop(f'{option} has to be positive, got {value}')
+            stop(f'{option} must be positive, got {value}')
     return args
 
 
@@ -71,7 +71,7 @@ def print_row(size: int, result: dict[str, Any]) -> None:
 
     Args:
         size: Images per batch.
-        result: Of the probe.
+        result: What the probe found.
     """
     row = f'{size:6d} '
     if result['fits']:

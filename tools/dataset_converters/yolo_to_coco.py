@@ -47,7 +47,7 @@ def coco_content(path: Path, split: str) -> dict[str, list[dict]]:
     """Read a split as the content of an annotation file.
 
     Args:
-        path: Of the YAML file.
+        path: The YAML file.
         split: 'train', 'val' or 'test'.
 
     Returns:

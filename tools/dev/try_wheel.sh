@@ -46,14 +46,10 @@ grep -q rfdetr_nano_coco models.json || die "mim search does not know rfdetr_nan
 
 step "the demo's data and mim train rfdetr_mm"
 "$bin/rfdetr-mm" demo-data shapes data/tiny_shapes 2> /dev/null
-size='(64,64)'
 options=(
-  data_root=data/tiny_shapes load_from=None train_cfg.max_epochs=1
-  model.backbone.img_size=64 model.bbox_head.num_queries=8
+  data_root=data/tiny_shapes resolution=64 load_from=None
+  train_cfg.max_epochs=1 model.bbox_head.num_queries=8
   model.bbox_head.num_groups=2 model.test_cfg.max_per_img=8
-  "train_dataloader.dataset.pipeline.3.scale=$size"
-  "val_dataloader.dataset.pipeline.1.scale=$size"
-  "test_dataloader.dataset.pipeline.1.scale=$size"
   train_dataloader.dataset.indices=16 val_dataloader.dataset.indices=8
 )
 for split in train val test; do

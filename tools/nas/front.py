@@ -23,8 +23,8 @@ class Measurement:
     Attributes:
         nominal: The point as the search space lists it.
         latency_ms: For one image, median.
-        metrics: Of the validation set, by the evaluator's names; None if
-            the point was too slow to be evaluated.
+        metrics: Metrics of the validation set by the evaluator's names; None
+            if the point was too slow to be evaluated.
     """
 
     nominal: Subnet

@@ -39,9 +39,9 @@ def choose_points(
     Args:
         space: What to choose from.
         measure: Measures a nominal point.
-        metric: What of the metrics has to be high.
+        metric: The metric that should be high.
         budget: Different points to measure.
-        seed: Of the choice.
+        seed: The seed of the choice.
 
     Returns:
         The measurements in the order of the choice, each point once.

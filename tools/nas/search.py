@@ -118,9 +118,9 @@ def read_space(cfg: Config) -> SearchSpace:
     """
     if 'search_space' not in cfg:
         raise InputError(
-            f'{cfg.filename} has no search_space: it is no supernet. Take one '
-            'of configs/rfdetr_nas, or the config in the work dir of its '
-            'training'
+            f'{cfg.filename} is not a supernet, as it has no search_space. '
+            'Take one of configs/rfdetr_nas, or the config in the work dir '
+            'of its training'
         )
     return SearchSpace.from_config(cfg.search_space)
 

@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> None:
             'quantization',
             'calibration_data',
             'max_images',
+            'layout',
         ),
     )
     if args.shape is not None:

@@ -22,8 +22,8 @@ class SmallDataSampler(DefaultSampler):
 
     Args:
         dataset: The data set, not empty.
-        batch_size: Of the data loader, per process.
-        accumulative_counts: Of the optimizer wrapper: batches per step.
+        batch_size: Images of a batch of the data loader, per process.
+        accumulative_counts: Batches per step of the optimizer wrapper.
         min_steps: Least steps of the optimizer in an epoch.
         shuffle: True. What a config says of the default sampler may stay
             when only the type is changed.

@@ -198,7 +198,7 @@ def checked_loader(transform: Any) -> Any:
     """Take mmcv's loader for :class:`LoadCheckedImage`.
 
     Args:
-        transform: Of a pipeline, or its config.
+        transform: A transform of a pipeline, or its config.
 
     Returns:
         The config of the checking loader with the same options, or what was

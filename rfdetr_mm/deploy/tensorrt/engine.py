@@ -21,7 +21,7 @@ def build_engine(
         model: The graph, see :func:`prepare_onnx`.
         batch_sizes: The least, the usual and the largest; used where the
             graph leaves the batch open.
-        max_workspace_bytes: Of GPU memory for temporary values.
+        max_workspace_bytes: The most GPU memory for temporary values.
 
     Returns:
         The serialised engine.

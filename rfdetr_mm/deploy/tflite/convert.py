@@ -68,7 +68,7 @@ def quantise(
     """Quantise a float32 TFLite model.
 
     Args:
-        content: Of the ``.tflite`` file.
+        content: The content of the ``.tflite`` file.
         precision: See :func:`to_tflite`; not 'fp32'.
         calibration: See :func:`to_tflite`.
 
@@ -131,7 +131,7 @@ def add_metadata(content: bytes, facts: Mapping[str, str]) -> bytes:
     """Put texts into a TFLite file.
 
     Args:
-        content: Of the ``.tflite`` file.
+        content: The content of the ``.tflite`` file.
         facts: Names to texts.
 
     Returns:

@@ -22,9 +22,9 @@ def grid_sample_by_rows(
         input: Shape (n, C, h, w).
         grid: (x, y), the map reaching from -1 to 1, shape (n, out_h, out_w,
             2).
-        interpolation_mode: Of the operator; 0.
-        padding_mode: Of the operator; 0.
-        align_corners: Of the operator; False.
+        interpolation_mode: The operator's number for bilinear, 0.
+        padding_mode: The operator's number for zeros, 0.
+        align_corners: Must be False.
 
     Returns:
         Shape (n, C, out_h, out_w).

@@ -27,7 +27,7 @@ class ChannelsLastModel(nn.Module):
 
     Args:
         model: Takes images (bs, channels, h_px, w_px), gives a tuple.
-        output_names: Of the tuple.
+        output_names: The names of what the tuple holds.
     """
 
     def __init__(self, model: nn.Module, output_names: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ class Program:
     Args:
         model: The graph; it has learned its sizes.
         images: What it takes, shape (bs, channels, h_px, w_px).
-        output_names: Of its outputs.
+        output_names: The names of its outputs.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Program:
 
         Args:
             path: Where to.
-            _extra_files: Of TorchScript's interface.
+            _extra_files: Not used; part of TorchScript's interface.
         """
         facts = metadata(self.model, tuple(self.images.shape[-2:]))
         buffer = io.BytesIO()
@@ -115,7 +115,7 @@ def make_program(
     Args:
         func: The model, its parts replaced by graphs.
         example_inputs: Images, shape (bs, channels, h_px, w_px).
-        **kwargs: Of ``torch.jit.trace``.
+        **kwargs: Not used; part of the interface of ``torch.jit.trace``.
 
     Returns:
         The program.

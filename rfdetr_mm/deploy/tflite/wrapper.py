@@ -28,6 +28,8 @@ class TFLiteWrapper(SessionWrapper):
             be read or lacks an output.
     """
 
+    axes = (0, 2, 3, 1)
+
     def __init__(
         self, model_file: str, output_names: Sequence[str] | None = None
     ) -> None:

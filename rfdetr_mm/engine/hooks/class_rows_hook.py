@@ -32,7 +32,7 @@ class ClassRowsHook(Hook):
     give plausible nonsense, and so do the optimiser's averages of them.
 
     Models without our class rows and checkpoints without any (a backbone's)
-    are left alone. The hook has to come before EMAHook, which copies the
+    are left alone. The hook must come before EMAHook, which copies the
     checkpoint's weights, hence its priority.
     """
 
@@ -102,7 +102,7 @@ class ClassRowsHook(Hook):
             )
             done = (
                 'The class rows are re-initialised from the old ones '
-                '(repeated or cut) and have to be trained.'
+                '(repeated or cut) and must be trained.'
             )
         elif old != new and _is_reordered(old, new, num_rows):
             rows = [old.index(name) for name in new]

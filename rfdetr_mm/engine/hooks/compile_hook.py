@@ -41,7 +41,7 @@ class CompileHook(Hook):
         cuda_graphs: Record the compiled kernels on a GPU once for each image
             size and replay them, which spares the time to launch them one by
             one; but for the losses. Gradients cannot be accumulated then.
-        **kwargs: Of ``torch.compile``, e.g. ``dynamic=False``. With
+        **kwargs: Arguments of ``torch.compile``, e.g. ``dynamic=False``. With
             ``backend='cudagraphs'`` the kernels are recorded as they are,
             which starts sooner than compiling them.
 

@@ -34,7 +34,7 @@ class SubnetHook(Hook):
     Args:
         search_space: See :class:`SearchSpace`; ``search_space`` of the
             config if None.
-        seed: Of the sequence of draws; the same in all processes.
+        seed: Seed of the sequence of draws; the same in all processes.
         largest_first: Let the first step train the largest sub-network, so
             that a run that does not fit into memory stops there and not
             hours later.

@@ -24,7 +24,8 @@ def scaled_gelu_linear(
         hidden: Shape (..., hidden_channels), for nobody else to read.
         weight: Shape (out_channels, hidden_channels).
         bias: Shape (out_channels,).
-        scale: Of every channel of the result, shape (out_channels,).
+        scale: The factor of every channel of the result, shape
+            (out_channels,).
 
     Returns:
         Shape (..., out_channels).

@@ -51,7 +51,7 @@ class WindowedDINOv2(BaseModule):
             count averages the kernels (1) or tiles them (others).
         num_registers: Register tokens per window (4 in DINOv2's variant
             with registers).
-        drop_path_rate: Of the last block; grows linearly from 0.
+        drop_path_rate: The rate of the last block; it grows linearly from 0.
         frozen_stages: -1 nothing; 0 the stem; k the stem and the first k
             blocks; 12 everything, the final norm included.
         with_cp: Recompute blocks in the backward pass to save memory.

@@ -33,8 +33,8 @@ class BatchMultiScaleResize(nn.Module):
 
     Args:
         img_size: Side of a square, or (height, width), in pixels.
-        patch_size: Of the backbone, in pixels.
-        num_windows: Of the backbone, per side.
+        patch_size: Side of the backbone's patches in pixels.
+        num_windows: Windows of the backbone per side.
         expanded: See :func:`multi_scale_sizes`.
         interval: Iterations that share a draw. Upstream draws once per
             optimizer step: set it to ``optim_wrapper.accumulative_counts``.
@@ -42,7 +42,7 @@ class BatchMultiScaleResize(nn.Module):
             that does not fit into memory stops there and not hours later.
 
     Raises:
-        InputError: If a side of ``img_size`` is no multiple of
+        InputError: If a side of ``img_size`` is not a multiple of
             patch_size * num_windows, or ``interval`` is not positive.
 
     Source: rfdetr 1.11.2, RFDETRModelModule.on_train_batch_start

@@ -62,8 +62,8 @@ class HeadOutputs:
         """Outputs of a head that runs no decoder layer.
 
         Args:
-            proposals: Of the query selection.
-            feats: The maps.
+            proposals: What the query selection gave.
+            feats: The maps, shape (bs, embed_dims, h, w) each.
             num_groups: Groups that were run.
         """
         return cls(
@@ -121,7 +121,7 @@ def sums_of_layers(values: Tensor, num_layers: int) -> Tensor:
     """Sum up what losses without a reduction gave for all layers together.
 
     Args:
-        values: Of equally many rows of each layer, layer after layer; or a
+        values: As many rows of values for each layer, layer after layer; or a
             single zero, as mmdet's losses give for no boxes.
         num_layers: How many layers.
 

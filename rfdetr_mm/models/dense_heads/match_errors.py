@@ -19,7 +19,7 @@ def match_errors(
         matched: Matched rows among the bs * num_queries, shape
             (num_matched,).
         labels: Class of each matched row, same shape.
-        num_objects: Of each image.
+        num_objects: The number of objects of each image.
 
     Returns:
         ``class_error``: percent of matched queries whose best class is

@@ -69,7 +69,7 @@ class RFDETRHead(BaseDenseHead):
         num_queries: Queries of a group.
         num_groups: Groups in training; upstream's 13.
         decoder: Arguments of :class:`RFDETRDecoder` but ``embed_dims``.
-        loss_cls: Of type :class:`IABCELoss` or another with the interface
+        loss_cls: A :class:`IABCELoss` or another with the interface
             of mmdet's ``QualityFocalLoss``.
         loss_bbox: On normalised (cx, cy, w, h).
         loss_iou: On normalised (x1, y1, x2, y2).
@@ -214,7 +214,7 @@ class RFDETRHead(BaseDenseHead):
         """Compute all losses.
 
         Args:
-            x: Maps, one for each level.
+            x: Maps, one for each level, shape (bs, embed_dims, h, w).
             batch_data_samples: With ``gt_instances`` in pixels of the
                 network's input.
 
@@ -238,10 +238,10 @@ class RFDETRHead(BaseDenseHead):
         """Compute losses and the first group's detections in one pass.
 
         Args:
-            x: Maps, one for each level.
+            x: Maps, one for each level, shape (bs, embed_dims, h, w).
             batch_data_samples: See :meth:`loss`.
-            proposal_cfg: Of mmdet's interface; the detections follow
-                ``test_cfg``.
+            proposal_cfg: Not used, part of mmdet's interface; the detections
+                follow ``test_cfg``.
 
         Returns:
             See :meth:`loss` and :meth:`predict`; boxes in pixels of the
@@ -261,7 +261,7 @@ class RFDETRHead(BaseDenseHead):
         """Compute all losses from the head's outputs.
 
         Args:
-            outs: Of this head.
+            outs: What this head computed.
             batch_gt_instances: Boxes (x1, y1, x2, y2) in pixels of the
                 network's input, and labels.
             batch_img_metas: With ``img_shape``.
@@ -407,7 +407,7 @@ class RFDETRHead(BaseDenseHead):
         """Detect objects.
 
         Args:
-            x: Maps, one for each level.
+            x: Maps, one for each level, shape (bs, embed_dims, h, w).
             batch_data_samples: With ``img_shape`` and, to rescale,
                 ``scale_factor``.
             rescale: Give boxes in pixels of the original image instead of

@@ -37,14 +37,14 @@ class RFDETRInsHead(RFDETRHead):
     both sides of the losses, and detections are cut to the image.
 
     Args:
-        *args: Of :class:`RFDETRHead`.
+        *args: Arguments of :class:`RFDETRHead`.
         mask_upsample_ratio: Side of a mask in cells of the first map.
             Upstream's masks have a quarter of the input's side, hence
             ``patch_size / 4``; 4 for a map of stride 16.
         loss_mask: Cross-entropy of the mask logits at points, of mmdet's
             interface.
         loss_dice: Dice loss at the same points.
-        **kwargs: Of :class:`RFDETRHead`. ``train_cfg`` may also have
+        **kwargs: Arguments of :class:`RFDETRHead`. ``train_cfg`` may also have
             ``cells_per_point`` (16: one point for 16 cells of a mask),
             ``oversample_ratio`` (3.0) and ``importance_sample_ratio``
             (0.75), see :func:`~..layers.mask_points.uncertain_points`.
@@ -121,7 +121,7 @@ class RFDETRInsHead(RFDETRHead):
         """Compute all losses from the head's outputs.
 
         Args:
-            outs: Of this head.
+            outs: What this head computed.
             batch_gt_instances: Boxes (x1, y1, x2, y2) in pixels of the
                 network's input, labels, and masks of the input's size.
             batch_img_metas: With ``img_shape`` and, if the input is padded,
@@ -219,7 +219,7 @@ class RFDETRInsHead(RFDETRHead):
 
         Args:
             layer: Its predictions, with masks.
-            pairs: Of each image, (query indices, object indices).
+            pairs: For each image (query indices, object indices).
             batch_gt_instances: With masks as tensors of the padded input's
                 size.
             avg_factor: Divisor of all sums.

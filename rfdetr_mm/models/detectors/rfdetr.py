@@ -31,7 +31,7 @@ class RFDETR(SingleStageDetector):
     before anything is loaded.
 
     Args:
-        *args: Of SingleStageDetector.
+        *args: Arguments of SingleStageDetector.
         adapters: Arguments of :func:`add_adapters`, e.g. ``dict(type='dora',
             rank=16, alpha=16)``: only low-rank adapters of the backbone are
             trained, its own weights are frozen. Checkpoints without adapters
@@ -39,7 +39,7 @@ class RFDETR(SingleStageDetector):
             checkpoint.
         subnet: Name of the sub-network that the detector is, see
             :meth:`set_subnet`; None for all of it.
-        **kwargs: Of SingleStageDetector.
+        **kwargs: Arguments of SingleStageDetector.
 
     Source: "RF-DETR: Neural Architecture Search for Real-Time Detection
         Transformers" (arXiv 2511.09554); rfdetr 1.11.2, LWDETR.

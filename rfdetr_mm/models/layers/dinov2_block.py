@@ -36,7 +36,8 @@ class DINOv2Attention(nn.Module):
 
         Args:
             tokens: Shape (bs, num_tokens, embed_dims).
-            scale: Of every channel of the result, shape (embed_dims,).
+            scale: The factor of every channel of the result, shape
+                (embed_dims,).
 
         Returns:
             Shape (bs, num_tokens, embed_dims).
@@ -71,7 +72,8 @@ class DINOv2MLP(nn.Module):
 
         Args:
             tokens: Shape (..., embed_dims).
-            scale: Of every channel of the result, shape (embed_dims,).
+            scale: The factor of every channel of the result, shape
+                (embed_dims,).
 
         Returns:
             Shape (..., embed_dims).

@@ -45,7 +45,7 @@ def gt_mask_tensor(
         masks = masks.to_tensor(dtype=torch.uint8, device=device)
     if not isinstance(masks, Tensor):
         raise TypeError(
-            'gt_instances.masks has to be BitmapMasks, PolygonMasks or a '
+            'gt_instances.masks must be BitmapMasks, PolygonMasks or a '
             f'tensor, got {type(masks).__name__}'
         )
     unpadded = tuple(img_meta['img_shape'][:2])
@@ -111,7 +111,7 @@ def _resize(
             logits, size=size_px, mode='bilinear', align_corners=False
         )
     # The padding comes after the image: resize both, cut it off. The scale
-    # is exact where a size would have to be rounded.
+    # is exact where a size would be rounded.
     scale = [
         out * full / part / cells
         for out, full, part, cells in zip(

@@ -166,7 +166,8 @@ class MaskBranch(nn.Module):
         """Masks of every decoder layer.
 
         Args:
-            enlarged: Of :meth:`enlarge`.
+            enlarged: What :meth:`enlarge` gave, shape (bs, embed_dims, h,
+                w).
             hidden_states: Normed queries after each layer, shape (bs,
                 num_queries, embed_dims); fewer layers run fewer blocks.
 
@@ -182,7 +183,12 @@ class MaskBranch(nn.Module):
     def of_last_layer(
         self, enlarged: Tensor, hidden_states: Sequence[Tensor]
     ) -> MaskFactors:
-        """Masks of the last decoder layer alone, see :meth:`forward`."""
+        """Masks of the last decoder layer alone.
+
+        Args:
+            enlarged: See :meth:`forward`.
+            hidden_states: See :meth:`forward`.
+        """
         for block in self.blocks[: len(hidden_states)]:
             enlarged = block(enlarged)
         return self._factors(enlarged, hidden_states[-1])
@@ -193,7 +199,8 @@ class MaskBranch(nn.Module):
         """Masks of the proposals.
 
         Args:
-            enlarged: Of :meth:`enlarge`.
+            enlarged: What :meth:`enlarge` gave, shape (bs, embed_dims, h,
+                w).
             embeddings: Features of the selected positions, shape (bs,
                 num_queries, embed_dims).
         """

@@ -41,7 +41,7 @@ def uncertain_points(
     Args:
         mask_logits: Shape (n, h, w); n may be 0.
         num_points: Points for each mask.
-        oversample_ratio: Of so many times more uniform points the most
+        oversample_ratio: From so many times more uniform points the most
             uncertain ones (logit nearest to 0) are taken.
         importance_sample_ratio: Part of the points that is taken in this
             way; the others are uniform.

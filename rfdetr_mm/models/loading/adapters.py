@@ -38,7 +38,7 @@ def add_adapters(
             ``value`` get adapters.
         type: 'lora' (a low-rank difference) or 'dora' (that, and the length
             of each row of the weight).
-        rank: Of the difference.
+        rank: The rank of the difference that is learned.
         alpha: The difference is scaled by alpha / rank.
 
     Raises:

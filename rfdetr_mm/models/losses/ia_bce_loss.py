@@ -48,7 +48,7 @@ def iou_aware_bce(
     loss = _LossOfNegatives.apply(logits)
     is_matched = (labels >= 0) & (labels < logits.size(1))
     # Background takes part with class 0 and leaves it as it is: to look for
-    # the matched rows alone, a GPU would have to be waited for.
+    # the matched rows alone, a GPU would be waited for.
     classes = labels.long().where(is_matched, 0).unsqueeze(1)
     own_logits = logits.gather(1, classes).squeeze(1)
     with torch.no_grad():
@@ -175,7 +175,7 @@ class IABCELoss(QualityFocalLoss):
 def _check_reduction(reduction: str) -> None:
     if reduction not in REDUCTIONS:
         raise InputError(
-            f'The reduction has to be one of {REDUCTIONS}, got {reduction!r}.'
+            f'The reduction must be one of {REDUCTIONS}, got {reduction!r}.'
         )
 
 
@@ -197,7 +197,7 @@ def _check_inputs(
         if tuple(shape) != expected:
             raise InputError(
                 f'IABCELoss needs one entry of {name} per prediction: '
-                f'pred is {tuple(pred.shape)}, so {name} has to be '
+                f'pred is {tuple(pred.shape)}, so {name} must be '
                 f'{expected}, got {tuple(shape)}.'
             )
     return target[0], target[1]

@@ -60,7 +60,7 @@ class MultiScaleProjector(BaseModule):
         scale_factors: Output size over input size, from {2.0, 1.0, 0.5},
             finest first: (1.0,) is P4 of a stride-16 backbone, (2.0, 0.5)
             are P3 and P5.
-        num_bottlenecks: Of each fusion block.
+        num_bottlenecks: Bottlenecks of each fusion block.
         init_cfg: mmengine's.
 
     Raises:

@@ -38,11 +38,11 @@ def batch_cost(
     layer, and waits for the GPU several times.
 
     Args:
-        match_costs: Of the types that :func:`can_batch` knows.
+        match_costs: Costs of the types that :func:`can_batch` knows.
         cls_scores: Logits, shape (..., bs, num_queries, num_classes).
         bbox_preds: Normalised (cx, cy, w, h), shape (..., bs, num_queries,
             4).
-        labels: Of the objects, filled up, shape (bs, max_objects).
+        labels: Classes of the objects, filled up, shape (bs, max_objects).
         gt_bboxes: Normalised (cx, cy, w, h), filled up, shape (bs,
             max_objects, 4).
         sizes_px: (w, h, w, h) of each image, shape (bs, 4).

@@ -19,7 +19,7 @@ class BatchObjects:
     Attributes:
         labels: Classes, shape (num_objects,).
         bboxes_cxcywh_norm: Normalised boxes, shape (num_objects, 4).
-        instances: Of each image, as the data set gave them.
+        instances: The objects of each image, as the data set gave them.
     """
 
     labels: Tensor
@@ -72,7 +72,7 @@ def mean_over_processes(value: float, device: torch.device) -> float:
     """Mean of a number of every process of a distributed training.
 
     Args:
-        value: Of this process.
+        value: The value of this process.
         device: On which the processes talk to each other.
 
     Returns:

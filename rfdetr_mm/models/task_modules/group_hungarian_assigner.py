@@ -65,7 +65,7 @@ class GroupHungarianAssigner(HungarianAssigner):
         costs = [match_costs] if isinstance(match_costs, dict) else match_costs
         if not isinstance(costs, (list, tuple)):
             raise TypeError(
-                'match_costs has to be a config dict or a list of them, got '
+                'match_costs must be a config dict or a list of them, got '
                 f'{type(match_costs).__name__}.'
             )
         if not all(costs) or not costs:
@@ -134,10 +134,10 @@ class GroupHungarianAssigner(HungarianAssigner):
         """Match the predictions of several layers for a batch of images.
 
         Args:
-            layers: Of each layer, the predictions and the objects of every
+            layers: For each layer the predictions and the objects of every
                 image as :meth:`assign` takes them; layers have the same
                 objects and equally many predictions.
-            img_metas: Of every image.
+            img_metas: The meta data of every image.
             num_groups: Groups in the predictions.
 
         Returns:
@@ -179,8 +179,8 @@ class GroupHungarianAssigner(HungarianAssigner):
                 num_classes).
             bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
                 num_preds, 4).
-            objects: Of the batch, on the same device.
-            img_metas: Of every image.
+            objects: The objects of the batch, on the same device.
+            img_metas: The meta data of every image.
             num_groups: Groups in the predictions.
 
         Returns:
@@ -261,7 +261,7 @@ def replace_non_finite(costs: Tensor) -> Tensor:
     entry is finite.
 
     Args:
-        costs: Of each image, shape (..., num_preds, num_gts), not empty.
+        costs: For each image, shape (..., num_preds, num_gts), not empty.
 
     Returns:
         Finite costs of the same shape.
@@ -295,7 +295,6 @@ def _check_num_groups(num_groups: int) -> int:
     is_int = isinstance(num_groups, int) and not isinstance(num_groups, bool)
     if not is_int or num_groups < 1:
         raise InputError(
-            f'num_groups has to be an integer of at least 1, got '
-            f'{num_groups!r}.'
+            f'num_groups must be an integer of at least 1, got {num_groups!r}.'
         )
     return num_groups

@@ -56,7 +56,7 @@ def solve_groups(
     Args:
         costs: Finite, shape (num_layers, bs, num_queries, max_objects);
             group 0 first. Columns beyond an image's objects are ignored.
-        num_objects: Of each image.
+        num_objects: The number of objects of each image.
         num_groups: Equal parts of the queries.
 
     Returns:

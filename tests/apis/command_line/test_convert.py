@@ -43,7 +43,7 @@ def test_a_config_or_a_size_may_be_named(
     [
         (['W', 'W'], 1, 'exists and is not overwritten'),
         (['gone.pth', 'x.pth'], 1, 'no checkpoint file'),
-        (['W', 'x.pth', '--model', 'huge'], 1, 'is no size'),
+        (['W', 'x.pth', '--model', 'huge'], 1, "no size 'huge'"),
         (['W', 'x.pth', '--model', 'nano', '--config', 'c.py'], 2, 'exclude'),
         (['W', 'x.pth', '--config', 'c.py'], 1, 'c.py'),
         (['W'], 2, 'required: dst'),

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from toy_onnx import write_toy
 
 import rfdetr_mm.deploy  # noqa: F401
+from rfdetr_mm.deploy import package_manager
 from rfdetr_mm.deploy.tensorrt import manager
 from rfdetr_mm.errors import InputError
 from rfdetr_runtime import read_metadata
@@ -88,7 +89,7 @@ def calls(monkeypatch):
     monkeypatch.delitem(
         sys.modules, 'rfdetr_mm.deploy.tensorrt.engine', raising=False
     )
-    monkeypatch.setattr(manager, 'require_package', lambda *args: None)
+    monkeypatch.setattr(package_manager, 'require_package', lambda *args: None)
     return calls
 
 

@@ -130,6 +130,7 @@ DEFAULTS = [
             dynamic_batch=False,
             backbone_only=False,
             opset_version=None,
+            layout=None,
             quantization=None,
             calibration_data=None,
             max_images=None,

@@ -66,8 +66,8 @@ def test_nothing_fits(find_batch_size, monkeypatch):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (['--target=0'], '--target has to be positive, got 0'),
-        (['--memory-gib=-1'], '--memory-gib has to be positive'),
+        (['--target=0'], '--target must be positive, got 0'),
+        (['--memory-gib=-1'], '--memory-gib must be positive'),
         (['--target=16', '--num-gpus=3'], 'cannot be shared by 3 GPUs'),
     ],
 )

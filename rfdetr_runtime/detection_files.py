@@ -5,26 +5,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
-from rfdetr_mm.checkpoints import (
-    COCO_CATEGORY_IDS,
-    COCO_CLASSES,
-    atomic_file,
-)
+from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
+from rfdetr_mm_light.errors import InputError
+from rfdetr_mm_light.files import atomic_file
+
+from .coco_runs import encode_mask, mask_area
+from .detections import Detections
 
 if TYPE_CHECKING:
-    from supervision import Detections
+    import supervision
+
+    AnyDetections = Detections | supervision.Detections
 
 
-def to_record(file: str, found: 'Detections') -> dict[str, Any]:
+def to_record(file: str, found: 'AnyDetections') -> dict[str, Any]:
     """Turn the detections of an image into plain data.
 
     Args:
         file: The image.
-        found: With ``metadata['source_image']``.
+        found: Detections with ``metadata['source_image']``, RGB (H, W, 3).
 
     Returns:
         ``file``, ``height`` and ``width`` in pixels, and ``detections``, each
@@ -41,14 +42,9 @@ def to_record(file: str, found: 'Detections') -> dict[str, Any]:
             bbox_xyxy_px=[round(float(v), 3) for v in found.xyxy[i]],
         )
         if found.mask is not None:
-            detection['segmentation'] = _rle(found.mask[i])
+            detection['segmentation'] = encode_mask(found.mask[i])
         detections.append(detection)
     return dict(file=file, height=height, width=width, detections=detections)
-
-
-def _rle(mask: np.ndarray) -> dict[str, Any]:
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(size=list(mask.shape), counts=rle['counts'].decode())
 
 
 def to_coco(
@@ -57,7 +53,7 @@ def to_coco(
     """Turn records into a COCO data set with scores.
 
     Args:
-        records: Of :func:`to_record`.
+        records: What :func:`to_record` has returned, image by image.
         class_names: The model's.
 
     Returns:
@@ -92,8 +88,7 @@ def to_coco(
             )
             if 'segmentation' in found:
                 annotation['segmentation'] = found['segmentation']
-                area = coco_mask.area(found['segmentation'])
-                annotation['area'] = int(area)
+                annotation['area'] = mask_area(found['segmentation'])
             annotations.append(annotation)
     categories = [dict(id=i, name=n) for i, n in zip(ids, class_names)]
     return dict(images=images, categories=categories, annotations=annotations)
@@ -106,17 +101,27 @@ def write_json(content: Any, path: Path) -> None:
         file.write(json.dumps(content, indent=1).encode())
 
 
-def paint(found: 'Detections') -> Image.Image:
+def paint(found: 'AnyDetections') -> Image.Image:
     """Paint boxes, masks and names into the image they are of.
 
     Args:
-        found: With ``metadata['source_image']``, RGB.
+        found: Detections with ``metadata['source_image']``, RGB (H, W, 3).
 
     Returns:
         A new picture.
-    """
-    import supervision
 
+    Raises:
+        InputError: If supervision is not installed.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        raise InputError(
+            f'painting needs supervision, which cannot be imported ({error}): '
+            'pip install supervision, or --save json'
+        ) from error
+    if isinstance(found, Detections):
+        found = found.to_supervision()
     picture = Image.fromarray(found.metadata['source_image'])
     scale = supervision.calculate_optimal_text_scale(picture.size)
     thickness = supervision.calculate_optimal_line_thickness(picture.size)

@@ -1,0 +1,101 @@
+"""Exported files evaluated on data sets, as models are."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.evaluator import Evaluator
+from mmengine.structures import InstanceData
+
+from rfdetr_mm.errors import InputError
+from rfdetr_mm.sizes.identify import find_size
+from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_runtime import Detections, ExportedModel
+from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG
+
+from .train_config import make_train_config
+from .training import fill_in_data, find_data
+
+# Task to the size whose config says how it is evaluated
+_SIZES = {DETECTION: 'nano', INSTANCE_SEG: 'seg-nano'}
+_MAX_BATCH = 8
+
+
+def evaluate_file(
+    model: ExportedModel,
+    split: str,
+    dataset_dir: str | os.PathLike[str],
+    **kwargs: Any,
+) -> dict[str, float]:
+    """Evaluate an exported file on a data set by COCO's metrics.
+
+    Images are read, resized and normalised by the file's own predict(); the
+    classes of the data set are found by the names of the file's.
+
+    Args:
+        model: The loaded file.
+        split: ``'val'`` or ``'test'``.
+        dataset_dir: The folder of the data set.
+        **kwargs: Fields of
+            :class:`~rfdetr_mm.apis.train_config.TrainConfig`.
+
+    Returns:
+        mmdet's name of a metric, such as ``'coco/bbox_mAP'``, to its value.
+
+    Raises:
+        InputError: If the file does not name its classes, an argument is
+            unknown, or the data set cannot be used or has other classes.
+    """
+    if not model.class_names:
+        raise InputError(
+            f'{model.file} does not name its classes, by which those of the '
+            'data set are found: export the model again'
+        )
+    train = make_train_config(
+        {**kwargs, 'dataset_dir': dataset_dir}, 'rfdetr-mm val'
+    )
+    train.class_names = model.class_names
+    cfg = read_config_of(find_size(_SIZES[model.task]))
+    fill_in_data(cfg, train)
+    find_data(cfg, only=split)
+    return _evaluate(model, cfg, split)
+
+
+def _evaluate(model: ExportedModel, cfg: Config, split: str) -> dict:
+    dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+    evaluator = Evaluator(cfg[f'{split}_evaluator'])
+    evaluator.dataset_meta = dataset.metainfo
+    for infos in _batches(dataset, model.batch_size or _MAX_BATCH):
+        results = model.predict([info['img_path'] for info in infos], 0.0)
+        evaluator.process(
+            [_sample(*pair) for pair in zip(infos, results, strict=True)]
+        )
+    metrics = evaluator.evaluate(len(dataset))
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _batches(dataset: BaseDataset, size: int) -> Iterator[list[dict]]:
+    for start in range(0, len(dataset), size):
+        numbers = range(start, min(start + size, len(dataset)))
+        yield [dataset.get_data_info(number) for number in numbers]
+
+
+def _sample(info: dict[str, Any], found: Detections) -> DetDataSample:
+    """Detections as mmdet's metrics take them."""
+    shape = found.metadata['source_image'].shape[:2]
+    instances = InstanceData(
+        bboxes=torch.from_numpy(found.xyxy),
+        scores=torch.from_numpy(found.confidence),
+        labels=torch.from_numpy(found.class_id),
+    )
+    if found.mask is not None:
+        instances.masks = torch.from_numpy(found.mask)
+    meta = dict(
+        img_id=info['img_id'], img_path=info['img_path'], ori_shape=shape
+    )
+    return DetDataSample(metainfo=meta, pred_instances=instances)
