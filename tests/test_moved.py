@@ -50,8 +50,10 @@ def test_other_names_are_not_found():
 
 
 def test_nothing_here_uses_an_old_name():
-    names = '|'.join(old.rpartition('.')[2] for old in MOVED)
-    old = re.compile(rf'layers(\.| import )({names})\b')
+    places = [old.split('.')[-2:] for old in MOVED]
+    old = re.compile(
+        '|'.join(rf'\b{room}(\.| import ){name}\b' for room, name in places)
+    )
     here = [ROOT / 'rfdetr_mm' / 'moved.py', Path(__file__)]
     folders = ('rfdetr_mm', 'tools', 'benchmarks', 'demo', 'tests')
     files = [p for name in folders for p in (ROOT / name).rglob('*.py')]

@@ -135,7 +135,7 @@ def read_config(
 
     Raises:
         SystemExit: If there is no such config file.
-        InputError: If an option has no effect or cannot be.
+        InputError: If an option has no effect or a value that is not legal.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = Path(args.config)

@@ -13,16 +13,16 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.sizes.identify import find_size
 from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light import sizes
 from rfdetr_runtime import Detections, ExportedModel
 from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG
 
 from .train_config import make_train_config
 from .training import fill_in_data, find_data
 
-# Task to the size whose config says how it is evaluated
-_SIZES = {DETECTION: 'nano', INSTANCE_SEG: 'seg-nano'}
+# A file's task to that of the sizes, whose configs say how it is evaluated
+_TASKS = {DETECTION: sizes.DETECTION, INSTANCE_SEG: sizes.SEGMENTATION}
 _MAX_BATCH = 8
 
 
@@ -60,7 +60,9 @@ def evaluate_file(
         {**kwargs, 'dataset_dir': dataset_dir}, 'rfdetr-mm val'
     )
     train.class_names = model.class_names
-    cfg = read_config_of(find_size(_SIZES[model.task]))
+    task = _TASKS[model.task]
+    size = next(size for size in sizes.SIZES.values() if size.task is task)
+    cfg = read_config_of(size)
     fill_in_data(cfg, train)
     find_data(cfg, only=split)
     return _evaluate(model, cfg, split)

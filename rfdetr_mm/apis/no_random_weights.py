@@ -24,6 +24,13 @@ def no_random_weights() -> Iterator[None]:
     Drawing them takes a quarter of a second for Nano. Constants are set as
     always, and so is what other threads build. What is not loaded afterwards
     means nothing.
+
+    The device ``meta`` is no substitute: mmengine's inferencers read the
+    checkpoint, build the model and move it in one method, so that all of it
+    would be on ``meta``, and mean and std of the data preprocessor are in no
+    checkpoint. Nor is a mode that skips the drawing of tensors:
+    ``trunc_normal_`` of torch 2.14 draws until all values are within its
+    limits.
     """
     originals = {name: getattr(nn.init, name) for name in RANDOM}
     try:

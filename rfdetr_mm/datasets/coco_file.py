@@ -5,8 +5,8 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from mmengine import fileio
@@ -20,6 +20,7 @@ from .coco_masks import mask_area
 _LISTS = ('images', 'annotations', 'categories')
 _NO_PARENT = ('', 'none', 'null')
 _MAX_NAMES = 20
+WITHOUT_IMAGE = 'whose image_id no image has'
 _MISSING = object()
 
 
@@ -39,12 +40,14 @@ class CocoFile:
         annotations: Each has ``id``, ``image_id``, ``category_id``, ``bbox``,
             ``area`` and ``iscrowd``.
         categories: Each has ``id`` and ``name``, in the file's order.
+        left_out: Objects that were left out on reading: why, and how many.
     """
 
     path: str
     images: tuple[dict[str, Any], ...]
     annotations: tuple[dict[str, Any], ...]
     categories: tuple[dict[str, Any], ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def annotated_category_ids(self) -> set[int]:
         """Return the ids of the categories that at least one box has."""
@@ -93,18 +96,22 @@ def read_coco_file(
     category_ids = {category['id'] for category in categories}
     kept = []
     for number, annotation in enumerate(annotations):
-        field = f'annotations[{number}]'
-        _to_whole_number(path, field, annotation, 'image_id')
+        where = f'annotations[{number}]'
+        _to_whole_number(path, where, annotation, 'image_id')
         if annotation['image_id'] in image_ids:
-            _check_annotation(path, field, annotation, category_ids)
+            _check_annotation(path, where, annotation, category_ids)
             kept.append(annotation)
-    if len(kept) < len(annotations):
+    left_out = {}
+    if num_lost := len(annotations) - len(kept):
+        left_out[WITHOUT_IMAGE] = num_lost
         log_in_main_process(
-            f'{path}: {len(annotations) - len(kept)} of {len(annotations)} '
-            'annotations are left out, because no image has their image_id.',
+            f'{path}: {num_lost} of {len(annotations)} annotations are left '
+            'out, because no image has their image_id.',
             logging.WARNING,
         )
-    file = CocoFile(path, tuple(images), tuple(kept), tuple(categories))
+    file = CocoFile(
+        path, tuple(images), tuple(kept), tuple(categories), left_out
+    )
     _check_used_names(file)
     return file
 

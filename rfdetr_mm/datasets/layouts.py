@@ -3,10 +3,16 @@
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from rfdetr_mm.errors import InputError
 
-from .yolo_layout import YAML_NAMES, find_yolo_yamls, read_yolo_yaml
+from .yolo_layout import (
+    YAML_NAMES,
+    find_yolo_yamls,
+    read_lines,
+    read_yolo_yaml,
+)
 
 SPLITS = ('train', 'val', 'test')
 _NUM_PROBED_IMAGES = 8
@@ -229,6 +235,11 @@ def _one_file_per_split(
                 f'layout {layout}, {_DESCRIPTIONS[layout]}: {_files(found)}. '
                 f'Name a file of another name or place by {option}.'
             )
+            if layout != 'yolo':
+                message += (
+                    ' To make the splits of one annotation file: rfdetr-mm '
+                    'split FILE --out DIR.'
+                )
             if split == 'train':
                 message += (
                     ' The class names are read from it; to test a trained '
@@ -268,4 +279,34 @@ def _hint(root: str) -> str:
             ' This is the layout of Pascal VOC: see '
             'configs/rfdetr/rfdetr_nano_voc.py.'
         )
-    return ''
+    return _hint_at_labels(root) or _hint_at_one_file(root)
+
+
+def _hint_at_labels(root: str) -> str:
+    """For labels of YOLO that came without the file that names the classes."""
+    names = 'cat, dog'
+    for name in ('classes.txt', 'obj.names'):
+        path = Path(root) / name
+        if path.is_file():
+            names = ', '.join(line for line in read_lines(path) if line)
+            break
+    else:
+        if not any(Path(root, 'labels').glob('*.txt')):
+            return ''
+    return (
+        ' These look like YOLO labels without data.yaml. Write that file, '
+        f'with the lines "names: [{names}]", "train: FOLDER" and "val: '
+        'FOLDER", of the images, see docs/own_data.md.'
+    )
+
+
+def _hint_at_one_file(root: str) -> str:
+    """For a folder with an annotation file that is of no split."""
+    files = sorted(Path(root).glob('*.json'))
+    files += sorted(Path(root, 'annotations').glob('*.json'))
+    if not files:
+        return ''
+    return (
+        ' To make the splits of one COCO annotation file: rfdetr-mm split '
+        f'{files[0]} --out DIR.'
+    )

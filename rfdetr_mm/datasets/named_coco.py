@@ -1,7 +1,6 @@
 """COCO data sets whose labels go by the names of the classes."""
 
 import logging
-import os
 import os.path as osp
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -11,20 +10,19 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
-from rfdetr_runtime.image_file import IMAGE_SUFFIXES, ImageFileError, read_size
+from rfdetr_runtime.image_file import ImageFileError, read_size
 
 from .coco_file import (
     label_of_category,
     log_in_main_process,
     read_coco_file,
-    visible_box,
 )
-from .coco_masks import DEGENERATE, MISSING, check_mask, loads_masks
-from .orientation import ignores_orientation, warn_of_turned
+from .coco_masks import DEGENERATE, MISSING, loads_masks
+from .image_folders import compare_with_folders
+from .object_rules import EMPTY, OUTSIDE, judge_object, many_crowds
+from .orientation import ignores_orientation, may_be_turned, warn_of_turned
 from .transforms.load_image import checked_loader
 
-_ROUNDING_PX = 0.01
-_MAX_SHARE_OF_CROWDS = 0.1  # COCO's own files have 0.01
 _MAX_LOOKED_AT = 500  # images, for their orientation
 
 
@@ -66,9 +64,6 @@ class NamedCocoDataset(CocoDataset):
             ``label_of_category``), names images that are not there, has a
             mask for an image of another size, or has nothing to train on
             although ``test_mode`` is False.
-
-    Source: boxes as in rfdetr 1.11.2, datasets/coco.py, ConvertCoco
-        (Apache-2.0).
     """
 
     def __init__(
@@ -141,33 +136,27 @@ class NamedCocoDataset(CocoDataset):
         """Convert the annotations of one image, counting what happens."""
         instances = []
         for annotation in annotations:
-            x, y, w, h = annotation['bbox']
-            box = visible_box(annotation['bbox'], image)
-            if box is None:
-                counts['empty' if w <= 0 or h <= 0 else 'outside'] += 1
-                continue
-            segmentation = annotation.get('segmentation')
-            if self._with_mask:
-                mask = check_mask(annotation, image, self.ann_file)
-                if mask.problem:
-                    counts[mask.problem] += 1
-                    continue
-                segmentation = mask.segmentation
-                counts['parts'] += mask.num_dropped
-            whole = (x, y, x + w, y + h)
-            moved_px = max(abs(a - b) for a, b in zip(box, whole))
-            counts['cut'] += moved_px > _ROUNDING_PX
-            is_crowd = annotation['iscrowd'] and not self._crowd_as_object
-            is_ignored = is_crowd or annotation.get('ignore', 0)
-            counts['crowds'] += is_crowd
-            counts['ignored' if is_ignored else 'boxes'] += 1
-            instance = dict(
-                bbox=list(box),
-                bbox_label=self.cat2label[annotation['category_id']],
-                ignore_flag=int(bool(is_ignored)),
+            judged = judge_object(
+                annotation,
+                image,
+                self.ann_file,
+                self._with_mask,
+                self._crowd_as_object,
             )
-            if segmentation:
-                instance['mask'] = segmentation
+            if judged.problem:
+                counts[judged.problem] += 1
+                continue
+            counts['parts'] += judged.num_dropped
+            counts['cut'] += judged.is_cut
+            counts['crowds'] += judged.is_crowd
+            counts['ignored' if judged.is_ignored else 'boxes'] += 1
+            instance = dict(
+                bbox=list(judged.box),
+                bbox_label=self.cat2label[annotation['category_id']],
+                ignore_flag=int(judged.is_ignored),
+            )
+            if judged.segmentation:
+                instance['mask'] = judged.segmentation
             instances.append(instance)
             self.cat_img_map[annotation['category_id']].append(image['id'])
         return instances
@@ -178,8 +167,8 @@ class NamedCocoDataset(CocoDataset):
             f'{self.ann_file}: {num_images} images, {counts["boxes"]} boxes '
             f'and {counts["ignored"]} crowds or ignored boxes, '
             f'{counts["cut"]} of them cut at the border of the image. Left '
-            f'out: {counts["empty"]} boxes without area, {counts["outside"]} '
-            'wholly outside their image.'
+            f'out: {counts[EMPTY]} boxes {EMPTY}, {counts[OUTSIDE]} '
+            f'{OUTSIDE}.'
         )
         what = 'box'
         if self._with_mask:
@@ -191,7 +180,7 @@ class NamedCocoDataset(CocoDataset):
             )
         crowds = ''
         num_objects = counts['boxes'] + counts['ignored']
-        if counts['crowds'] > _MAX_SHARE_OF_CROWDS * num_objects:
+        if many_crowds(counts['crowds'], num_objects):
             crowds = (
                 f' {counts["crowds"]} of {num_objects} objects are marked as '
                 'crowds (iscrowd: 1) and not trained on. Some exporters mark '
@@ -200,7 +189,7 @@ class NamedCocoDataset(CocoDataset):
             )
         if not self.test_mode and not counts['boxes']:
             raise InputError(f'There is no {what} to train on. {line}{crowds}')
-        odd = ('empty', 'outside', 'parts', MISSING, DEGENERATE)
+        odd = (EMPTY, OUTSIDE, 'parts', MISSING, DEGENERATE)
         is_odd = crowds or any(counts[key] for key in odd)
         log_in_main_process(
             line + crowds, logging.WARNING if is_odd else logging.INFO
@@ -239,10 +228,7 @@ class NamedCocoDataset(CocoDataset):
                 _, orientation = read_size(info['img_path'])
             except (OSError, ImageFileError):  # told when it is loaded
                 continue
-            # Height and width of the others tell which picture was meant.
-            if 1 < orientation <= 4 or (
-                orientation > 4 and info['height'] == info['width']
-            ):
+            if may_be_turned(orientation, info['height'], info['width']):
                 turned.append((info['img_path'], orientation))
         warn_of_turned(self.ann_file, turned, len(sample))
 
@@ -258,20 +244,8 @@ class NamedCocoDataset(CocoDataset):
         local = [path for path in paths if '://' not in path]
         if backend != 'local' or not local:
             return
-        folders = {osp.dirname(path) for path in local}
-        there = {
-            osp.join(folder, name)
-            for folder in folders
-            if osp.isdir(folder or '.')
-            for name in os.listdir(folder or '.')
-        }
-        # Asked again, as names may be written in more than one way.
-        missing = [
-            path
-            for path in local
-            if path not in there and not osp.isfile(path)
-        ]
-        self._report_unlisted(there, local)
+        missing, unlisted = compare_with_folders(local)
+        self._report_unlisted(unlisted)
         if missing:
             prefix = self.data_prefix.get('img', '')
             exists = (
@@ -285,14 +259,8 @@ class NamedCocoDataset(CocoDataset):
                 'to the folder that file_name in the annotations counts from.'
             )
 
-    def _report_unlisted(self, there: set[str], listed: list[str]) -> None:
+    def _report_unlisted(self, others: list[str]) -> None:
         """Log how many image files beside the listed ones are not used."""
-        others = sorted(
-            path
-            for path in there - {*listed}
-            if path.lower().endswith(IMAGE_SUFFIXES)
-            and not osp.basename(path).startswith('.')
-        )
         if others:
             log_in_main_process(
                 f'{self.ann_file}: {len(others)} image files beside its own '

@@ -31,6 +31,21 @@ def _option(transform: Any, name: str) -> Any:
     return getattr(transform, name, None)
 
 
+def may_be_turned(
+    orientation: int, height: int | None, width: int | None
+) -> bool:
+    """Whether labels may have been drawn on a turned picture.
+
+    Args:
+        orientation: EXIF's number of the picture.
+        height: The height that the labels' file gives, in pixels; None
+            if it does not. Sizes with sides that differ tell which picture
+            was meant where a viewer swaps the sides.
+        width: As height.
+    """
+    return 1 < orientation <= 4 or (orientation > 4 and height == width)
+
+
 def warn_of_turned(
     source: str, turned: list[tuple[str, int]], num_images: int
 ) -> None:

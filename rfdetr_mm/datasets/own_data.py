@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -11,28 +10,14 @@ from mmengine.config import Config, ConfigDict
 
 from rfdetr_mm.errors import InputError
 
-from .coco_file import (
-    CocoFile,
-    class_names,
-    label_of_category,
-    listed,
-    read_coco_file,
-)
+from .coco_file import CocoFile, class_names, label_of_category
+from .columns import aligned
 from .joined import reconcile_joined_classes
-from .layouts import SPLITS, detect_layout, find_images, image_folders
-from .yolo import read_yolo_split
+from .layouts import SPLITS
+from .splits import Split, check_names_known, find_splits
 
 _MAX_LISTED_CLASSES = 100
 _METRICS = ('NamedCocoMetric', 'VernierCocoMetric')
-
-
-@dataclass(frozen=True)
-class _Split:
-    """What was found for one split; paths are relative to the data root."""
-
-    ann_file: str
-    image_folder: str
-    file: CocoFile
 
 
 def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
@@ -80,9 +65,9 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     root = _data_root(cfg)
     datasets = {split: _innermost_dataset(cfg, split) for split in SPLITS}
     wanted = SPLITS if only is None else (only,)
-    layout, splits = _find_splits(cfg.dataset_layout, root, datasets, wanted)
+    layout, splits = find_splits(cfg.dataset_layout, root, datasets, wanted)
     if not splits:  # no test split
-        layout, splits = _find_splits(
+        layout, splits = find_splits(
             cfg.dataset_layout, root, datasets, ('val',)
         )
     classes = _class_names(datasets['train'], splits)
@@ -159,62 +144,8 @@ def _innermost_dataset(cfg: Config, split: str) -> ConfigDict:
     )
 
 
-def _find_splits(
-    layout: str,
-    root: str,
-    datasets: dict[str, ConfigDict],
-    wanted: Sequence[str],
-) -> tuple[str | None, dict[str, _Split]]:
-    """Find and read the files; what the config names has precedence."""
-    given = {
-        split: datasets[split]['ann_file']
-        for split in wanted
-        if datasets[split].get('ann_file')
-    }
-    found_layout, ann_files = detect_layout(root, layout, given, wanted)
-    ann_files.update(given)
-    if found_layout == 'yolo':
-        return found_layout, _yolo_splits(root, ann_files)
-    files: dict[str, CocoFile] = {}
-    splits = {}
-    for split in (name for name in SPLITS if name in ann_files):
-        ann_file = ann_files[split]
-        if ann_file not in files:
-            files[ann_file] = read_coco_file(os.path.join(root, ann_file))
-        file = files[ann_file]
-        prefix = (datasets[split].get('data_prefix') or {}).get('img')
-        folder = find_images(
-            root,
-            ann_file,
-            (prefix,) if prefix else image_folders(ann_file, split),
-            [image['file_name'] for image in file.images],
-        )
-        splits[split] = _Split(ann_file, folder, file)
-    return found_layout, splits
-
-
-def _yolo_splits(root: str, ann_files: dict[str, str]) -> dict[str, _Split]:
-    splits = {}
-    for split in (name for name in SPLITS if name in ann_files):
-        path = os.path.join(root, ann_files[split])
-        file = read_yolo_split(path, split)
-        if split == 'val' and not file.annotations:
-            raise InputError(
-                f'{path}, split {split!r}: none of {len(file.images)} images '
-                'has a box, so there is nothing to evaluate detections '
-                f'against. The first image is {file.images[0]["file_name"]}; '
-                'its label file must lie in the folder labels where its path '
-                'has images, or beside it.'
-            )
-        folder = os.path.dirname(file.images[0]['file_name'])
-        splits[split] = _Split(
-            ann_files[split], os.path.relpath(folder, root), file
-        )
-    return splits
-
-
 def _class_names(
-    train_set: ConfigDict, splits: dict[str, _Split]
+    train_set: ConfigDict, splits: dict[str, Split]
 ) -> tuple[str, ...]:
     given = (train_set.get('metainfo') or {}).get('classes')
     if isinstance(given, (list, tuple)):
@@ -227,30 +158,8 @@ def _class_names(
     train_file = splits['train'].file
     classes = class_names(train_file)
     for split in splits.values():
-        _check_names_known(split.file, classes, train_file)
+        check_names_known(split.file, classes, train_file)
     return classes
-
-
-def _check_names_known(
-    file: CocoFile, classes: Sequence[str], train_file: CocoFile
-) -> None:
-    """Complain about boxes of categories that training does not know."""
-    names = {category['id']: category['name'] for category in file.categories}
-    unknown = Counter(
-        name
-        for annotation in file.annotations
-        if (name := names[annotation['category_id']]) not in classes
-    )
-    if unknown:
-        counted = [f'{name} ({n})' for name, n in unknown.most_common()]
-        raise InputError(
-            f'{file.path} has boxes of categories that the training file '
-            f'{train_file.path} does not have or never uses: '
-            f'{listed(counted)}. Its classes are: {listed(classes)}. Use the '
-            'same names in both files (upper and lower case count). To leave '
-            'these boxes out, name the classes to be learnt by --cfg-options '
-            '"train_dataloader.dataset.metainfo.classes=[a,b]".'
-        )
 
 
 def _boxes_per_class(file: CocoFile, classes: Sequence[str]) -> list[int]:
@@ -263,7 +172,7 @@ def _boxes_per_class(file: CocoFile, classes: Sequence[str]) -> list[int]:
 
 
 def _fill_in(
-    dataset: ConfigDict, root: str, split: _Split, classes: tuple[str, ...]
+    dataset: ConfigDict, root: str, split: Split, classes: tuple[str, ...]
 ) -> None:
     dataset.data_root = root
     dataset.ann_file = split.ann_file
@@ -324,7 +233,7 @@ def _set_num_classes(node: Any, num_classes: int) -> None:
             _set_num_classes(child, num_classes)
 
 
-def _table_of_splits(splits: dict[str, _Split]) -> list[str]:
+def _table_of_splits(splits: dict[str, Split]) -> list[str]:
     rows = [
         ('', 'annotations', 'images in', 'images', 'without boxes', 'boxes')
     ]
@@ -338,11 +247,11 @@ def _table_of_splits(splits: dict[str, _Split]) -> list[str]:
         )
         texts = (name, split.ann_file, split.image_folder or '.')
         rows.append((*texts, *map(str, numbers)))
-    return _aligned(rows, num_texts=3)
+    return aligned(rows, num_texts=3)
 
 
 def _note_on_test(
-    splits: dict[str, _Split], wanted: Sequence[str]
+    splits: dict[str, Split], wanted: Sequence[str]
 ) -> list[str]:
     if 'test' in splits or 'test' not in wanted:
         return []
@@ -356,20 +265,7 @@ def _table_of_classes(
     for label, name in enumerate(classes[:_MAX_LISTED_CLASSES]):
         counts = (str(counts[label]) for counts in boxes.values())
         rows.append((str(label), name, *counts))
-    lines = _aligned(rows, num_texts=2)
+    lines = aligned(rows, num_texts=2)
     if len(classes) > _MAX_LISTED_CLASSES:
         lines.append(f'  … ({len(classes)} classes)')
     return lines
-
-
-def _aligned(rows: Sequence[Sequence[str]], num_texts: int) -> list[str]:
-    """Columns of text, the first ones to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        '  '
-        + '  '.join(
-            cell.ljust(width) if number < num_texts else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(row, widths))
-        )
-        for row in rows
-    ]

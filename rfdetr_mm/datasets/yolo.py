@@ -14,6 +14,7 @@ from rfdetr_runtime.image_file import ImageFileError, read_size
 
 from .coco_file import CocoFile, log_in_main_process
 from .coco_masks import check_mask, loads_masks, polygon_area
+from .object_rules import EMPTY
 from .orientation import ignores_orientation, warn_of_turned
 from .transforms.load_image import checked_loader
 from .yolo_layout import YoloLayout, read_lines, read_yolo_yaml
@@ -36,9 +37,10 @@ class YoloDataset(BaseDetDataset):
     used.
 
     Boxes are cut at the border of the image; those without area are left
-    out. Of an outline, ``LoadAnnotations(with_mask=True)`` makes the mask;
-    where masks are wanted, objects without a usable outline are left out as
-    well, with a warning.
+    out, with one warning that counts them. Of an outline,
+    ``LoadAnnotations(with_mask=True)`` makes the mask; where masks are
+    wanted, objects without a usable outline are left out as well, with a
+    warning.
 
     Args:
         pipeline: Transforms or their configs; ``LoadImageFromFile`` is taken
@@ -91,6 +93,7 @@ class YoloDataset(BaseDetDataset):
         positions = [classes.index(name) for name in layout.names]
         paths = layout.find_images(self.split)
         data_list, turned, unlabelled = [], [], []
+        self.num_empty, first_empty = 0, None
         for img_id, path in enumerate(paths):
             (height, width), orientation = _read_size(path)
             if orientation != 1:
@@ -98,12 +101,16 @@ class YoloDataset(BaseDetDataset):
             label_path = layout.label_path(path)
             if not label_path.is_file():
                 unlabelled.append(label_path)
+            found, num_empty = read_yolo_labels(
+                label_path, layout, height, width
+            )
             instances = [
                 dict(instance, bbox_label=positions[instance['bbox_label']])
-                for instance in read_yolo_labels(
-                    label_path, layout, height, width
-                )
+                for instance in found
             ]
+            if num_empty and not self.num_empty:
+                first_empty = label_path
+            self.num_empty += num_empty
             data_list.append(
                 dict(
                     img_id=img_id,
@@ -113,7 +120,7 @@ class YoloDataset(BaseDetDataset):
                     instances=instances,
                 )
             )
-        self._report(data_list, unlabelled)
+        self._report(data_list, unlabelled, first_empty)
         if self._ignores_orientation:
             warn_of_turned(self._source, turned, len(paths))
         if self._with_mask:
@@ -124,7 +131,12 @@ class YoloDataset(BaseDetDataset):
     def _source(self) -> str:
         return f'{self.ann_file}, split {self.split!r}'
 
-    def _report(self, data_list: list[dict], unlabelled: list[Path]) -> None:
+    def _report(
+        self,
+        data_list: list[dict],
+        unlabelled: list[Path],
+        first_empty: Path | None,
+    ) -> None:
         """Log one line; complain if there is no box to train on."""
         num_boxes = sum(len(data['instances']) for data in data_list)
         line = f'{self._source}: {len(data_list)} images, {num_boxes} boxes.'
@@ -134,6 +146,11 @@ class YoloDataset(BaseDetDataset):
                 f'background; the first one that is missing is '
                 f'{unlabelled[0]}.'
             )
+        if first_empty is not None:
+            line += (
+                f' Left out: {self.num_empty} objects {EMPTY}, the first one '
+                f'in {first_empty}.'
+            )
         if not num_boxes and not self.test_mode:
             raise InputError(
                 f'There is no box to train on. {line} Labels lie in the '
@@ -141,7 +158,8 @@ class YoloDataset(BaseDetDataset):
                 'of the YAML file on, has images, and otherwise beside the '
                 'image.'
             )
-        log_in_main_process(line, logging.INFO)
+        level = logging.WARNING if self.num_empty else logging.INFO
+        log_in_main_process(line, level)
 
     def _leave_out_boxes(
         self, data_list: list[dict], layout: YoloLayout
@@ -238,7 +256,13 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
         dict(id=label, name=name)
         for label, name in enumerate(dataset.metainfo['classes'])
     ]
-    return CocoFile(path, tuple(images), tuple(annotations), tuple(categories))
+    return CocoFile(
+        path,
+        tuple(images),
+        tuple(annotations),
+        tuple(categories),
+        {EMPTY: dataset.num_empty} if dataset.num_empty else {},
+    )
 
 
 def _read_size(path: Path) -> tuple[tuple[int, int], int]:
@@ -253,7 +277,7 @@ def _read_size(path: Path) -> tuple[tuple[int, int], int]:
 
 def read_yolo_labels(
     path: Path, layout: YoloLayout, height: int, width: int
-) -> list[dict]:
+) -> tuple[list[dict], int]:
     """Read the objects of one image.
 
     Args:
@@ -265,14 +289,15 @@ def read_yolo_labels(
     Returns:
         For each object with an area ``bbox`` (x1, y1, x2, y2) in pixels,
         ``bbox_label``, a position in ``layout.names``, ``ignore_flag`` 0
-        and, where the line is an outline, ``mask`` (a list of one polygon).
+        and, where the line is an outline, ``mask`` (a list of one polygon);
+        and the number of objects without area.
 
     Raises:
         InputError: For a line that is neither a box nor an outline.
     """
     if not path.is_file():
-        return []
-    instances = []
+        return [], 0
+    instances, num_empty = [], 0
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
@@ -284,7 +309,9 @@ def read_yolo_labels(
         x1, y1, x2, y2 = instance['bbox']
         if x2 > x1 and y2 > y1:
             instances.append(instance)
-    return instances
+        else:
+            num_empty += 1
+    return instances, num_empty
 
 
 def _parse_line(line: str, layout: YoloLayout) -> tuple[int, list[float]]:

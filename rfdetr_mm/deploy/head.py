@@ -133,16 +133,18 @@ class HeadGraph(FixedSizeModule):
             'end2end': boxes and scores (bs, k, 5), (x1, y1, x2, y2) in
             pixels of the input, best first, and labels (bs, k). 'raw':
             boxes (bs, num_queries, 4), normalised (cx, cy, w, h), and
-            logits (bs, num_queries, rows).
+            logits (bs, num_queries, rows). A head with masks also gives
+            their logits (bs, k, mask_h, mask_w), 'raw' of all queries.
         """
         self.remember_sizes(*x)
         if img_size is None:
             img_size = batch_data_samples[0].metainfo['img_shape']
         results = self._decode(x)
         if self.layout == 'raw':
-            return self._raw(results)
-        dets, labels, _ = self._best(results, img_size)
-        return dets, labels
+            boxes = torch.cat([results.centers, results.sizes], dim=-1)
+            return boxes, results.scores, *self._masks(x[0], results)
+        dets, labels, queries = self._best(results, img_size)
+        return dets, labels, *self._masks(x[0], results, queries)
 
     def _decode(self, x: Sequence[Tensor]) -> HeadResults:
         embed_dims, num_queries = self.embed_dims, self.num_selected
@@ -170,9 +172,14 @@ class HeadGraph(FixedSizeModule):
         scores = scores.reshape(-1, num_queries, self.num_rows)
         return HeadResults(queries, *boxes, scores)
 
-    def _raw(self, results: HeadResults) -> tuple[Tensor, ...]:
-        boxes = torch.cat([results.centers, results.sizes], dim=-1)
-        return boxes, results.scores
+    def _masks(
+        self,
+        feats: Tensor,
+        results: HeadResults,
+        queries: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Masks of some queries, of all if None; this head has none."""
+        return ()
 
     def _best(
         self, results: HeadResults, img_size: tuple[int, int]
@@ -221,52 +228,28 @@ class InsHeadGraph(HeadGraph):
         self.query_proj = branch.query_proj
         constant(self, 'mask_bias', branch.bias)
 
-    def predict(
-        self,
-        x: Sequence[Tensor],
-        batch_data_samples: Sequence | None = None,
-        rescale: bool = False,
-        img_size: tuple[int, int] | None = None,
-    ) -> tuple[Tensor, ...]:
-        """Detect objects and their masks.
-
-        Args:
-            x: See :meth:`HeadGraph.predict`.
-            batch_data_samples: See :meth:`HeadGraph.predict`.
-            rescale: See :meth:`HeadGraph.predict`.
-            img_size: See :meth:`HeadGraph.predict`.
-
-        Returns:
-            See :meth:`HeadGraph.predict`; besides mask logits (bs, k,
-            mask_h, mask_w), 'raw': of all queries.
-        """
-        self.remember_sizes(*x)
-        if img_size is None:
-            img_size = batch_data_samples[0].metainfo['img_shape']
-        results = self._decode(x)
-        features = self.query_proj(self.query_ffn(results.queries))
-        embed_dims, count = self.embed_dims, self.num_selected
-        features = features.reshape(-1, count, embed_dims)
-        if self.layout == 'raw':
-            return *self._raw(results), self._masks(x[0], features, count)
-        dets, labels, queries = self._best(results, img_size)
-        features = gather_rows(features, queries, embed_dims)
-        count = min(self.max_per_img, count * self.num_classes)
-        return dets, labels, self._masks(x[0], features, count)
-
     def _masks(
-        self, feats: Tensor, query_features: Tensor, count: int
-    ) -> Tensor:
-        """Logits (bs, count, mask_h, mask_w) of as many queries."""
+        self,
+        feats: Tensor,
+        results: HeadResults,
+        queries: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Mask logits (bs, count, mask_h, mask_w) of some queries, or all."""
+        embed_dims, count = self.embed_dims, self.num_selected
+        of_queries = self.query_proj(self.query_ffn(results.queries))
+        of_queries = of_queries.reshape(-1, count, embed_dims)
+        if queries is not None:
+            of_queries = gather_rows(of_queries, queries, embed_dims)
+            count = min(self.max_per_img, count * self.num_classes)
         size = [int(side * self.upsample_ratio) for side in self.sizes[0]]
         feats = self._enlarge(feats, size)
         for block in self.mask_blocks:
             feats = block(feats)
         feats = self.feature_proj(feats).reshape(
-            -1, self.embed_dims, size[0] * size[1]
+            -1, embed_dims, size[0] * size[1]
         )
-        masks = query_features @ feats + self.mask_bias
-        return masks.reshape(-1, count, *size)
+        masks = of_queries @ feats + self.mask_bias
+        return (masks.reshape(-1, count, *size),)
 
     def _enlarge(self, feats: Tensor, size: list[int]) -> Tensor:
         factors = {out / side for out, side in zip(size, self.sizes[0])}

@@ -59,6 +59,9 @@ class PackageManager(BaseBackendManager):
 
         Returns:
             The content of the new file.
+
+        Raises:
+            NotImplementedError: Where a backend does not say how.
         """
         raise NotImplementedError
 
@@ -85,6 +88,9 @@ class PackageManager(BaseBackendManager):
             file: The file.
             output_names: Wanted outputs, in order; all of the file's if None.
             device: Where it runs.
+
+        Raises:
+            NotImplementedError: Where a backend does not say how.
         """
         raise NotImplementedError
 

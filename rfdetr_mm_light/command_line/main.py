@@ -14,12 +14,14 @@ from rfdetr_mm_light.version import __version__
 
 from . import (
     benchmark,
+    check,
     convert,
     demo_data,
     export,
     info,
     predict,
     setup_operators,
+    split,
     train,
     val,
 )
@@ -28,6 +30,7 @@ DESCRIPTION = """\
 RF-DETR on MMDetection: predict, train, evaluate, export.
 
   rfdetr-mm predict street.jpg --model nano --out-dir found
+  rfdetr-mm check DATASET
   rfdetr-mm train DATASET --model nano --epochs 50 --output-dir mine
   rfdetr-mm val DATASET --weights mine/checkpoint_best_total.pth
   rfdetr-mm predict photos/ --weights mine/checkpoint_best_total.pth
@@ -53,6 +56,8 @@ COMMANDS = (
     convert,
     benchmark,
     info,
+    check,
+    split,
     demo_data,
     setup_operators,
 )

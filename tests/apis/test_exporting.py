@@ -208,7 +208,9 @@ def test_tensorrt(nano, tmp_path, monkeypatch):
 
 def test_without_mmdeploy(nano, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rfdetr_mm.deploy.export', None)
-    with pytest.raises(ImportError, match=r'\[deploy,tflite-export\].*mmdeploy=='):
+    with pytest.raises(
+        ImportError, match=r'\[deploy,tflite-export\].*mmdeploy=='
+    ):
         nano.export(tmp_path, format='tflite')
 
 

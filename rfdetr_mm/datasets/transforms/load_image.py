@@ -112,7 +112,7 @@ class LoadCheckedImage(LoadImageFromFile):
         except Exception as error:  # decoders raise all kinds
             return self._skip(results, error)
         self._num_in_a_row = 0
-        _check_size(results, full_size)
+        check_size(results, full_size)
         if full_size != results['img_shape']:
             _scale_annotations(results, full_size)
         return results
@@ -256,7 +256,17 @@ def _scale_points(points: Sequence, scale: np.ndarray) -> list:
     return (np.reshape(points, (-1, 2)) * scale).ravel().tolist()
 
 
-def _check_size(results: dict, found: tuple[int, int]) -> None:
+def check_size(results: dict, found: tuple[int, int]) -> None:
+    """Refuse a picture whose size is not that of its annotations.
+
+    Args:
+        results: With ``img_path``, and ``height`` and ``width`` in pixels,
+            where the annotation file tells them; ``img_id`` names it.
+        found: (height, width) of the picture in pixels.
+
+    Raises:
+        InputError: With both sizes.
+    """
     height, width = results.get('height'), results.get('width')
     if None in (height, width) or found == (height, width):
         return

@@ -279,7 +279,7 @@ class WindowedDINOv2(BaseModule):
             prefix: What this backbone's keys begin with.
 
         Raises:
-            ValueError: If the patch size is another, or adapters do not fit.
+            InputError: If the patch size is another, or adapters do not fit.
         """
         fit_adapters(self, state_dict, prefix)
         key = f'{prefix}patch_embed.weight'

@@ -118,7 +118,7 @@ def fit_adapters(
         prefix: What the module's keys begin with.
 
     Raises:
-        ValueError: If an adapter is incomplete, or was trained with another
+        InputError: If an adapter is incomplete, or was trained with another
             ``alpha``.
     """
     adapted = {

@@ -23,6 +23,8 @@ NAMES = [
     'convert',
     'benchmark',
     'info',
+    'check',
+    'split',
     'demo-data',
     'setup-operators',
 ]
@@ -160,6 +162,32 @@ DEFAULTS = [
             accept_platform_model_license=False,
         ),
     ),
+    (
+        'check D',
+        dict(
+            dataset='D',
+            images=None,
+            layout='auto',
+            masks=False,
+            crowd_as_object=False,
+            decode=False,
+            strict=False,
+            out_dir=None,
+            json=False,
+        ),
+    ),
+    (
+        'split A --out D',
+        dict(
+            annotations='A',
+            out='D',
+            parts=[0.8, 0.1, 0.1],
+            seed=0,
+            group_by=None,
+            images=None,
+            copy=False,
+        ),
+    ),
     ('setup-operators', dict(remove=False)),
     ('info', dict(checkpoint=None, json=False, torch=False)),
 ]
@@ -176,7 +204,7 @@ MODEL = dict(
 def test_options_and_defaults(line, expected):
     found = vars(build_parser().parse_args(line.split()))
     general = dict(command=line.split()[0], traceback=False)
-    if found['command'] not in ('convert', 'info', 'setup-operators'):
+    if found['command'] in ('predict', 'train', 'val', 'export', 'benchmark'):
         general |= MODEL
     ours = {k: v for k, v in found.items() if k not in ('module', 'parser')}
     assert ours == {**general, **expected}
