@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
-from rfdetr_mm_light.errors import InputError
 from rfdetr_mm_light.files import atomic_file
 
 from .coco_runs import encode_mask, mask_area
@@ -104,22 +104,23 @@ def write_json(content: Any, path: Path) -> None:
 def paint(found: 'AnyDetections') -> Image.Image:
     """Paint boxes, masks and names into the image they are of.
 
+    Where supervision is installed it paints; else there are plain boxes,
+    masks and names, by Pillow.
+
     Args:
         found: Detections with ``metadata['source_image']``, RGB (H, W, 3).
 
     Returns:
         A new picture.
-
-    Raises:
-        InputError: If supervision is not installed.
     """
+    texts = [
+        f'{name} {score:.2f}'
+        for name, score in zip(found.data['class_name'], found.confidence)
+    ]
     try:
         import supervision
-    except ImportError as error:
-        raise InputError(
-            f'painting needs supervision, which cannot be imported ({error}): '
-            'pip install supervision, or --save json'
-        ) from error
+    except ImportError:
+        return _paint_plainly(found, texts)
     if isinstance(found, Detections):
         found = found.to_supervision()
     picture = Image.fromarray(found.metadata['source_image'])
@@ -131,9 +132,32 @@ def paint(found: 'AnyDetections') -> Image.Image:
     labels = supervision.LabelAnnotator(
         text_scale=scale, text_padding=4, smart_position=True
     )
-    texts = [
-        f'{name} {score:.2f}'
-        for name, score in zip(found.data['class_name'], found.confidence)
-    ]
     picture = boxes.annotate(picture, found)
     return labels.annotate(picture, found, labels=texts)
+
+
+def _paint_plainly(
+    found: 'AnyDetections', texts: Sequence[str]
+) -> Image.Image:
+    pixels = np.array(found.metadata['source_image'])
+    # Far apart for neighbouring classes, the same in every picture
+    hues = [(label * 97) % 256 for label in found.class_id.tolist()]
+    colours = [
+        Image.new('HSV', (1, 1), (hue, 200, 230))
+        .convert('RGB')
+        .getpixel((0, 0))
+        for hue in hues
+    ]
+    for row in range(len(found) if found.mask is not None else 0):
+        inside = found.mask[row]
+        pixels[inside] = (pixels[inside] + np.array(colours[row])) // 2
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    size = max(10, max(picture.size) // 60)
+    for box, colour, text in zip(found.xyxy.tolist(), colours, texts):
+        draw.rectangle(box, outline=colour, width=max(1, size // 6))
+        place = (box[0], max(0, box[1] - 1.2 * size))
+        font = ImageFont.load_default(size)
+        draw.rectangle(draw.textbbox(place, text, font), fill=colour)
+        draw.text(place, text, fill='black', font=font)
+    return picture

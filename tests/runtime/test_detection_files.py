@@ -65,5 +65,11 @@ def test_arrays_are_painted_as_supervisions(monkeypatch):
     assert (np.asarray(paint(ours)) == np.asarray(paint(theirs))).all()
     assert to_record('a', ours) == to_record('a', theirs)
     monkeypatch.setitem(sys.modules, 'supervision', None)
-    with pytest.raises(InputError, match='pip install supervision, or --sav'):
-        paint(ours)
+    with pytest.raises(InputError, match='pip install supervision'):
+        ours.to_supervision()
+
+
+@pytest.mark.parametrize('with_masks', [False, True])
+def test_painting_without_supervision(monkeypatch, with_masks):
+    monkeypatch.setitem(sys.modules, 'supervision', None)
+    test_painting(with_masks)
