@@ -33,7 +33,7 @@ FORMATS = {
     'trt': ('tensorrt', f'{_EXTRA} tensorrt'),
 }
 QUANTIZATIONS = {
-    'onnx': ('fp32', 'int8'),
+    'onnx': ('fp32', 'fp16', 'int8'),
     'tflite': ('fp32', 'fp16', 'int8'),
     'openvino': ('fp32', 'fp16'),
     'tensorrt': ('fp32', 'fp16', 'int8'),

@@ -142,7 +142,7 @@ def test_openvino(nano, tmp_path):
         (dict(format='coreml'), 'format must be one of onnx, tflite'),
         (dict(format=['onnx']), r'format must .*got \[.onnx.\]'),
         (dict(quantization='int4'), 'onnx. has no quantization=.int4.: onnx'),
-        (dict(quantization='fp16'), 'onnx has fp32, int8; tflite has fp32, f'),
+        (dict(quantization='bf16'), 'onnx has fp32, fp16, int8; tflite has '),
         (dict(format='openvino', quantization='int8'), 'openvino has fp32, f'),
         (
             dict(format='tflite', dynamic_batch=True),

@@ -11,9 +11,10 @@ from mmdeploy.backend.base import BACKEND_MANAGERS, BaseWrapper
 
 from rfdetr_runtime.metadata import read_metadata
 
+from ..fp16_matrices import to_fp16_matrices
 from ..package_manager import PackageManager, check_precision
 from .onnx_check import unsupported
-from .precision import to_fp16_matrices, to_int8_matrices
+from .precision import to_int8_matrices
 
 PRECISIONS = ('fp32', 'fp16', 'int8')
 
