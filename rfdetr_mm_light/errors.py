@@ -11,7 +11,12 @@ class InputError(ValueError):
     Its message is written for the user: it says what is wrong with which
     file or option and what to do. The tools print it without a traceback,
     so nothing else may raise it.
+
+    Attributes:
+        details: More about it, lines that ``-v`` shows.
     """
+
+    details: str | None = None
 
 
 @contextlib.contextmanager
@@ -27,7 +32,9 @@ def naming(file: object) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f'{file}: {error}') from error
+        named = InputError(f'{file}: {error}')
+        named.details = error.details
+        raise named from error
 
 
 class UsageError(Exception):
@@ -55,7 +62,9 @@ def is_disk_error(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in _DISK_ERRORS
 
 
-def curable_line(error: BaseException, less_memory: str) -> str | None:
+def curable_line(
+    error: BaseException, less_memory: str, verbose: bool = False
+) -> str | None:
     """Say in one line what a user can do about an error.
 
     The one list of errors that options can cure, for the tools and the
@@ -65,6 +74,7 @@ def curable_line(error: BaseException, less_memory: str) -> str | None:
     Args:
         error: The error that ended a program.
         less_memory: What makes the program take less memory.
+        verbose: Whether the details of an error are lines below.
 
     Returns:
         The line; None if the error is the program's, which keeps its
@@ -73,7 +83,9 @@ def curable_line(error: BaseException, less_memory: str) -> str | None:
     line = ' '.join(str(error).split())
     if isinstance(error, InputError):
         # One from a worker of a data loader has its traceback before it.
-        return str(error).rpartition('InputError: ')[2].strip()
+        line = str(error).rpartition('InputError: ')[2].strip()
+        more = error.details if verbose else None
+        return f'{line}\n{more}' if more else line
     if is_out_of_memory(error):
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return f'out of memory: {first} {less_memory}'

@@ -233,6 +233,15 @@ def test_matching_knows_no_head():
             assert not name.startswith('rfdetr_mm.models.dense_heads'), path
 
 
+def test_nothing_needs_the_benchmarks():
+    modules = {path.stem for path in (ROOT / 'benchmarks').glob('*.py')}
+    assert 'sides' in modules
+    others = [p for p in SCRIPTS if 'benchmarks' not in p.parts]
+    for path in FILES + others:
+        names = {name.partition('.')[0] for name in absolute_imports(path)}
+        assert not names & {'benchmarks', *modules}, path
+
+
 def code_of(function):
     """Lines of a function's body, its docstring excluded."""
     body = function.body

@@ -52,8 +52,11 @@ def stop(message: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def input_errors_in_one_line() -> Iterator[None]:
+def input_errors_in_one_line(verbose: bool = False) -> Iterator[None]:
     """Stop with one line at what options can cure; leave other errors alone.
+
+    Args:
+        verbose: Whether the details of the error are lines below.
 
     Which these are says :func:`rfdetr_mm.errors.curable_line`. A full disk
     is one also when a log file meets it, where Python would print a
@@ -71,7 +74,7 @@ def input_errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        line = curable_line(error, _LESS_MEMORY)
+        line = curable_line(error, _LESS_MEMORY, verbose)
         if line is None:
             raise
         stop(line)
@@ -82,6 +85,12 @@ def input_errors_in_one_line() -> Iterator[None]:
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Add --cfg-options, for a tool that only reads a config."""
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
+    parser.add_argument(
+        '-v',
+        '--verbose',
+        action='store_true',
+        help='print the whole config and all details of an error',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',

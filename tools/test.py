@@ -120,7 +120,7 @@ def _enable_flipped_view(cfg: Config) -> None:
 def main(argv: Sequence[str] | None = None) -> Runner:
     """Test, say where the results are, and return the finished Runner."""
     args = parse_args(argv)
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         runner = build_runner(test_config(args))
         if args.out is not None:
             Path(args.out).parent.mkdir(parents=True, exist_ok=True)

@@ -85,8 +85,9 @@ def _enable_mixed_precision(cfg: Config) -> None:
 
 def main(argv: Sequence[str] | None = None) -> Runner:
     """Train, say where the results are, and return the finished Runner."""
-    with input_errors_in_one_line():
-        runner = build_runner(train_config(parse_args(argv)))
+    args = parse_args(argv)
+    with input_errors_in_one_line(args.verbose):
+        runner = build_runner(train_config(args))
         runner.train()
     best = runner.message_hub.runtime_info.get('best_ckpt')
     runner.logger.info(

@@ -19,12 +19,13 @@ from rfdetr_mm.checkpoints import (
     to_upstream_checkpoint,
 )
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.models.detectors.other_size import ENCODER
 from rfdetr_mm.sizes.config_facts import image_size
 from rfdetr_mm.sizes.data_sets import class_names_of_split
 from rfdetr_mm.sizes.identify import sizes_of_numbers, task_of_head
 from rfdetr_mm.sizes.shipped import MODEL_NAME
 
-from .model_config import ENCODER, read_saved_model
+from .model_config import read_saved_model
 
 PYRAMID_LEVELS = {2.0: 'P3', 1.0: 'P4', 0.5: 'P5'}
 _OF_WEIGHTS = ('num_classes', 'num_queries', 'group_detr')

@@ -12,11 +12,12 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.models import RFDETRInsHead, WindowedDINOv2
+from rfdetr_mm.models import RFDETRInsHead
+from rfdetr_mm.models.detectors.other_size import ENCODER, ENCODER_CHANNELS
 from rfdetr_mm.sizes.blocks import parse_resolution
 from rfdetr_mm.sizes.config_facts import image_size, set_image_size
 from rfdetr_mm.sizes.shipped import read_config_of
-from rfdetr_mm_light.sizes import SIZES, Size
+from rfdetr_mm_light.sizes import Size
 
 from .devices import find_device
 
@@ -36,17 +37,6 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     'num_select': ('test_cfg.max_per_img',),
 }
 _ALL_BLOCKS = 12  # of the encoder
-ENCODER = 'dinov2_windowed_'
-"""What upstream's names of encoders begin with; the rest is our ``arch``."""
-
-_ENCODERS = {size.encoder for size in SIZES.values()}
-ENCODER_CHANNELS: dict[str, int] = {
-    ENCODER + arch: settings['embed_dims']
-    for arch, settings in WindowedDINOv2.arch_settings.items()
-    if ENCODER + arch in _ENCODERS
-}
-"""Upstream's name of an encoder to its width."""
-
 _MASK_UPSAMPLE_RATIO = (
     inspect.signature(RFDETRInsHead).parameters['mask_upsample_ratio'].default
 )

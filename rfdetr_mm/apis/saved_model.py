@@ -1,7 +1,6 @@
 """Which class a checkpoint belongs to, and what it says of its model."""
 
 import ast
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,6 +9,10 @@ from typing import Any
 
 from rfdetr_mm.checkpoints import read_upstream_layout
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.models.detectors.other_size import (
+    ENCODER_CHANNELS,
+    numbers_of_weights,
+)
 from rfdetr_mm.sizes.config_facts import size_of_tests
 from rfdetr_mm.sizes.identify import (
     size_in_file_name,
@@ -17,9 +20,9 @@ from rfdetr_mm.sizes.identify import (
     task_of_weights,
 )
 from rfdetr_mm.sizes.shipped import MODEL_NAME
-from rfdetr_mm_light.sizes import SEGMENTATION, SIZES, Size
+from rfdetr_mm_light.sizes import SIZES, Size
 
-from .model_config import ENCODER_CHANNELS, ModelConfig, read_saved_model
+from .model_config import ModelConfig, read_saved_model
 
 _WAY_OUT = (
     'Instantiate the class that it was trained with directly, such as '
@@ -193,37 +196,6 @@ def _variant_of_weights(
         return None
     found = sizes_of_numbers(task_of_weights(weights), numbers)
     return found[0] if len(found) == 1 else None
-
-
-def numbers_of_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """What shapes of weights say of a model, under names of ModelConfig.
-
-    Args:
-        weights: The weights of a detector, under this package's names.
-
-    Returns:
-        The numbers that decide on the size, and ``segmentation_head``.
-
-    Raises:
-        KeyError: If they have no windowed backbone or no head of RF-DETR.
-    """
-    layers = [
-        int(key.split('.')[3])
-        for key in weights
-        if key.startswith('bbox_head.decoder.layers.')
-    ]
-    pos_embed = weights['backbone.pos_embed']
-    return dict(
-        encoder={v: k for k, v in ENCODER_CHANNELS.items()}.get(
-            pos_embed.shape[-1]
-        ),
-        segmentation_head=task_of_weights(weights) is SEGMENTATION,
-        patch_size=weights['backbone.patch_embed.weight'].shape[-1],
-        hidden_dim=weights['bbox_head.query_embedding'].shape[-1],
-        dec_layers=1 + max(layers, default=-1),
-        positional_encoding_size=math.isqrt(pos_embed.shape[1] - 1),
-        num_queries=weights['bbox_head.query_embedding'].shape[1],
-    )
 
 
 def _native_resolution(

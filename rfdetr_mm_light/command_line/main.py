@@ -154,11 +154,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print('rfdetr-mm: stopped', file=sys.stderr)
         return 1
     except Exception as error:
-        line = curable_line(error, _LESS_MEMORY)
+        verbose = getattr(args, 'verbose', False)
+        line = curable_line(error, _LESS_MEMORY, verbose)
         if args.traceback or line is None:
             raise
-        # The message of a tool may list keys below its first line.
-        line = ' '.join(line.split())
+        if not verbose:  # its message may list keys below its first line
+            line = ' '.join(line.split())
         print(f'rfdetr-mm {args.command}: error: {line}', file=sys.stderr)
         return 1
     return 0

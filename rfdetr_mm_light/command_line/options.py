@@ -41,6 +41,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar='PX',
         help="side of the square that the model sees (default: the model's)",
     )
+    parser.add_argument(
+        '-v',
+        '--verbose',
+        action='store_true',
+        help='print more: the log of mmengine, all details of an error',
+    )
     group.add_argument(
         '--accept-platform-model-license',
         action='store_true',

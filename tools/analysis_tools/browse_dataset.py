@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     """Write the grid and return the path of the picture."""
     args = parse_args(argv)
     register_all_modules(init_default_scope=True)
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         cfg = read_config(args)
         resolve_own_data(cfg)
         pictures = draw_samples(cfg, args.split, args.num, args.seed)

@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> list[str]:
     """Compare, print and write the table; return what failed."""
     args = parse_args(argv)
     check_checkpoint(args.checkpoint, 'the command line')
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         require_deploy()
         rows = compare(args)
     names = ('box_px', 'score', 'ap', 'mask_iou')

@@ -84,7 +84,7 @@ def print_row(size: int, result: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> str:
     """Print a table and the options to train with, and return these."""
     args = parse_args(argv)
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         cfg = read_config(args)
         base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
         target = args.target or base or 16

@@ -132,7 +132,7 @@ def write_subnet(
 def main(argv: Sequence[str] | None = None) -> tuple[Path, Path]:
     """Extract, and return the paths of config and checkpoint."""
     args = parse_args(argv)
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         subnet = Subnet.parse(args.subnet)
         cfg = read_config(args)
         check_checkpoint(args.checkpoint, 'the command line')

@@ -275,7 +275,7 @@ def main(argv: Sequence[str] | None = None) -> list[Measurement]:
     """Search, write the results and return them."""
     args = parse_args(argv)
     register_all_modules(init_default_scope=True)
-    with input_errors_in_one_line():
+    with input_errors_in_one_line(args.verbose):
         cfg = read_config(args)
         space = read_space(cfg)
         check_checkpoint(args.checkpoint, 'the command line')

@@ -5,7 +5,7 @@ What needs no weights is in ``rfdetr_mm_light/command_line/info.py``.
 
 from typing import Any
 
-from rfdetr_mm.apis.saved_model import identify, numbers_of_weights
+from rfdetr_mm.apis.saved_model import identify
 from rfdetr_mm.apis.weights import locate_weights
 from rfdetr_mm.checkpoints import (
     read_checkpoint,
@@ -13,6 +13,7 @@ from rfdetr_mm.checkpoints import (
     to_mmdet_checkpoint,
 )
 from rfdetr_mm.errors import InputError, naming
+from rfdetr_mm.models.detectors.other_size import numbers_of_weights
 from rfdetr_mm.sizes.data_sets import named_classes
 
 

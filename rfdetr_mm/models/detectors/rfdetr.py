@@ -8,6 +8,8 @@ from mmdet.structures import OptSampleList
 from mmdet.utils import OptConfigType
 from torch import Tensor
 
+from rfdetr_mm.errors import InputError
+
 from ..loading.adapters import (
     add_adapters,
     fit_adapters,
@@ -15,6 +17,7 @@ from ..loading.adapters import (
 )
 from ..loading.state_dict_check import refuse_misfits
 from ..subnet import Subnet, apply_subnet
+from .other_size import explain_misfit, size_of_weights
 
 
 @MODELS.register_module()
@@ -104,10 +107,18 @@ class RFDETR(SingleStageDetector):
     def _load_from_state_dict(
         self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
     ) -> None:
+        given = size_of_weights(state_dict, prefix)
+        try:
+            self._fit_state_dict(state_dict, prefix)
+        except InputError as error:
+            own = size_of_weights(self.state_dict())
+            raise explain_misfit(error, given, own) from error
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _fit_state_dict(self, state_dict: dict, prefix: str) -> None:
         fit_adapters(self, state_dict, prefix)
         # The head first: in a file of another task nothing fits.
         for name, module in reversed(list(self.named_children())):
             if hasattr(module, 'adapt_state_dict'):
                 module.adapt_state_dict(state_dict, f'{prefix}{name}.')
         refuse_misfits(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

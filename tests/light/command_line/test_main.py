@@ -197,6 +197,7 @@ MODEL = dict(
     device=None,
     resolution=None,
     accept_platform_model_license=False,
+    verbose=False,
 )
 
 

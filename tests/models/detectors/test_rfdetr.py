@@ -8,6 +8,8 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.structures import InstanceData
 
+from rfdetr_mm.errors import InputError
+
 CONFIG = 'configs/rfdetr/rfdetr_nano_coco.py'
 SEG_CONFIG = 'configs/rfdetr_seg/rfdetr-seg_nano_coco.py'
 
@@ -102,17 +104,18 @@ def test_modes_with_masks(seg_model):
 
 @pytest.mark.parametrize('load', ['mmengine', 'torch'])
 def test_detection_and_segmentation_refuse_each_other(model, seg_model, load):
-    """By their tasks, although patches and windows differ as well."""
-    for ours, theirs, task in (
-        (model, seg_model, 'an instance segmentation'),
-        (seg_model, model, 'a detection'),
+    """By their sizes; -v says the tasks."""
+    for ours, theirs, size, task in (
+        (model, seg_model, 'rfdetr-seg-', 'an instance segmentation'),
+        (seg_model, model, 'rfdetr-nano', 'a detection'),
     ):
         before = {k: v.clone() for k, v in ours.state_dict().items()}
-        with pytest.raises(ValueError, match=f'checkpoint is of {task} model'):
+        with pytest.raises(InputError, match=f'this file is {size}') as caught:
             if load == 'mmengine':
                 load_state_dict(ours, theirs.state_dict())
             else:
                 ours.load_state_dict(theirs.state_dict())
+        assert f'checkpoint is of {task} model' in caught.value.details
         after = ours.state_dict()
         assert all(torch.equal(after[k], before[k]) for k in before)
 
@@ -173,22 +176,6 @@ def test_misfit_is_refused_before_anything_is_loaded(
     assert all(torch.equal(after[k], before[k]) for k in before)
 
 
-def test_other_depth_is_refused(request, model):
-    deeper = build(
-        request,
-        decoder=dict(
-            num_layers=3,
-            num_levels=1,
-            self_attn_num_heads=8,
-            cross_attn_num_heads=16,
-            num_points=2,
-            feedforward_channels=2048,
-        ),
-    )
-    with pytest.raises(ValueError, match='unknown to the model.*layers.2'):
-        model.load_state_dict(deeper.state_dict())
-
-
 def test_long_list_of_misfits_is_cut(model):
     state_dict = {
         k: v for k, v in model.state_dict().items() if 'backbone' not in k
@@ -204,3 +191,72 @@ def test_loading_does_not_change_the_given_state_dict(request, model):
     shapes = {k: v.shape for k, v in state_dict.items()}
     load_state_dict(smaller, state_dict)
     assert {k: v.shape for k, v in state_dict.items()} == shapes
+
+
+def deeper(request):
+    """As Small is: three decoder layers."""
+    return build(
+        request,
+        decoder=dict(
+            num_layers=3,
+            num_levels=1,
+            self_attn_num_heads=8,
+            cross_attn_num_heads=16,
+            num_points=2,
+            feedforward_channels=2048,
+        ),
+    )
+
+
+def test_another_size_is_named(request, model, seg_model):
+    """Nano and Small; what the list of keys says is below."""
+    small = deeper(request)
+    for ours, theirs, message in (
+        (
+            model,
+            small,
+            r'this file is rfdetr-small \(64 px, 3 classes\), the model is '
+            r'rfdetr-nano \(64 px, 3 classes\); nothing was loaded.*config of '
+            r'small \(rfdetr/rfdetr_small_custom.py; --model small.*RFDETRSm',
+        ),
+        (
+            small,
+            model,
+            'this file is rfdetr-nano.*, the model is rfdetr-small',
+        ),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            ours.load_state_dict(theirs.state_dict())
+        assert 'decoder.layers' not in str(caught.value)
+        assert 'decoder.layers.2' in caught.value.details
+
+
+def test_the_native_size_and_one_class(request, model):
+    config = Config.fromfile(request.config.rootpath / CONFIG).model
+    config.bbox_head.update(num_classes=1, num_queries=5, num_groups=2)
+    nano = MODELS.build(config)
+    with pytest.raises(InputError, match=r'rfdetr-nano \(384 px, 1 class\)'):
+        deeper(request).load_state_dict(nano.state_dict())
+
+
+def test_a_model_of_no_size_is_described(request, model):
+    own = build(
+        request,
+        decoder=dict(
+            num_layers=1,
+            num_levels=1,
+            self_attn_num_heads=8,
+            cross_attn_num_heads=16,
+            num_points=2,
+            feedforward_channels=2048,
+        ),
+    )
+    message = (
+        r'this file is rfdetr-nano .*, the model is none of the sizes \(64 px,'
+        ' 3 classes, patches of 16 px, width 256, decoder layers: 1'
+    )
+    with pytest.raises(InputError, match=message):
+        own.load_state_dict(model.state_dict())
+    # Then the keys are all that can be said.
+    with pytest.raises(InputError, match='unknown to|missing from'):
+        model.load_state_dict(own.state_dict())
