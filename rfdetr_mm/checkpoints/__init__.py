@@ -34,7 +34,12 @@ from .published import (
 )
 from .reader import read_checkpoint, read_safetensors
 from .transfer import download
-from .writer import check_target, summarise, write_checkpoint
+from .writer import (
+    check_target,
+    summarise,
+    weights_md5,
+    write_checkpoint,
+)
 
 __all__ = [
     'CLASS_ROW_WEIGHTS',
@@ -70,5 +75,6 @@ __all__ = [
     'to_mmdet_checkpoint',
     'to_upstream_checkpoint',
     'upstream_to_mmdet',
+    'weights_md5',
     'write_checkpoint',
 ]

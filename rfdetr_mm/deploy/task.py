@@ -14,6 +14,7 @@ from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
 from torch.utils.data import Dataset
 
+from rfdetr_mm.checkpoints import weights_md5
 from rfdetr_mm.checkpoints.class_rows import default_class_names
 from rfdetr_mm.datasets.transforms.resize import RFDETRResize
 from rfdetr_mm.errors import InputError
@@ -106,6 +107,7 @@ class RFDETRObjectDetection(ObjectDetection):
                 model, model_checkpoint, map_location=self.device
             )
             meta = checkpoint.get('meta', {})
+        model.weights_md5 = weights_md5(model.state_dict())
         if hasattr(model, 'merge_adapters'):
             model.merge_adapters()
         model.dataset_meta = dict(

@@ -23,6 +23,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--output-dir', default='output', help='default: output'
     )
     parser.add_argument(
+        '--output-name',
+        metavar='NAME',
+        help='of the file, without suffix (default: of size and precision)',
+    )
+    parser.add_argument(
+        '--notes', metavar='TEXT', help="for the file's metadata"
+    )
+    parser.add_argument(
         '--shape',
         type=int,
         nargs=2,

@@ -1,6 +1,8 @@
 """export() of a live model: the file is the model, which stays as it is."""
 
+import inspect
 import itertools
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -16,9 +18,12 @@ from rfdetr_mm.apis.exporting import (
     FORMATS,
     ExportRequest,
     calibration_batches,
+    settle_precision,
+    warn_of_unused,
 )
 from rfdetr_mm.apis.images import load_image, make_batch
 from rfdetr_mm.apis.in_process import RawDetector
+from rfdetr_mm.checkpoints import weights_md5
 from rfdetr_mm.errors import InputError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
@@ -102,6 +107,63 @@ def test_three_lines_use_a_file(nano, tmp_path):
         assert (found.data[name] == expected.data[name]).all()
 
 
+def test_names_notes_and_provenance(nano, tmp_path):
+    pytest.importorskip('mmdeploy')
+    notes = {'run': 7, 'by': 'ä'}
+    path = nano.export(
+        tmp_path,
+        shape=SHAPE,
+        verbose=False,
+        output_name='mine',
+        notes=notes,
+        quantization='fp16',
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ['mine.onnx']
+    facts = rfdetr_runtime.read_metadata(path)
+    assert json.loads(facts['rfdetr_notes']) == notes
+    assert facts['weights_md5'] == weights_md5(nano.model.model.state_dict())
+    assert facts['torch_version'] == torch.__version__
+    assert facts['command'] and facts['precision'] == 'fp16'
+
+
+def test_upstreams_arguments_in_upstreams_order():
+    ours = list(inspect.signature(RFDETRNano.export).parameters.values())
+    rfdetr = pytest.importorskip('rfdetr')
+    theirs = inspect.signature(rfdetr.RFDETRNano.export).parameters.values()
+    assert [(p.name, p.kind) for p in theirs] == [
+        (p.name, p.kind) for p in ours[: len(theirs)]
+    ]
+    assert {p.name: p.default for p in theirs} == {
+        p.name: p.default for p in ours[: len(theirs)]
+    }
+
+
+@pytest.mark.parametrize(
+    'given, expected',
+    [
+        (('tensorrt', None, True, None), 'fp16'),
+        (('trt', None, False, None), None),
+        (('trt', 'int8', True, None), 'int8'),
+        (('onnx', None, True, 'float16'), None),
+        (('openvino', None, True, None), None),
+        (('openvino', None, True, 'float16'), 'fp16'),
+        (('openvino', 'fp32', True, 'float32'), 'fp32'),
+    ],
+)
+def test_one_word_for_precision(given, expected):
+    assert settle_precision(*given) == expected
+
+
+def test_arguments_of_other_formats_get_a_warning(recwarn):
+    given = dict(backend=None, soc='SM8650', openvino_precision='float16')
+    warn_of_unused('openvino', **given)
+    warn_of_unused('trt', max_batch_size=4)
+    (warning,) = recwarn.list
+    assert "soc='SM8650' has no effect with format='openvino'" in str(
+        warning.message
+    )
+
+
 @pytest.mark.slow
 def test_backbone(nano, tmp_path):
     pytest.importorskip('mmdeploy')
@@ -154,6 +216,21 @@ def test_openvino(nano, tmp_path):
         (dict(calibration_data='', quantization='int8'), "of .*, got ''"),
         (dict(shape=(64, 65)), 'multiple of patch_size'),
         (dict(patch_size=14), "not the model's"),
+        (dict(output_name='a/b'), "name of a file .*, got 'a/b'"),
+        (dict(max_batch_size=0, format='trt'), 'at least batch_size=1'),
+        (dict(notes={1, 2}), 'notes must be a text or what JSON'),
+        (
+            dict(format='openvino', openvino_precision='int8'),
+            'one of float32, float16 and agree',
+        ),
+        (
+            dict(
+                format='openvino',
+                openvino_precision='float32',
+                quantization='fp16',
+            ),
+            'agree with quantization',
+        ),
         (dict(layout='nms'), "layout must be one of end2end, raw, got 'nms'"),
         (dict(batch_size=0), 'batch_size'),
         (dict(max_images=0), 'max_images must be a positive integer'),

@@ -21,6 +21,8 @@ def run(args: argparse.Namespace) -> None:
             'calibration_data',
             'max_images',
             'layout',
+            'notes',
+            'output_name',
         ),
     )
     if args.shape is not None:
