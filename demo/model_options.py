@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from rfdetr_mm.apis import RFDETRInferencer  # noqa: E402
 from rfdetr_mm_light.command_line.options import score  # noqa: E402
+from rfdetr_mm_light.scores import SCORE_THRESHOLD  # noqa: E402
 
 CHECKPOINTS = ('.pth', '.pt', '.ckpt')
 
@@ -37,8 +38,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--pred-score-thr',
         type=score,
-        default=0.3,
-        help='detections up to this score are not painted (default: 0.3)',
+        default=SCORE_THRESHOLD,
+        help='detections up to this score, 0 to 1, are not painted (default: '
+        f'{SCORE_THRESHOLD})',
     )
     parser.add_argument(
         '--batch-size',

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
 from rfdetr_mm_light.files import atomic_file
+from rfdetr_mm_light.scores import score_label
 
 from .coco_runs import encode_mask, mask_area
 from .detections import Detections
@@ -114,7 +115,7 @@ def paint(found: 'AnyDetections') -> Image.Image:
         A new picture.
     """
     texts = [
-        f'{name} {score:.2f}'
+        score_label(name, score)
         for name, score in zip(found.data['class_name'], found.confidence)
     ]
     try:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rfdetr_mm_light.errors import InputError
 from rfdetr_mm_light.exported_files import is_exported
+from rfdetr_mm_light.scores import SCORE_THRESHOLD
 
 from .decoding import decode, name_classes
 from .detections import Detections
@@ -108,7 +109,7 @@ class ExportedModel:
     def predict(
         self,
         images: ImageInput | Sequence[ImageInput],
-        threshold: float = 0.5,
+        threshold: float = SCORE_THRESHOLD,
         *,
         shape: tuple[int, int] | None = None,
         batch_size: int | None = None,

@@ -32,7 +32,6 @@ MAX_PARAMETERS = 12
 LARGER_FILES = {
     'benchmarks/sides.py': 'the two sides of every comparison, side by side',
     'benchmarks/training_pair.py': 'one training of both sides, step by step',
-    'rfdetr_mm/engine/config_options.py': 'one rule for every option',
     'rfdetr_mm/models/dense_heads/rfdetr_head.py': 'one head, from maps to '
     'detections',
 }

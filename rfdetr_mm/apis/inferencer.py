@@ -1,6 +1,7 @@
 """Detections for files, folders and arrays, in a line of Python."""
 
 import copy
+import inspect
 import os
 import tempfile
 import warnings
@@ -25,6 +26,7 @@ from rfdetr_mm.registry import SCOPE
 from rfdetr_mm.sizes.config_facts import check_sizes_agree, set_resolution
 from rfdetr_mm.sizes.data_sets import named_classes
 from rfdetr_mm_light.exported_files import is_exported
+from rfdetr_mm_light.scores import SCORE_THRESHOLD
 from rfdetr_runtime import ExportedModel, load
 from rfdetr_runtime.image_file import read_size
 from rfdetr_runtime.pictures import as_rgb
@@ -94,6 +96,23 @@ class RFDETRInferencer(DetInferencer):
             palette=palette,
             show_progress=show_progress,
         )
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> dict:
+        """Detect objects, as mmdet's inferencer does.
+
+        Args:
+            inputs: Images, as ``DetInferencer`` takes them.
+            *args: As for ``DetInferencer``.
+            **kwargs: As for ``DetInferencer``; what is painted has scores
+                above ``pred_score_thr``, by default the threshold of
+                ``predict()``, 0.5.
+        """
+        given = inspect.signature(super().__call__).bind(
+            inputs, *args, **kwargs
+        )
+        if 'pred_score_thr' not in given.arguments:
+            kwargs['pred_score_thr'] = SCORE_THRESHOLD
+        return super().__call__(inputs, *args, **kwargs)
 
     def _inputs_to_list(self, inputs: Any) -> list[str | np.ndarray]:
         """List the images as mmdet takes them.

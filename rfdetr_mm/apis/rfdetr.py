@@ -1,7 +1,9 @@
 """The page that users of rfdetr know, on top of mmdet's modules."""
 
+import contextlib
 import dataclasses
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -188,7 +190,8 @@ class RFDETR(Predictor):
             **kwargs: Fields of
                 :class:`~rfdetr_mm.apis.train_config.TrainConfig`, such as
                 ``batch_size``, and ``resolution`` and ``device``; those of
-                training have no effect.
+                training have no effect. Logs are written only if
+                ``output_dir`` is given.
 
         Returns:
             mmdet's name of a metric, such as ``'coco/bbox_mAP'``, to its
@@ -206,10 +209,20 @@ class RFDETR(Predictor):
         model_config = dataclasses.replace(self.model_config, device=device)
         if 'resolution' in kwargs:
             model_config.set_resolution(kwargs.pop('resolution'))
-        config = make_train_config(
-            {**kwargs, 'dataset_dir': dataset_dir or self._dataset_dir},
-            f'{type(self).__name__}.evaluate()',
-        )
+        with contextlib.ExitStack() as stack:
+            if kwargs.get('output_dir') is None:
+                kwargs['output_dir'] = stack.enter_context(
+                    tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+                )
+            given = {**kwargs, 'dataset_dir': dataset_dir or self._dataset_dir}
+            where = f'{type(self).__name__}.evaluate()'
+            return self._evaluate(
+                split, model_config, make_train_config(given, where)
+            )
+
+    def _evaluate(
+        self, split: str, model_config: ModelConfig, config: TrainConfig
+    ) -> dict[str, float]:
         if config.batch_size == 'auto':
             config.batch_size = TrainConfig.batch_size
         config.class_names = self.class_names
@@ -218,7 +231,7 @@ class RFDETR(Predictor):
         fill_in_training(cfg, self.variant, model_config, config)
         find_data(cfg, only=split)
         weights = self.model.model.state_dict()
-        return run_evaluation(cfg, device, weights, split)
+        return run_evaluation(cfg, model_config.device, weights, split)
 
     def export(
         self,

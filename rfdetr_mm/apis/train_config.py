@@ -69,7 +69,7 @@ _ELSEWHERE = {
     'pack_targets': 'objects of a batch are matched together anyway',
     'pad_targets_to': 'it is for TPUs, which mmengine does not train on',
     **{
-        f'keypoint_{name}': 'there are no keypoints'
+        f'keypoint_{name}': 'a config of configs/rfdetr_pose has it'
         for name in (
             'flip_pairs',
             'l1_loss_coef',

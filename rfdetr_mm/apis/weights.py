@@ -14,16 +14,20 @@ from torch import nn
 from rfdetr_mm.checkpoints import (
     CLASS_ROW_WEIGHTS,
     COCO_CLASSES,
+    OUR_SCHEMA,
     PUBLISHED_FILES,
     SHIPPED_FILES,
     cache_dir,
     check_licence,
+    counts_of_mask,
     published_address,
     resize_class_rows,
+    resize_keypoint_rows,
     resolve_weights,
     to_mmdet_checkpoint,
 )
 from rfdetr_mm.checkpoints.class_rows import default_class_names
+from rfdetr_mm.checkpoints.keypoint_rows import mask_of_counts
 from rfdetr_mm.engine.checkpoint_loaders import fetch_from_http
 from rfdetr_mm.errors import InputError, naming
 from rfdetr_mm.sizes.data_sets import named_classes
@@ -108,6 +112,9 @@ def build_detector(
     if content is not None:
         weights, names = _weights_and_names(content, path)
         weights, names = _fit_classes(weights, names, config, path)
+    if config.use_grouppose_keypoints:
+        own = tuple(cfg.model.bbox_head.num_keypoints)
+        weights = _fit_keypoints(weights, own, config, path)
     elif config.num_classes is None:
         config.num_classes = len(COCO_CLASSES)
     fill_in_model(cfg, config)
@@ -154,3 +161,38 @@ def _fit_classes(
         stacklevel=2,
     )
     return resize_class_rows(weights, config.num_classes), ()
+
+
+def _fit_keypoints(
+    weights: dict[str, Any] | None,
+    own: tuple[int, ...],
+    config: ModelConfig,
+    path: str | None,
+) -> dict[str, Any] | None:
+    """Take the keypoints of the classes from weights, or change theirs.
+
+    Args:
+        weights: Those of the file, None without one.
+        own: Keypoints that the size has without any.
+        config: Gets what it leaves open.
+        path: Of the file.
+    """
+    schema = (weights or {}).get(OUR_SCHEMA)
+    given = own if schema is None else counts_of_mask(schema)
+    if config.num_keypoints_per_class is None:
+        count = config.num_classes or len(given)
+        config.num_keypoints_per_class = [
+            given[i % len(given)] for i in range(count)
+        ]
+    wanted = tuple(config.num_keypoints_per_class)
+    if config.num_classes is None:
+        config.num_classes = len(wanted)
+    if schema is None or given == wanted:
+        return weights
+    warnings.warn(
+        f'{path} has {list(given)} keypoints and num_keypoints_per_class='
+        f'{list(wanted)}: the keypoint rows are repeated or cut and have to '
+        'be trained.',
+        stacklevel=2,
+    )
+    return resize_keypoint_rows(weights, mask_of_counts(wanted))

@@ -16,6 +16,13 @@ from .class_rows import (
 from .convert import ConversionReport, mmdet_to_upstream, upstream_to_mmdet
 from .decoder_depth import add_decoder_layers, decoder_depth
 from .dinov2 import dinov2_to_backbone, is_dinov2
+from .keypoint_rows import (
+    OUR_SCHEMA,
+    counts_of_mask,
+    reset_precision,
+    resize_keypoint_rows,
+    take_keypoint_rows,
+)
 from .layouts import (
     UpstreamFile,
     read_upstream_layout,
@@ -45,6 +52,7 @@ __all__ = [
     'CLASS_ROW_WEIGHTS',
     'COCO_CATEGORY_IDS',
     'COCO_CLASSES',
+    'OUR_SCHEMA',
     'PUBLISHED_FILES',
     'SHIPPED_FILES',
     'ConversionReport',
@@ -55,6 +63,7 @@ __all__ = [
     'cache_dir',
     'check_licence',
     'check_target',
+    'counts_of_mask',
     'decoder_depth',
     'dinov2_to_backbone',
     'download',
@@ -68,10 +77,13 @@ __all__ = [
     'read_checkpoint',
     'read_safetensors',
     'read_upstream_layout',
+    'reset_precision',
     'resize_class_rows',
+    'resize_keypoint_rows',
     'resolve_weights',
     'summarise',
     'take_class_rows',
+    'take_keypoint_rows',
     'to_mmdet_checkpoint',
     'to_upstream_checkpoint',
     'upstream_to_mmdet',

@@ -9,6 +9,8 @@ import yaml
 from rfdetr_mm.errors import InputError
 from rfdetr_runtime.image_file import IMAGE_SUFFIXES, find_image_files
 
+from .keypoint_reader import checked_mirror
+
 # The first that is there is taken, as by rfdetr.
 YAML_NAMES = ('data.yaml', 'data.yml')
 _FOLDERS = dict(train='train', val='valid', test='test')
@@ -43,21 +45,72 @@ class YoloLayout:
         """Numbers of a label line that belong to keypoints, behind the box.
 
         Raises:
-            InputError: If ``kpt_shape`` is not two whole numbers.
+            InputError: If ``kpt_shape`` is impossible.
+        """
+        count, dim = self.keypoint_shape
+        return count * dim
+
+    @property
+    def keypoint_shape(self) -> tuple[int, int]:
+        """Keypoints of an object, and numbers of each; zeros without any.
+
+        Raises:
+            InputError: If ``kpt_shape`` is not two whole numbers, of which
+                the second is 2 or 3.
         """
         shape = self.content.get('kpt_shape')
         if shape is None:
-            return 0
+            return 0, 0
         if not (
             isinstance(shape, list)
             and len(shape) == 2
             and all(type(number) is int and number > 0 for number in shape)
+            and shape[1] in (2, 3)
         ):
             raise InputError(
                 f'{self.path}: kpt_shape must be [keypoints, 2 or 3], got '
                 f'{shape!r}'
             )
-        return shape[0] * shape[1]
+        return tuple(shape)
+
+    @property
+    def keypoint_mirror(self) -> list[int] | None:
+        """``flip_idx``: which keypoint each one becomes in a mirror.
+
+        Raises:
+            InputError: If it does not exchange the keypoints in pairs.
+        """
+        mirror = self.content.get('flip_idx')
+        if mirror is None:
+            return None
+        return checked_mirror(
+            mirror if isinstance(mirror, list) else [mirror],
+            self.keypoint_shape[0],
+            f'{self.path}: flip_idx',
+        )
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        """``kpt_names`` of the keypoints, or their numbers.
+
+        It is a list, or a mapping of classes to lists, of which the first
+        counts.
+
+        Raises:
+            InputError: If there is another number of names.
+        """
+        count, _ = self.keypoint_shape
+        names = self.content.get('kpt_names')
+        if isinstance(names, dict) and names:
+            names = next(iter(names.values()))
+        if names is None:
+            return tuple(map(str, range(count)))
+        if not isinstance(names, list) or len(names) != count:
+            raise InputError(
+                f'{self.path}: kpt_names must name the {count} keypoints of '
+                f'kpt_shape, got {names!r:.80}'
+            )
+        return tuple(map(str, names))
 
     def has_split(self, split: str) -> bool:
         """Whether the folder or list of a split is there.

@@ -238,11 +238,13 @@ def _leave_out_non_finite(found: dict[str, Any]) -> int:
     is_finite = np.isfinite(bboxes).all(axis=1) & np.isfinite(scores)
     if 'mask_scores' in found:
         is_finite &= np.isfinite(found['mask_scores'])
+    if 'keypoints' in found:
+        is_finite &= np.isfinite(found['keypoints']).all(axis=(1, 2))
     found['labels'] = np.asarray(found['labels']).astype(np.int64)
     found['bboxes'] = bboxes
     num = int((~is_finite).sum())
     if num:
-        for name in ('bboxes', 'scores', 'labels', 'mask_scores'):
+        for name in ('bboxes', 'scores', 'labels', 'mask_scores', 'keypoints'):
             if name in found:
                 found[name] = found[name][is_finite]
         if 'masks' in found:

@@ -5,9 +5,11 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from rfdetr_mm_light import interrupts
 from rfdetr_mm_light.errors import UsageError, curable_line
 from rfdetr_mm_light.exported_files import is_exported
 from rfdetr_mm_light.version import __version__
@@ -42,7 +44,8 @@ RF-DETR on MMDetection: predict, train, evaluate, export.
 """
 EPILOG = """\
 rfdetr-mm COMMAND --help has the options and more examples.
-Exit codes: 0 done, 1 it failed (one line says why), 2 wrong usage.
+Exit codes: 0 done, 1 it failed (one line says why), 2 wrong usage, 130 stopped
+by Ctrl+C.
 """
 _LESS_MEMORY = (
     'Lower --batch-size (train keeps its steps with --grad-accum-steps) or '
@@ -136,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; the program's own if None.
 
     Returns:
-        The exit code: 0, or 1 if it failed.
+        The exit code: 0, or 1 if it failed, 130 after Ctrl+C.
 
     Raises:
         SystemExit: With 2 after wrong usage, 0 after ``--help``.
@@ -147,12 +150,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # What is wrong without torch is said before it is imported.
         getattr(args.module, 'check', _no_check)(args)
-        _find_run(args)(args)
+        run = _find_run(args)
+        with interrupts.unwinding():
+            run(args)
     except UsageError as error:
         args.parser.error(str(error))
     except KeyboardInterrupt:
-        print('rfdetr-mm: stopped', file=sys.stderr)
-        return 1
+        interrupts.say_stopped()
+        return interrupts.EXIT_CODE
     except Exception as error:
         verbose = getattr(args, 'verbose', False)
         line = curable_line(error, _LESS_MEMORY, verbose)
@@ -167,4 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def program() -> NoReturn:
     """What the installed script calls."""
+    by_module = Path(sys.argv[0]).name == '__main__.py'
+    module = [sys.executable, '-m', 'rfdetr_mm_light']
+    command = [*(module if by_module else sys.argv[:1]), *sys.argv[1:]]
+    interrupts.install(command, 'rfdetr-mm')
     sys.exit(main())

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rfdetr_mm_light.errors import InputError, UsageError
 
+from ..scores import SCORE_THRESHOLD
 from .options import add_model_options, check_model_options, score, take_file
 
 OUTPUTS = ('images', 'json', 'coco')
@@ -34,8 +35,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--threshold',
         type=score,
-        default=0.5,
-        help='only detections with a higher score (default: 0.5)',
+        default=SCORE_THRESHOLD,
+        help='only detections with a higher score, 0 to 1 '
+        f'(default: {SCORE_THRESHOLD})',
     )
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='only these classes'

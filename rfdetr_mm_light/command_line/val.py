@@ -32,7 +32,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--batch-size', type=int, metavar='N')
     parser.add_argument('--num-workers', type=int, metavar='N')
-    parser.add_argument('--output-dir', help='for logs (default: output)')
+    parser.add_argument(
+        '--output-dir', help='for logs (default: none are written)'
+    )
     parser.add_argument(
         '--json',
         type=Path,

@@ -31,6 +31,7 @@ NUMBERS = {
     'RFDETRSegLarge': (504, 42, 12, 2, 5, 200, 256),
     'RFDETRSegXLarge': (624, 52, 12, 2, 6, 300, 256),
     'RFDETRSeg2XLarge': (768, 64, 12, 2, 6, 300, 256),
+    'RFDETRKeypointPreview': (576, 48, 12, 2, 4, 100, 256),
 }
 NANO = SIZES['RFDETRNano']
 BASE = SIZES['RFDETRBase']
@@ -67,6 +68,7 @@ def test_numbers_of_a_size(name):
     assert config.num_select == config.num_queries
     assert config.group_detr == 13 and config.num_channels == 3
     assert config.segmentation_head == ('Seg' in name)
+    assert config.use_grouppose_keypoints == ('Keypoint' in name)
     assert config.mask_downsample_ratio == 4
     assert config.pretrain_weights in PUBLISHED_FILES
     assert model_class.size == SIZES[name].size

@@ -28,7 +28,7 @@ from ..layers.box_deltas import apply_box_deltas
 from ..layers.decoder import RFDETRDecoder
 from ..layers.decoder_memory import DecoderMemory, build_memory
 from ..layers.image_size import image_sizes_px
-from ..layers.query_selector import QuerySelector
+from ..layers.query_selector import QuerySelector, SelectedProposals
 from ..loading.query_rows import (
     count_to_run,
     cut_query_rows,
@@ -81,7 +81,8 @@ class RFDETRHead(BaseDenseHead):
     Source: rfdetr 1.11.2, LWDETR, Transformer, SetCriterion, PostProcess.
     """
 
-    has_masks = False  # and so have checkpoints that fit
+    task = 'detection'  # of the checkpoints that fit
+    decoder_type = RFDETRDecoder
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class RFDETRHead(BaseDenseHead):
         self.query_box_deltas = nn.Parameter(
             torch.zeros(num_groups, num_queries, 4)
         )
-        self.decoder = RFDETRDecoder(
+        self.decoder = self.decoder_type(
             **{'num_layers': 3, **(decoder or {}), 'embed_dims': embed_dims}
         )
         self.num_layers = len(self.decoder.layers)  # that are run
@@ -171,42 +172,61 @@ class RFDETRHead(BaseDenseHead):
         batch_data_samples: OptSampleList,
         num_groups: int,
     ) -> HeadOutputs:
-        if len(x) != self.decoder.num_levels:
+        maps = self._maps_of_instances(x)
+        if len(maps) != self.decoder.num_levels:
             raise InputError(
                 f'the head decodes {self.decoder.num_levels} maps '
                 f'(decoder.num_levels), the neck gave {len(x)}'
             )
-        memory = build_memory(x, batch_data_samples)
+        memory = build_memory(maps, batch_data_samples)
         return self.stage(self, x, memory, num_groups)
+
+    def _maps_of_instances(self, x: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The maps that queries are selected from and look at."""
+        return x
 
     def _outputs(
         self, x: Sequence[Tensor], memory: DecoderMemory, num_groups: int
     ) -> HeadOutputs:
-        proposals = self.query_selector(
-            memory, count_to_run(self, 'num_queries'), num_groups
-        )
+        proposals = self._select(memory, num_groups)
         num_layers = count_to_run(self, 'num_layers')
         if num_layers == 0:
             return HeadOutputs.of_proposals(proposals, x, num_groups)
+        query, reference_boxes = self._queries(proposals, num_groups)
+        hidden_states = self.decoder(
+            query, reference_boxes, memory, num_groups, num_layers
+        )
+        return HeadOutputs(
+            cls_scores=self.cls_branch(hidden_states),
+            bbox_preds=self._boxes(hidden_states, reference_boxes),
+            hidden_states=hidden_states,
+            proposals=proposals,
+            feats=x,
+            num_groups=num_groups,
+        )
+
+    def _select(
+        self, memory: DecoderMemory, num_groups: int
+    ) -> SelectedProposals:
+        return self.query_selector(
+            memory, count_to_run(self, 'num_queries'), num_groups
+        )
+
+    def _queries(
+        self, proposals: SelectedProposals, num_groups: int
+    ) -> tuple[Tensor, Tensor]:
+        """Content and reference boxes of the queries, all groups' rows."""
         boxes = proposals.bboxes_cxcywh_norm
         bs, num_selected = len(boxes), boxes.shape[1] // num_groups
         query, deltas = (
             rows[:num_groups, :num_selected].flatten(0, 1).expand(bs, -1, -1)
             for rows in (self.query_embedding, self.query_box_deltas)
         )
-        reference_boxes = apply_box_deltas(boxes.detach(), deltas)
-        hidden_states = self.decoder(
-            query, reference_boxes, memory, num_groups, num_layers
-        )
-        new_deltas = relu_mlp(hidden_states, self.reg_branch.layers)
-        return HeadOutputs(
-            cls_scores=self.cls_branch(hidden_states),
-            bbox_preds=apply_box_deltas(reference_boxes, new_deltas),
-            hidden_states=hidden_states,
-            proposals=proposals,
-            feats=x,
-            num_groups=num_groups,
-        )
+        return query, apply_box_deltas(boxes.detach(), deltas)
+
+    def _boxes(self, hidden_states: Tensor, reference_boxes: Tensor) -> Tensor:
+        deltas = relu_mlp(hidden_states, self.reg_branch.layers)
+        return apply_box_deltas(reference_boxes, deltas)
 
     def loss(
         self, x: Sequence[Tensor], batch_data_samples: SampleList
@@ -437,8 +457,9 @@ class RFDETRHead(BaseDenseHead):
             Of the last decoder layer, or of the proposals if no decoder
             layer is run: logits, shape (bs, num_queries, num_classes),
             normalised boxes (cx, cy, w, h), shape (bs, num_queries, 4), and
-            in a head with masks their logits, shape (bs, num_queries,
-            mask_h, mask_w).
+            what a subclass adds: logits of masks, shape (bs, num_queries,
+            mask_h, mask_w), or padded keypoints, see
+            :meth:`RFDETRPoseHead.forward`.
         """
         outs = self._decode(x, None, num_groups=1)
         return tuple(output[0] for output in self._last_layer(outs))
@@ -510,9 +531,9 @@ class RFDETRHead(BaseDenseHead):
             prefix: What this head's keys begin with.
 
         Raises:
-            InputError: If the number of classes is another, or only one of
-                model and checkpoint has masks.
+            InputError: If the number of classes is another, or the
+                checkpoint is of another task.
         """
-        refuse_other_task(self.has_masks, state_dict, prefix)
+        refuse_other_task(self.task, state_dict, prefix)
         refuse_other_classes(self.num_classes, state_dict, prefix)
         cut_query_rows(self, state_dict, prefix)

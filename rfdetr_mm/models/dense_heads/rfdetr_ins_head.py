@@ -53,7 +53,7 @@ class RFDETRInsHead(RFDETRHead):
         SetCriterion.loss_masks, HungarianMatcher._compute_mask_costs.
     """
 
-    has_masks = True
+    task = 'instance segmentation'
 
     def __init__(
         self,

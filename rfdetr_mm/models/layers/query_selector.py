@@ -25,11 +25,14 @@ class SelectedProposals:
             num_selected, 4).
         embeddings: Features of the selected positions, shape (bs,
             num_groups * num_selected, embed_dims).
+        keypoints: In the compact layout, shape (bs, num_groups *
+            num_selected, num_keypoints, 8), where a head adds them.
     """
 
     cls_scores: Tensor
     bboxes_cxcywh_norm: Tensor
     embeddings: Tensor
+    keypoints: Tensor | None = None
 
 
 class QuerySelector(nn.Module):
