@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
+from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
@@ -64,6 +65,7 @@ def evaluate_file(
         {**kwargs, 'dataset_dir': dataset_dir}, 'rfdetr-mm val'
     )
     train.class_names = model.class_names
+    register_all_modules(init_default_scope=True)
     cfg = config_of_file(model)
     fill_in_data(cfg, train)
     find_data(cfg, only=split)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,6 +96,14 @@ def test_an_exported_file(command, tmp_path, seg):
     values = dict(line.split() for line in lines)
     assert values['coco/bbox_mAP'] == '100.00'
     assert ('coco/segm_mAP' in values) == seg
+    if not seg:  # In a process of its own nothing is set up beforehand.
+        fresh = subprocess.run(
+            [sys.executable, '-m', 'rfdetr_mm_light', *map(str, arguments)],
+            capture_output=True,
+            text=True,
+        )
+        assert fresh.returncode == 0, fresh.stderr
+        assert [x for x in fresh.stdout.splitlines() if x in lines] == lines
     content['categories'] = [dict(id=0, name='emu'), dict(id=1, name='dog')]
     (folder / '_annotations.coco.json').write_text(json.dumps(content))
     code, printed, errors = command(*arguments)
