@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# old name within this package: today's
+# old name within this package: today's full name
 MOVED = {
-    f'models.layers.{module}': f'models.{room}.{module}'
+    f'models.layers.{module}': f'rfdetr_mm.models.{room}.{module}'
     for room, modules in {
         'autograd': (
             'recompute',
@@ -28,10 +28,13 @@ MOVED = {
     }.items()
     for module in modules
 } | {
-    'apis.batch_size': 'engine.batch_size',
-    'apis.sizes': 'apis',
-    'apis.training_cfg': 'apis.training',
-    'apis.variants': 'sizes.shipped',
+    'apis.batch_size': 'rfdetr_mm.engine.batch_size',
+    'apis.command_line.detection_files': 'rfdetr_runtime.detection_files',
+    'apis.sizes': 'rfdetr_mm.apis',
+    'apis.training_cfg': 'rfdetr_mm.apis.training',
+    'apis.variants': 'rfdetr_mm.sizes.shipped',
+    'checkpoints.files': 'rfdetr_mm_light.files',
+    'datasets.image_file': 'rfdetr_runtime.image_file',
 }
 
 
@@ -69,7 +72,7 @@ class MovedModules:
     def exec_module(self, module: ModuleType) -> None:
         """Put the module of today in the place of the empty one."""
         old = module.__name__
-        new = f'{__package__}.{MOVED[old.partition(".")[2]]}'
+        new = MOVED[old.partition('.')[2]]
         warnings.warn(
             f'{old} is called {new} now; the old name will be removed',
             DeprecationWarning,

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize(('old', 'new'), MOVED.items())
 def test_an_old_name_is_the_module_of_today(old, new):
-    old, new = f'rfdetr_mm.{old}', f'rfdetr_mm.{new}'
+    old = f'rfdetr_mm.{old}'
     sys.modules.pop(old, None)
     with pytest.warns(DeprecationWarning, match=f'{old} is called {new} now'):
         found = importlib.import_module(old)
