@@ -233,7 +233,7 @@ def refuse_unsupported(state_dict: Mapping[str, Any]) -> None:
             f'{_NO_KEYPOINTS}'
         )
     mask = state_dict.get(_KEYPOINT_MASK)
-    if mask is not None and mask.numel():
+    if isinstance(mask, Tensor) and mask.numel():
         raise InputError(
             f'{_KEYPOINT_FILE}: {_KEYPOINT_MASK!r} is not empty. '
             f'{_NO_KEYPOINTS}'

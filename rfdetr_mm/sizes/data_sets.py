@@ -14,7 +14,8 @@ def named_classes(metainfo: Mapping[str, Any] | None) -> tuple[str, ...]:
     Returns:
         The names; empty if there are none.
     """
-    metainfo = metainfo or {}
+    if not isinstance(metainfo, Mapping):  # of a file, maybe anything
+        return ()
     return as_names(metainfo.get('classes', metainfo.get('CLASSES')))
 
 
@@ -27,7 +28,11 @@ def as_names(names: str | Iterable[str] | None) -> tuple[str, ...]:
     Returns:
         The names; empty if there are none.
     """
-    return (names,) if isinstance(names, str) else tuple(names or ())
+    if isinstance(names, str):
+        return (names,)
+    # Of a file, maybe anything; a tensor has no truth value.
+    is_many = isinstance(names, Iterable) and not hasattr(names, 'shape')
+    return tuple(names) if is_many else ()
 
 
 def class_names_of_split(
