@@ -2,6 +2,7 @@
 # make demo-masks  the same with masks
 # make test    environment (made once, shared by all clones) and all unmarked tests
 # make slow    heavy sweeps and trainings to an AP
+# make fuzz    bad input, MINUTES=10 for each kind of file
 # make matrix  other Pythons and torches: an environment each, deleted afterwards
 # make lint    ruff and docstring coverage
 # make golden  refresh the golden files from rfdetr 1.11.2
@@ -15,12 +16,14 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo demo-masks test slow matrix lint golden env test-env lock clean
+.PHONY: demo demo-masks test slow fuzz matrix lint golden env test-env lock clean
 
 STACK ?= onedl
 export STACK
 # Processes of make test; each computes with one thread. See tests/workers.py.
 WORKERS ?= 2
+# Of each target of make fuzz.
+MINUTES ?= 10
 
 # $(call IN_ENV,GROUP): Python of an environment, on this clone.
 IN_ENV = env="$$(tools/dev/environment.sh $(1))"; \
@@ -44,6 +47,9 @@ test:
 slow:
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s --ignore=tests/deploy
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s tests/deploy
+
+fuzz:
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m fuzz -s --timeout=0 --fuzz-minutes=$(MINUTES) tests/datasets tests/checkpoints tests/engine
 
 matrix:
 	tools/dev/matrix.sh
