@@ -2,6 +2,7 @@
 # make demo-masks  the same with masks
 # make test    environment (made once, shared by all clones) and all unmarked tests
 # make slow    heavy sweeps and trainings to an AP
+# make soak    a training killed twenty times ends as one that was not; over an hour
 # make matrix  other Pythons and torches: an environment each, deleted afterwards
 # make lint    ruff and docstring coverage
 # make golden  refresh the golden files from rfdetr 1.11.2
@@ -15,7 +16,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo demo-masks test slow matrix lint golden env test-env lock clean
+.PHONY: demo demo-masks test slow soak matrix lint golden env test-env lock clean
 
 STACK ?= onedl
 export STACK
@@ -44,6 +45,10 @@ test:
 slow:
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s --ignore=tests/deploy
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s tests/deploy
+
+# Goes on where it was stopped. SOAK=--quick tries it in two minutes.
+soak:
+	$(call IN_ENV,test) tools/dev/soak.py $(SOAK)
 
 matrix:
 	tools/dev/matrix.sh
