@@ -12,6 +12,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -30,9 +31,10 @@ PLAN = json.loads(os.environ.get('SOAK_PLAN', 'null'))
 TIMES = 'phases.json'
 MEMORY = 'memory.csv'
 _SMALLEST_S = 1e-6  # 0 would turn the alarm off
+_MOST_MISSES = {'resuming': 1}  # a process resumes once
 
 _durations: dict[str, list[float]] = defaultdict(list)
-_now = dict(iter=0, is_training=False)
+_now = dict(iter=0, is_training=False, misses=0)
 _random = random.Random(PLAN['seed'] if PLAN else 0)
 
 
@@ -41,14 +43,18 @@ def phase(name: str) -> Iterator[None]:
     """Time a phase, and end the process within it where that is planned."""
     planned = PLAN and PLAN['phase'] == name and _now['iter'] >= PLAN['at']
     if planned:
-        delay = _random.uniform(0, PLAN['seconds'])
+        # Shorter each time that the phase ended before the kill.
+        delay = _random.uniform(0, PLAN['seconds'] / 2 ** _now['misses'])
         signal.setitimer(signal.ITIMER_REAL, max(delay, _SMALLEST_S))
     start = time.perf_counter()
     try:
         yield
     finally:
-        if planned:  # it was shorter this time: the next one, then
+        if planned:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            _now['misses'] += 1
+            if _now['misses'] >= _MOST_MISSES.get(name, 2):
+                os.kill(os.getpid(), signal.SIGALRM)  # at its last moment
         _durations[name].append(time.perf_counter() - start)
 
 
@@ -128,9 +134,9 @@ class SoakHook(Hook):
         self._note('validation', self._num_validations)
 
     def after_train(self, runner: Runner) -> None:
-        """Write how long each phase takes on average."""
-        means = {k: sum(v) / len(v) for k, v in _durations.items()}
-        (FOLDER / TIMES).write_text(json.dumps(means, indent=1))
+        """Write how long each phase takes, the median."""
+        medians = {k: statistics.median(v) for k, v in _durations.items()}
+        (FOLDER / TIMES).write_text(json.dumps(medians, indent=1))
         self._memory.flush()
 
     def _note(self, kind: str, number: int) -> None:
