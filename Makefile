@@ -3,6 +3,7 @@
 # make test    environment (made once, shared by all clones) and all unmarked tests
 # make slow    heavy sweeps and trainings to an AP
 # make fuzz    bad input, MINUTES=10 for each kind of file
+# make soak    a training killed twenty times ends as one that was not; over an hour
 # make matrix  other Pythons and torches: an environment each, deleted afterwards
 # make lint    ruff and docstring coverage
 # make golden  refresh the golden files from rfdetr 1.11.2
@@ -16,7 +17,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo demo-masks test slow fuzz matrix lint golden env test-env lock clean
+.PHONY: demo demo-masks test slow fuzz soak matrix lint golden env test-env lock clean
 
 STACK ?= onedl
 export STACK
@@ -50,6 +51,10 @@ slow:
 
 fuzz:
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m fuzz -s --timeout=0 --fuzz-minutes=$(MINUTES) tests/datasets tests/checkpoints tests/engine
+
+# Goes on where it was stopped. SOAK=--quick tries it in two minutes.
+soak:
+	$(call IN_ENV,test) tools/dev/soak.py $(SOAK)
 
 matrix:
 	tools/dev/matrix.sh

@@ -6,10 +6,10 @@ import random
 import pytest
 from mmdet.registry import TRANSFORMS
 from PIL import Image
-from rfdetr_mm.datasets.image_file import ImageFileError, read_size
 
 from rfdetr_mm.apis.images import as_rgb
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import ImageFileError, read_size
 from tests.faults import (
     Case,
     Target,
@@ -127,7 +127,7 @@ TARGET = Target(
     run,
     ('cannot identify image file',),
     (
-        'rfdetr_mm.datasets.image_file',
+        'rfdetr_runtime.image_file',
         'rfdetr_mm.datasets.transforms.load_image',
     ),
 )
