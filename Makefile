@@ -61,7 +61,7 @@ matrix:
 
 lint:
 	env="$$(tools/dev/environment.sh lint)"; export PATH="$$env/bin:$$PATH"; \
-	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm rfdetr_mm_light
+	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm rfdetr_mm_light rfdetr_runtime
 
 golden:
 	$(call IN_ENV,test) tests/parity/refresh_golden.py
