@@ -60,7 +60,7 @@ def our_evaluation(
 
     Args:
         images: What :func:`synthetic` gave.
-        folder: For the annotation file.
+        folder: Folder for the annotation file.
         metric_type: 'NamedCocoMetric' or 'VernierCocoMetric'.
 
     Returns:

@@ -46,9 +46,9 @@ def paired_rounds(
 
     Args:
         works: What to do, by name.
-        rounds: How often.
-        progress: Told after every round.
-        clock: In seconds.
+        rounds: How many rounds are measured.
+        progress: Called after every round.
+        clock: Gives the time in seconds.
 
     Returns:
         Seconds of each round, by name.

@@ -259,9 +259,9 @@ def write_split(folder: Path, name: str, num_images: int, seed: int) -> None:
 
     Args:
         folder: The data set's folder, with ``images/`` in it.
-        name: Of the split.
-        num_images: Images to draw.
-        seed: Of everything in them.
+        name: The split's name.
+        num_images: How many images to draw.
+        seed: The seed of everything in them.
     """
     height, width = IMAGE_HW
     rng = np.random.default_rng(seed)
@@ -298,7 +298,7 @@ def shuffle_sides(ann_file: Path, target: Path, seed: int = 0) -> None:
     Args:
         ann_file: The file.
         target: The copy.
-        seed: Of the exchanges.
+        seed: The seed of the exchanges.
     """
     content = json.loads(ann_file.read_text())
     rng = np.random.default_rng(seed)
@@ -318,7 +318,7 @@ def write_tiny_figures(folder: Path, splits: dict[str, int] = SPLITS) -> None:
     """Write the data set; an existing one of the same name is replaced.
 
     Args:
-        folder: Where to; it is made.
+        folder: The data set's folder; it is made.
         splits: Images of each split, the whole data set by default.
     """
     (folder / 'images').mkdir(parents=True, exist_ok=True)

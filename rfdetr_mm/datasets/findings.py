@@ -36,7 +36,7 @@ class Finding:
         kind: A name for programs.
         text: One or more sentences: what was found, and what to do.
         split: Where, None for the whole data set.
-        count: How often.
+        count: How often it was found.
         examples: A few places.
     """
 

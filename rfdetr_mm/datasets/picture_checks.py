@@ -39,7 +39,7 @@ def check_pictures(
             image files.
         decode: Whether to decode all pixels, which finds files that are cut
             off, instead of the headers alone.
-        findings: Gets what was found.
+        findings: List to which what is found is appended.
 
     Returns:
         ``sizes`` in pixels, ``orientations``, EXIF's number to how many
@@ -158,7 +158,7 @@ def check_copies(
 
     Args:
         paths_of: Split to paths of its image files.
-        findings: Gets what was found.
+        findings: List to which what is found is appended.
 
     Returns:
         Paths of the files with equal bytes, a list for each such picture.
@@ -254,7 +254,7 @@ def check_unlisted(
 
     Args:
         paths_of: Split to paths of its image files.
-        findings: Gets what was found.
+        findings: List to which what is found is appended.
 
     Returns:
         How many there are.

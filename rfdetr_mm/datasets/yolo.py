@@ -422,7 +422,7 @@ def _parse_keypoints(
         visibility = rest[0] if rest else 2 * (x >= 0 and y >= 0)
         if visibility not in (0, 1, 2):
             raise ValueError(
-                f'{visibility:g} is no visibility of a keypoint: 0 (not '
+                f'{visibility:g} is not a visibility of a keypoint: 0 (not '
                 'labelled), 1 (hidden) or 2 (visible)'
             )
         is_inside = 0 <= x < 1 and 0 <= y < 1

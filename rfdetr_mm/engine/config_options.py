@@ -70,7 +70,7 @@ def read_options(texts: Iterable[str]) -> dict[str, Any]:
         Key to value.
 
     Raises:
-        InputError: If one is no option.
+        InputError: If one is not an option.
     """
     options = {}
     for text in texts:
@@ -123,8 +123,8 @@ def merge_options(
 
     Raises:
         InputError: If a key is not known at its place, an option cannot have
-            an effect, the image size cannot be, or the config's places say
-            different ones.
+            an effect, the model cannot take the image size, or the config's
+            places say different ones.
     """
     options = dict(options)
     resolution = options.pop('resolution', None)

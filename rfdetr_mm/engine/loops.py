@@ -34,7 +34,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             ``dynamic_intervals`` of EpochBasedTrainLoop.
 
     Raises:
-        TypeError: If ``dataloader`` is no config.
+        TypeError: If ``dataloader`` is not a config.
     """
 
     def __init__(

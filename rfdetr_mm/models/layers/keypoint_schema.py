@@ -28,7 +28,7 @@ class KeypointSchema:
         counts: Keypoints of each class; 0 for a class without any.
 
     Raises:
-        InputError: If a count is no natural number, or no class has any.
+        InputError: If a count is not a natural number, or no class has any.
     """
 
     counts: tuple[int, ...]

@@ -156,7 +156,7 @@ def refuse_other_schema(
     """Raise if a checkpoint has other keypoints than the model.
 
     Args:
-        num_keypoints: Of the model, for each class.
+        num_keypoints: Keypoints of each class in the model.
         state_dict: Keys to values.
         prefix: What the head's keys begin with.
 
