@@ -1,7 +1,7 @@
 """The one way from a config to a Runner, with one set of guards.
 
-The tools, ``train()`` and ``evaluate()`` of the Python page and the command
-line come through here.
+The tools, ``train()`` and ``evaluate()`` of the Python interface and the
+command line come through here.
 """
 
 import tempfile
