@@ -35,7 +35,7 @@ from ..loading.query_rows import (
     refuse_other_classes,
     refuse_other_task,
 )
-from ..loading.state_dict_check import refuse_mis_shaped
+from ..loading.state_dict_check import AdaptingModule
 from ..task_modules.batch_objects import BatchObjects, mean_over_processes
 from ..task_modules.group_matching import Matches
 from .detections import best_detections
@@ -52,7 +52,7 @@ BOX_EPS = 1e-7  # keeps IoU finite for empty boxes
 
 
 @MODELS.register_module()
-class RFDETRHead(BaseDenseHead):
+class RFDETRHead(AdaptingModule, BaseDenseHead):
     """Two-stage, Group-DETR head over one map or several.
 
     Works under any ``SingleStageDetector`` whose neck gives maps of
@@ -511,13 +511,6 @@ class RFDETRHead(BaseDenseHead):
                 cls_scores[-1].float(), bbox_preds[-1].float(), batch_img_metas
             )
         ]
-
-    def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args, **kwargs
-    ) -> None:
-        self.adapt_state_dict(state_dict, prefix)
-        refuse_mis_shaped(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def adapt_state_dict(self, state_dict: dict, prefix: str = '') -> None:
         """Cut groups and queries to this model's, in place.
