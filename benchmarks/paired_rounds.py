@@ -94,7 +94,8 @@ def matmul_peak(device: str = 'cpu') -> float:
     """The fastest matrix product, in multiply-adds * 2 per second.
 
     Args:
-        device: On 'cuda' the products are of bfloat16, else of float32.
+        device: The device; the products are of bfloat16 on 'cuda', else of
+            float32.
     """
     is_cuda = device == 'cuda'
     side, dtype = PEAK_SIDE, torch.float32

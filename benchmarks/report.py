@@ -65,7 +65,7 @@ def page(content: Mapping[str, Any], *parts: str) -> str:
     """The text of a report.
 
     Args:
-        content: With the ``command`` and the ``machine``; what was
+        content: A dict with the ``command`` and the ``machine``; what was
             ``skipped`` and why, if anything was.
         *parts: Paragraphs and tables.
     """

@@ -17,7 +17,7 @@ FILES = [
 ]
 # What to write instead
 BANNED = {
-    r'\bha(s|ve) to be\b': 'must be',
+    r'\bha(s|ve) to\b': 'must',
     r'\bdo(es)? not suffice\b': 'is not enough',
     r'\bsuffices?\b': 'is enough',
     r'(?<![Tt]here )\bis no (?!longer\b|more\b|need\b|other\b)': 'is not a',
@@ -28,7 +28,7 @@ BANNED = {
 }
 # An entry of Args: or Attributes: that is no sentence of its own
 FRAGMENT = re.compile(
-    r'^((Of|That|Those|Whose|Which|Gets|Likewise|By name)\b|Where to[.;])'
+    r'^((Of|That|Those|Whose|Which|Gets|Likewise|With)\b|Where to[.;])'
 )
 ENTRY = re.compile(r'^( *)\*{0,2}(\w+)(?: \([^)]*\))?: (.*)$')
 HEADS = ('Args:', 'Attributes:', 'Keyword Args:')

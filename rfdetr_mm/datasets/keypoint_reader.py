@@ -270,8 +270,8 @@ def checked_keypoints(
     """Check the keypoints of an object in COCO's layout.
 
     Args:
-        annotation: With ``keypoints`` [x1, y1, v1, ...] in pixels, or
-            without any.
+        annotation: An annotation with ``keypoints`` [x1, y1, v1, ...] in
+            pixels, or without any.
         path: To name in the message.
 
     Returns:

@@ -32,8 +32,8 @@ def check_pictures(
 
     Args:
         name: The name of the split.
-        images: With ``id``, ``height`` and ``width`` in pixels. Those that
-            are None are filled in.
+        images: Entries of images with ``id``, ``height`` and ``width`` in
+            pixels. Those that are None are filled in.
         paths: The paths of their files.
         sizes_given: Whether the sizes are of the annotation file, not of the
             image files.

@@ -54,9 +54,9 @@ class YoloDataset(BaseDetDataset):
         split: 'train', 'val' or 'test'.
         with_mask: Whether every object needs a mask; None: if the pipeline
             loads masks.
-        **kwargs: As for mmdet's ``BaseDetDataset``. Without
-            ``metainfo.classes`` the names in the YAML file are taken; with
-            it, labels follow the names, in any order.
+        **kwargs: Arguments as for mmdet's ``BaseDetDataset``. Without
+            ``metainfo.classes`` the names in the YAML file are taken; with it,
+            labels follow the names, in any order.
 
     Raises:
         InputError: If the YAML file, a label or an image cannot be used, or

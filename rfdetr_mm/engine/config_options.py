@@ -213,7 +213,7 @@ def check_options(
     Args:
         cfg: The config.
         options: Key to value; a key that begins with ``+`` is added anyhow.
-        types: As in :func:`merge_options`.
+        types: Types as in :func:`merge_options`.
 
     Raises:
         InputError: With one part for each wrong key, and the nearest key

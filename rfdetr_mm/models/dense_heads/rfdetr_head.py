@@ -71,8 +71,8 @@ class RFDETRHead(AdaptingModule, BaseDenseHead):
         decoder: Arguments of :class:`RFDETRDecoder` but ``embed_dims``.
         loss_cls: A :class:`IABCELoss` or another with the interface
             of mmdet's ``QualityFocalLoss``.
-        loss_bbox: On normalised (cx, cy, w, h).
-        loss_iou: On normalised (x1, y1, x2, y2).
+        loss_bbox: Config of the loss of normalised (cx, cy, w, h).
+        loss_iou: Config of the loss of normalised (x1, y1, x2, y2).
         train_cfg: ``dict(assigner=...)``.
         test_cfg: ``dict(max_per_img=...)``; with ``num_layers`` or
             ``num_queries`` evaluation runs only so many.
@@ -152,7 +152,7 @@ class RFDETRHead(AdaptingModule, BaseDenseHead):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: With ``batch_input_shape`` and
+            batch_data_samples: Samples with ``batch_input_shape`` and
                 ``img_shape``; without them nothing is taken for padding.
 
         Returns:
@@ -235,7 +235,7 @@ class RFDETRHead(AdaptingModule, BaseDenseHead):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: With ``gt_instances`` in pixels of the
+            batch_data_samples: Samples with ``gt_instances`` in pixels of the
                 network's input.
 
         Returns:
@@ -284,7 +284,7 @@ class RFDETRHead(AdaptingModule, BaseDenseHead):
             outs: What this head computed.
             batch_gt_instances: Boxes (x1, y1, x2, y2) in pixels of the
                 network's input, and labels.
-            batch_img_metas: With ``img_shape``.
+            batch_img_metas: Meta data of each image with ``img_shape``.
 
         Returns:
             See :meth:`loss`.
@@ -428,7 +428,7 @@ class RFDETRHead(AdaptingModule, BaseDenseHead):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: With ``img_shape`` and, to rescale,
+            batch_data_samples: Samples with ``img_shape`` and, to rescale,
                 ``scale_factor``.
             rescale: Give boxes in pixels of the original image instead of
                 the network's input.

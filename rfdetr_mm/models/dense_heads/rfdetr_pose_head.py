@@ -264,7 +264,7 @@ class RFDETRPoseHead(RFDETRHead):
                 network's input, labels, and ``keypoints``, x and y in the
                 same pixels and COCO's visibility, shape (num_objects,
                 largest number of keypoints, 3).
-            batch_img_metas: With ``img_shape``.
+            batch_img_metas: Meta data of each image with ``img_shape``.
 
         Returns:
             See :meth:`RFDETRHead.loss`; for every prefix
@@ -377,7 +377,8 @@ class RFDETRPoseHead(RFDETRHead):
                 num_classes).
             bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
                 num_queries, 4).
-            keypoint_preds: In the padded layout, see :meth:`forward`.
+            keypoint_preds: Keypoints in the padded layout, see
+                :meth:`forward`.
             batch_img_metas: See :meth:`predict`.
             rescale: See :meth:`predict`.
 

@@ -111,6 +111,9 @@ class KeypointDecoder(RFDETRDecoder):
         cross_attn_num_heads: Heads of the deformable attentions.
         num_points: Sampled points per head and level.
         **kwargs: Arguments of :class:`RFDETRDecoder`.
+
+    Source: GroupPose (arXiv 2308.07313); rfdetr 1.11.2, TransformerDecoder
+        with enable_keypoint_processing.
     """
 
     def __init__(

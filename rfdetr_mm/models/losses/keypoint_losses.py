@@ -27,6 +27,9 @@ class KeypointLoss(nn.Module):
 
     Raises:
         InputError: If ``reduction`` is unknown.
+
+    Source: rfdetr 1.11.2, models/heads/keypoints.py,
+        compute_l1_keypoint_loss.
     """
 
     term: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
