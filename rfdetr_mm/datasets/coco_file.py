@@ -40,7 +40,7 @@ class CocoFile:
     fields are as in the file.
 
     Args:
-        path: Where it was read from.
+        path: Path that it was read from.
         images: Each has ``id``, ``file_name``, ``height`` and ``width``.
         annotations: Each has ``id``, ``image_id``, ``category_id``, ``bbox``,
             ``area`` and ``iscrowd``.

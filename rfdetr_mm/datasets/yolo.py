@@ -54,9 +54,9 @@ class YoloDataset(BaseDetDataset):
         split: 'train', 'val' or 'test'.
         with_mask: Whether every object needs a mask; None: if the pipeline
             loads masks.
-        **kwargs: As for mmdet's ``BaseDetDataset``. Without
-            ``metainfo.classes`` the names in the YAML file are taken; with
-            it, labels follow the names, in any order.
+        **kwargs: Arguments as for mmdet's ``BaseDetDataset``. Without
+            ``metainfo.classes`` the names in the YAML file are taken; with it,
+            labels follow the names, in any order.
 
     Raises:
         InputError: If the YAML file, a label or an image cannot be used, or
@@ -429,7 +429,7 @@ def _parse_keypoints(
         visibility = rest[0] if rest else 2 * (x >= 0 and y >= 0)
         if visibility not in (0, 1, 2):
             raise ValueError(
-                f'{visibility:g} is no visibility of a keypoint: 0 (not '
+                f'{visibility:g} is not a visibility of a keypoint: 0 (not '
                 'labelled), 1 (hidden) or 2 (visible)'
             )
         is_inside = 0 <= x < 1 and 0 <= y < 1

@@ -156,7 +156,7 @@ class YoloLayout:
         image. Folders above do not count, whatever their names.
 
         Args:
-            image: As :meth:`find_images` gives it.
+            image: Path of an image as :meth:`find_images` gives it.
 
         Returns:
             The path; the file may be missing.

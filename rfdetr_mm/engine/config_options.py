@@ -75,7 +75,7 @@ def read_options(texts: Iterable[str]) -> dict[str, Any]:
         Key to value.
 
     Raises:
-        InputError: If one is no option.
+        InputError: If one is not an option.
     """
     options = {}
     for text in texts:
@@ -142,8 +142,8 @@ def merge_options(
 
     Raises:
         InputError: If a key is not known at its place, an option cannot have
-            an effect, the image size cannot be, or the config's places say
-            different ones.
+            an effect, the model cannot take the image size, or the config's
+            places say different ones.
     """
     options = dict(options)
     resolution = options.pop('resolution', None)
@@ -232,7 +232,7 @@ def check_options(
     Args:
         cfg: The config.
         options: Key to value; a key that begins with ``+`` is added anyhow.
-        types: As in :func:`merge_options`.
+        types: Types as in :func:`merge_options`.
 
     Raises:
         InputError: With one part for each wrong key, and the nearest key

@@ -153,7 +153,7 @@ def multi_scale_sizes(
         (height, width) in pixels, ascending.
 
     Raises:
-        InputError: If a side is no multiple of a block.
+        InputError: If a side is not a multiple of a block.
 
     Source: rfdetr 1.11.2, datasets.coco.compute_multi_scale_scales, whose
         sizes are square (Apache-2.0).

@@ -20,12 +20,13 @@ from rfdetr_mm.sizes.data_sets import named_classes
 
 
 def about_checkpoint(name: str) -> dict[str, Any]:
-    """What a checkpoint is.
+    """Say what a checkpoint is.
 
-    Of a model that is none of the sizes: what the shapes of its weights say.
+    If its model has none of the known sizes, what the shapes of its weights
+    say is returned.
 
     Raises:
-        InputError: If it cannot be read or is no model of ours.
+        InputError: If it cannot be read or is not a model of ours.
     """
     path = locate_weights(name, accept_platform_model_license=True)
     content = read_checkpoint(path)
