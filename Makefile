@@ -23,7 +23,7 @@ STACK ?= onedl
 export STACK
 # Processes of make test; each computes with one thread. See tests/workers.py.
 WORKERS ?= 2
-# Of each target of make fuzz.
+# How long make fuzz tries each kind of file, in minutes.
 MINUTES ?= 10
 
 # $(call IN_ENV,GROUP): Python of an environment, on this clone.
@@ -50,7 +50,7 @@ slow:
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s tests/deploy
 
 fuzz:
-	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m fuzz -s --timeout=0 --fuzz-minutes=$(MINUTES) tests/datasets tests/checkpoints tests/engine
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m fuzz -s --timeout=0 --fuzz-minutes=$(MINUTES) tests/datasets tests/checkpoints tests/engine tests/runtime
 
 # Goes on where it was stopped. SOAK=--quick tries it in two minutes.
 soak:
