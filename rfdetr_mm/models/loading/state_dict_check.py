@@ -53,6 +53,9 @@ class AdaptingModule(nn.Module):
             state_dict: Keys to values; only entries are replaced, the
                 tensors themselves stay as they are.
             prefix: What this module's keys begin with.
+
+        Raises:
+            NotImplementedError: Always here; each module has its own.
         """
         raise NotImplementedError
 
