@@ -266,7 +266,9 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
     Raises:
         InputError: As :class:`YoloDataset`.
     """
-    dataset = YoloDataset(ann_file=path, split=split, test_mode=True)
+    dataset = YoloDataset(
+        ann_file=path, split=split, test_mode=True, serialize_data=False
+    )
     images, annotations = [], []
     for index in range(len(dataset)):
         data = dataset.get_data_info(index)
@@ -321,6 +323,11 @@ def _read_size(path: Path) -> tuple[tuple[int, int], int]:
         raise InputError(f'There is no image file {path}.') from error
     except ImageFileError as error:
         raise InputError(str(error)) from error
+    except (OSError, ValueError) as error:  # of a name that no disk takes
+        raise InputError(
+            f'The image file {str(path)!r:.200} cannot be opened: '
+            f'{str(error):.200}'
+        ) from error
 
 
 def read_yolo_labels(
