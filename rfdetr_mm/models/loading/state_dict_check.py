@@ -55,7 +55,7 @@ class AdaptingModule(nn.Module):
             prefix: What this module's keys begin with.
 
         Raises:
-            NotImplementedError: Always; a module that is loaded has its own.
+            NotImplementedError: Always here; each module has its own.
         """
         raise NotImplementedError
 
