@@ -11,11 +11,10 @@ import gc
 import itertools
 import json
 import os
-import queue
+import select
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,8 +121,6 @@ class Process:
                 text=True,
                 env=environment,
             )
-        self._lines: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
 
     @property
     def name(self) -> str:
@@ -132,11 +129,6 @@ class Process:
             f'{self.row}, batch {self.batch_size}, {self.side} '
             f'{self.configuration}'
         )
-
-    def _read(self) -> None:
-        for line in self._process.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
 
     def answer(self, limit: float) -> dict[str, Any]:
         """Wait for a line.
@@ -147,12 +139,12 @@ class Process:
         Raises:
             WorkerError: If it takes longer, or the process failed.
         """
-        try:
-            line = self._lines.get(timeout=max(limit, 0.1))
-        except queue.Empty:
+        output = self._process.stdout
+        if not select.select([output], [], [], max(limit, 0.1))[0]:
             self._process.kill()
-            raise WorkerError(f'no answer in {limit:.0f} s') from None
-        if line is None:
+            raise WorkerError(f'no answer in {limit:.0f} s')
+        line = output.readline()
+        if not line:
             code = self._process.wait()
             said = self.log.read_text(errors='replace').strip().splitlines()
             last = said[-1].strip()[:300] if said else 'said nothing'
@@ -184,7 +176,7 @@ class GpuComparison:
 
     Args:
         args: The command line of compare_upstream.py.
-        folder: For temporary files.
+        folder: Folder for temporary files.
     """
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:

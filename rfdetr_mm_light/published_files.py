@@ -40,11 +40,6 @@ _OTHER_FILES = (
         'rf-detr-base-2.pth',
         '462f4d9df407ddc1812f42614040e913',
     ),
-    PublishedFile(
-        'rf-detr-keypoint-preview-xlarge.pth',
-        'rf-detr-keypoint-preview-xlarge.pth',
-        '6de511943ee85a547d4c5cb527daf0eb',
-    ),
 )
 
 PUBLISHED_FILES: dict[str, PublishedFile] = {

@@ -36,7 +36,14 @@ DETECTION = Task('', 'rfdetr/rfdetr_', 'RFDETRHead', None)
 SEGMENTATION = Task(
     'seg-', 'rfdetr_seg/rfdetr-seg_', 'RFDETRInsHead', 'mask_branch.'
 )
-TASKS = {'detection': DETECTION, 'segmentation': SEGMENTATION}
+KEYPOINTS = Task(
+    'pose-', 'rfdetr_pose/rfdetr-pose_', 'RFDETRPoseHead', 'keypoint_branch.'
+)
+TASKS = {
+    'detection': DETECTION,
+    'segmentation': SEGMENTATION,
+    'keypoint': KEYPOINTS,
+}
 """The words of the table's column ``task``."""
 
 
@@ -53,8 +60,8 @@ class Size:
         class_name: The name of its class in :mod:`rfdetr_mm.apis`.
         title: What it is, the beginning of a sentence.
         image_px: Side of its square images in pixels.
-        parameters_m: Parameters in millions, with COCO's classes (Tiny: with
-            its own ones).
+        parameters_m: Parameters in millions, with COCO's classes (Tiny and
+            those with keypoints: with their own ones).
         encoder: Upstream's name of the encoder.
         patch_size: Side of a patch in pixels.
         num_windows: Attention windows per side.
@@ -67,7 +74,7 @@ class Size:
             this package.
         md5: MD5 of its content.
         licence: Its licence, ``'Apache-2.0'`` or ``'PML-1.0'``.
-        aliases: Other spellings of its short name in names of files.
+        aliases: Other spellings of its short name.
         upstream_name: ``RFDETR….size`` where it is not
             ``rfdetr-SHORT_NAME``.
     """
@@ -157,7 +164,11 @@ def find_size(name: str) -> Size:
     """
     if name in SIZES:
         return SIZES[name]
-    sizes = {size.short_name: size for size in SIZES.values()}
+    sizes = {
+        word: size
+        for size in SIZES.values()
+        for word in (size.short_name, *size.aliases)
+    }
     short = name.lower().replace('_', '-').removesuffix('.py')
     for part in ('rfdetr', 'rf-detr'):
         short = short.removeprefix(part)
@@ -167,7 +178,8 @@ def find_size(name: str) -> Size:
     if short not in sizes:
         close = difflib.get_close_matches(short, sizes, 1, 0.4)
         hint = f' Did you mean {close[0]}?' if close else ''
+        names = ', '.join(size.short_name for size in SIZES.values())
         raise InputError(
-            f'There is no size {name!r}.{hint} Sizes are: {", ".join(sizes)}.'
+            f'There is no size {name!r}.{hint} Sizes are: {names}.'
         )
     return sizes[short]

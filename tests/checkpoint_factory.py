@@ -57,8 +57,8 @@ def _conv_norm(name: str, *shape: int) -> list:
     return [(f'{name}.conv.weight', shape), *_affine(f'{name}.bn', shape[0])]
 
 
-def _neck(scales: str, width: int) -> list:
-    pre, half, shapes = 'backbone.0.projector', EMBED // 2, []
+def _neck(scales: str, width: int, pre: str = 'backbone.0.projector') -> list:
+    half, shapes = EMBED // 2, []
     for s, scale in enumerate(scales.split('+')):
         fused = 4 * width
         for j in range(4):
@@ -109,12 +109,58 @@ def _decoder(num_layers: int) -> list:
     return shapes
 
 
-def _box_branch(name: str) -> list:
+def _box_branch(name: str, out: int = 4) -> list:
     return [
         *_affine(f'{name}.layers.0', EMBED, EMBED),
         *_affine(f'{name}.layers.1', EMBED, EMBED),
-        *_affine(f'{name}.layers.2', 4, EMBED),
+        *_affine(f'{name}.layers.2', out, EMBED),
     ]
+
+
+def _keypoint_parts(
+    num_keypoints: int, num_layers: int, num_groups: int
+) -> list:
+    decoder = 'transformer.decoder'
+    shapes = [
+        (f'{decoder}.keypoint_pos_embed', (num_keypoints, EMBED)),
+        *_box_branch('keypoint_embed', 8),
+    ]
+    for end in ('', '_enc'):
+        name = f'transformer.keypoint_query_initializer{end}'
+        shapes += [
+            (f'{name}.queries', (num_keypoints, EMBED)),
+            *_affine(f'{name}.adaLN_modulation.0', EMBED, EMBED),
+            *_affine(f'{name}.adaLN_modulation.2', 3 * EMBED, EMBED),
+            *_affine(f'{name}.out_proj', EMBED, EMBED),
+        ]
+    for g in range(num_groups):
+        shapes += _box_branch(f'transformer.enc_out_keypoint_embed.{g}', 8)
+    for i in range(num_layers):
+        layer = f'{decoder}.layers.{i}'
+        shapes += [
+            (f'{layer}.instance_kp_layer_scale', (1,)),
+            (f'{layer}.kp_inst_self_attn.in_proj_weight', (3 * EMBED, EMBED)),
+            (f'{layer}.kp_inst_self_attn.in_proj_bias', (3 * EMBED,)),
+            *_affine(f'{layer}.kp_inst_self_attn.out_proj', EMBED, EMBED),
+            *_affine(
+                f'{layer}.kp_cross_attn.sampling_offsets', 2 * POINTS, EMBED
+            ),
+            *_affine(
+                f'{layer}.kp_cross_attn.attention_weights', POINTS, EMBED
+            ),
+            *_affine(f'{layer}.kp_cross_attn.value_proj', EMBED, EMBED),
+            *_affine(f'{layer}.kp_cross_attn.output_proj', EMBED, EMBED),
+            *_affine(f'{layer}.kp_linear1', 4 * EMBED, EMBED),
+            *_affine(f'{layer}.kp_linear3', EMBED, 4 * EMBED),
+        ]
+        for norm in (
+            'kp_inst_norm',
+            'kp_norm',
+            'kp_cross_attn_norm',
+            'kp_norm5',
+        ):
+            shapes += _affine(f'{layer}.{norm}', EMBED)
+    return shapes
 
 
 def _mask_head(num_layers: int) -> list:
@@ -146,6 +192,7 @@ def upstream_state_dict(
     num_layers: int = 2,
     width: int = WIDTH,
     with_masks: bool = False,
+    keypoints: tuple[int, ...] = (),
 ) -> dict[str, Tensor]:
     """A complete state dict with different numbers in every weight."""
     shapes = [
@@ -166,11 +213,24 @@ def upstream_state_dict(
         shapes += _box_branch(f'transformer.enc_out_bbox_embed.{g}')
     if with_masks:
         shapes += _mask_head(num_layers)
+    if keypoints:
+        shapes += _neck(scales, width, 'backbone.0.cross_attn_projector')
+        shapes += _keypoint_parts(sum(keypoints), num_layers, num_groups)
     generator = torch.Generator().manual_seed(0)
     state_dict = {
         key: torch.randn(shape, generator=generator) for key, shape in shapes
     }
-    state_dict['_kp_active_mask'] = torch.zeros(0, 0, dtype=torch.bool)
+    largest = max(keypoints, default=0)
+    state_dict['_kp_active_mask'] = torch.tensor(
+        [[k < count for k in range(largest)] for count in keypoints],
+        dtype=torch.bool,
+    ).view(len(keypoints), largest)
+    if keypoints:
+        owners = [i for i, count in enumerate(keypoints) for _ in range(count)]
+        state_dict['transformer.decoder.keypoint_class_mask'] = torch.tensor(
+            [[False] * (1 + len(owners))]
+            + [[False, *(a != b for b in owners)] for a in owners]
+        )
     return state_dict
 
 

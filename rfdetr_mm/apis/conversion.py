@@ -91,7 +91,7 @@ def from_rfdetr(
         the report.
 
     Raises:
-        InputError: If it is no rfdetr file, or does not fit the model.
+        InputError: If it is not an rfdetr file, or does not fit the model.
     """
     upstream = read_upstream_layout(content)
     if upstream is None:
@@ -167,6 +167,8 @@ def upstream_architecture(config: Config) -> dict[str, Any]:
     numbers = read_saved_model(config.model)
     if numbers.get('num_channels') == 3:
         numbers.pop('num_channels')
+    if config.model.neck.type == 'DualProjector':
+        numbers.update(dual_projector=True, dual_projector_kp_only=True)
     registers = 'registers_' if backbone.get('num_registers', 0) else ''
     return dict(
         {k: v for k, v in numbers.items() if k not in _OF_WEIGHTS},

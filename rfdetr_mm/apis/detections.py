@@ -1,4 +1,4 @@
-"""From the network's outputs to supervision's Detections."""
+"""From the network's outputs to supervision's results."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,10 +9,15 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from rfdetr_mm.models.dense_heads.detections import best_detections
+from rfdetr_mm.models.dense_heads.rfdetr_pose_head import TRACE_ALPHA
 from rfdetr_mm.models.layers.full_size_masks import resize_masks
+from rfdetr_mm.models.layers.keypoint_schema import KeypointSchema
+from rfdetr_mm.models.layers.keypoint_scores import add_keypoints
+
+from .keypoints import to_key_points
 
 if TYPE_CHECKING:
-    from supervision import Detections
+    from supervision import Detections, KeyPoints
 
 
 def import_supervision() -> type['Detections']:
@@ -38,23 +43,27 @@ def detections_of_image(
     image_hw: tuple[int, int],
     max_per_img: int,
     threshold: float,
+    num_keypoints: Sequence[int] | None = None,
 ) -> InstanceData:
     """Detections of one image above a threshold.
 
     Args:
-        outputs: Those of one image: boxes, normalised (cx, cy, w, h), shape
+        outputs: Outputs of one image: boxes, normalised (cx, cy, w, h), shape
             (num_queries, 4); logits, shape (num_queries, num_classes); mask
-            logits, if there are any.
+            logits, or padded keypoints, if there are any.
         input_hw: (height, width) in pixels of the network's input.
         image_hw: (height, width) of the image in pixels.
         max_per_img: How many at most.
         threshold: Only detections with a higher score are kept.
+        num_keypoints: Keypoints of each class; None for a model without
+            keypoints.
 
     Returns:
         ``bboxes`` (x1, y1, x2, y2) in pixels of the image, ``scores``,
-        ``labels``, best first, and ``masks`` of the image's size.
+        ``labels``, best first, and ``masks`` of the image's size or what
+        :func:`~rfdetr_mm.models.layers.keypoint_scores.add_keypoints` adds.
     """
-    bboxes, logits, *masks = (output.float() for output in outputs)
+    bboxes, logits, *others = (output.float() for output in outputs)
     scale = [image / net for image, net in zip(image_hw, input_hw)]
     meta = dict(
         img_shape=input_hw,
@@ -64,6 +73,15 @@ def detections_of_image(
     found, queries = best_detections(
         logits, bboxes, meta, max_per_img, rescale=True
     )
+    if num_keypoints is not None:
+        active = KeypointSchema(tuple(num_keypoints)).active()
+        add_keypoints(
+            found,
+            others.pop()[queries],
+            active.to(bboxes.device),
+            image_hw[::-1],
+            TRACE_ALPHA,
+        )
     is_finite = found.bboxes.isfinite().all(dim=1) & found.scores.isfinite()
     if not is_finite.all():
         warnings.warn(
@@ -74,8 +92,8 @@ def detections_of_image(
         )
     kept = is_finite & (found.scores > threshold)
     found = found[kept]
-    if masks:
-        found.masks = resize_masks(masks[0][queries[kept]], meta, image_hw)
+    if others:
+        found.masks = resize_masks(others[0][queries[kept]], meta, image_hw)
     return found
 
 
@@ -107,7 +125,7 @@ def to_supervision(
     names: Sequence[str],
     image_hw: tuple[int, int],
     source: np.ndarray | None,
-) -> 'Detections':
+) -> 'Detections | KeyPoints':
     """Turn detections into supervision's.
 
     Args:
@@ -118,7 +136,8 @@ def to_supervision(
 
     Returns:
         With ``data['class_name']`` and ``data['source_shape']``, int64,
-        shape (n, 2), each row (height, width).
+        shape (n, 2), each row (height, width). KeyPoints of a model with
+        keypoints, see :func:`.keypoints.to_key_points`.
 
     Raises:
         ImportError: If supervision is not installed.
@@ -135,6 +154,8 @@ def to_supervision(
     detections.data['class_name'] = class_names_of(labels, names)
     shape = np.array(image_hw, dtype=np.int64)
     detections.data['source_shape'] = np.tile(shape, (len(labels), 1))
+    if 'keypoints' in found:
+        return to_key_points(detections, found, image_hw, source)
     if source is not None:
         detections.metadata['source_image'] = source
     return detections

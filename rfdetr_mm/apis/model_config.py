@@ -76,6 +76,9 @@ class ModelConfig:
         mask_downsample_ratio: Side of a mask's cell in pixels of the
             network's input.
         segmentation_head: Whether the size has masks; not to be changed.
+        use_grouppose_keypoints: Whether it has keypoints; not to be changed.
+        num_keypoints_per_class: Keypoints of each class. None: as many as
+            the weights have.
         gradient_checkpointing: Recompute the encoder's blocks in training.
         freeze_encoder: Train neck and head alone.
         compile: Compile the parts of the model in training.
@@ -107,6 +110,8 @@ class ModelConfig:
     group_detr: int
     mask_downsample_ratio: int
     segmentation_head: bool
+    use_grouppose_keypoints: bool = False
+    num_keypoints_per_class: list[int] | None = None
     gradient_checkpointing: bool = False
     freeze_encoder: bool = False
     compile: bool = False
@@ -126,7 +131,7 @@ class ModelConfig:
             resolution: Side in pixels.
 
         Raises:
-            InputError: If it is no positive multiple of ``block_size``.
+            InputError: If it is not a positive multiple of ``block_size``.
         """
         size_hw = parse_resolution(
             resolution, self.patch_size, self.num_windows
@@ -156,7 +161,8 @@ def make_model_config(variant: Size, given: Mapping[str, Any]) -> ModelConfig:
         The configuration, checked.
 
     Raises:
-        InputError: If a field is unknown or a value cannot be.
+        InputError: If a field is unknown or a value is outside its
+            range.
     """
     fields = {field.name for field in dataclasses.fields(ModelConfig)}
     refuse_unknown(given, fields, f'{variant.class_name}()')
@@ -165,16 +171,19 @@ def make_model_config(variant: Size, given: Mapping[str, Any]) -> ModelConfig:
         pretrain_weights=variant.weights,
         device=get_device(),
     )
-    config.num_classes = None
-    own_masks = config.segmentation_head
+    config.num_classes = config.num_keypoints_per_class = None
+    tasks = ('segmentation_head', 'use_grouppose_keypoints')
+    own = {name: getattr(config, name) for name in tasks}
     for name, value in given.items():
         if name not in ('resolution', 'positional_encoding_size'):
             setattr(config, name, _checked(name, value, getattr(config, name)))
-    if config.segmentation_head != own_masks:
-        raise InputError(
-            f'{variant.class_name} has segmentation_head={own_masks}, which '
-            'cannot be changed; the sizes with masks are called RFDETRSeg….'
-        )
+    for name in tasks:
+        if getattr(config, name) != own[name]:
+            raise InputError(
+                f'{variant.class_name} has {name}={own[name]}, which cannot '
+                'be changed; the sizes with masks are called RFDETRSeg…, the '
+                'one with keypoints RFDETRKeypointPreview.'
+            )
     if 'patch_size' in given:  # the table keeps its native image
         config.positional_encoding_size = (
             config.resolution // config.patch_size
@@ -237,6 +246,12 @@ def read_saved_model(model: Mapping[str, Any]) -> dict[str, Any]:
         upsample = _MASK_UPSAMPLE_RATIO
     if isinstance(upsample, (int, float)) and patch_size:
         fields['mask_downsample_ratio'] = round(patch_size / upsample)
+    keypoints = _entry(model, 'bbox_head.num_keypoints')
+    if isinstance(keypoints, (list, tuple)):
+        fields.update(
+            use_grouppose_keypoints=True,
+            num_keypoints_per_class=list(keypoints),
+        )
     encoder = f'{ENCODER}{_entry(model, "backbone.arch")}'
     if encoder in ENCODER_CHANNELS:
         fields['encoder'] = encoder
@@ -285,7 +300,7 @@ def positive_int(name: str, value: Any) -> int:
         The number.
 
     Raises:
-        InputError: If it is no positive integer.
+        InputError: If it is not a positive integer.
     """
     number = None if isinstance(value, (bool, float)) else value
     try:
@@ -295,6 +310,17 @@ def positive_int(name: str, value: Any) -> int:
     if number <= 0:
         raise InputError(f'{name} must be a positive integer, got {value!r}')
     return number
+
+
+def _natural_numbers(name: str, value: Any) -> list[int] | None:
+    if value is None:
+        return None
+    numbers = list(value) if isinstance(value, (list, tuple)) else [None]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise InputError(
+            f'{name} must be a list of natural numbers, got {value!r}'
+        )
+    return numbers
 
 
 def _checked(name: str, value: Any, default: Any) -> Any:
@@ -309,6 +335,8 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         return None if value is None else str(value)
     if name == 'num_classes' and value is None:
         return None
+    if name == 'num_keypoints_per_class':
+        return _natural_numbers(name, value)
     if name == 'dec_layers' and value == 0 and not isinstance(value, bool):
         return 0  # the proposals alone
     if name == 'encoder':
@@ -348,6 +376,8 @@ def fill_in_model(cfg: Config, config: ModelConfig) -> None:
         model.bbox_head.mask_upsample_ratio = (
             config.patch_size / config.mask_downsample_ratio
         )
+    if config.use_grouppose_keypoints:
+        model.bbox_head.num_keypoints = tuple(config.num_keypoints_per_class)
     if config.num_channels != 3:
         for name in ('mean', 'std'):
             three = list(model.data_preprocessor[name])

@@ -116,6 +116,7 @@ class ModelContext:
                 size_hw,
                 self.args.num_select,
                 threshold,
+                self.args.num_keypoints_per_class,
             )
             for i, size_hw in enumerate(sizes_hw)
         ]

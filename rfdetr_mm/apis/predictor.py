@@ -25,7 +25,7 @@ from .model_context import ModelContext, OptimizedModel
 from .weights import build_detector, locate_weights
 
 if TYPE_CHECKING:
-    from supervision import Detections
+    from supervision import Detections, KeyPoints
 
 _MAX_BATCH = 32  # images that the plain model gets at once
 
@@ -142,7 +142,7 @@ class Predictor:
         shape: tuple[int, int] | None = None,
         patch_size: int | None = None,
         include_source_image: bool = True,
-    ) -> 'Detections | list[Detections]':
+    ) -> 'Detections | KeyPoints | list[Detections] | list[KeyPoints]':
         """Detect objects.
 
         Args:
@@ -162,7 +162,8 @@ class Predictor:
             pixels of the image, ``confidence``, ``class_id`` (0-based),
             ``mask`` of the image's size if the size has masks,
             ``data['class_name']`` and ``data['source_shape']``, rows
-            (height, width).
+            (height, width). RFDETRKeypointPreview returns supervision's
+            KeyPoints, see :func:`.keypoints.to_key_points`.
 
         Raises:
             FileNotFoundError: If there is no such file.

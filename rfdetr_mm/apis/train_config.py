@@ -20,7 +20,7 @@ SCHEDULERS = ('step', 'cosine')
 _DEPRECATED = {
     'callbacks': 'mmengine has hooks: custom_hooks of a config',
     'start_epoch': 'resume goes on from the epoch of the checkpoint',
-    'do_benchmark': 'tools/analysis_tools has benchmarks',
+    'do_benchmark': 'benchmarks/ has programs that measure time',
     'eval_ema_only': 'the averaged weights alone are evaluated anyway',
     'fp16_eval': 'evaluation is in float32',
 }
@@ -69,7 +69,7 @@ _ELSEWHERE = {
     'pack_targets': 'objects of a batch are matched together anyway',
     'pad_targets_to': 'it is for TPUs, which mmengine does not train on',
     **{
-        f'keypoint_{name}': 'there are no keypoints'
+        f'keypoint_{name}': 'a config of configs/rfdetr_pose has it'
         for name in (
             'flip_pairs',
             'l1_loss_coef',

@@ -14,16 +14,20 @@ from torch import nn
 from rfdetr_mm.checkpoints import (
     CLASS_ROW_WEIGHTS,
     COCO_CLASSES,
+    OUR_SCHEMA,
     PUBLISHED_FILES,
     SHIPPED_FILES,
     cache_dir,
     check_licence,
+    counts_of_mask,
     published_address,
     resize_class_rows,
+    resize_keypoint_rows,
     resolve_weights,
     to_mmdet_checkpoint,
 )
 from rfdetr_mm.checkpoints.class_rows import default_class_names
+from rfdetr_mm.checkpoints.keypoint_rows import mask_of_counts
 from rfdetr_mm.engine.checkpoint_loaders import fetch_from_http
 from rfdetr_mm.errors import InputError, naming
 from rfdetr_mm.sizes.data_sets import named_classes
@@ -93,9 +97,10 @@ def build_detector(
 
     Args:
         cfg: The size's config; it gets the numbers of ``config``.
-        config: That of the model; its ``num_classes`` is set if it is None.
+        config: The configuration of the model; its ``num_classes`` is set if
+            it is None.
         content: A checkpoint of any origin; None for random weights.
-        path: Its path, for messages.
+        path: Path of the checkpoint, for messages.
 
     Returns:
         The detector in evaluation mode on its device, and the names of its
@@ -108,6 +113,9 @@ def build_detector(
     if content is not None:
         weights, names = _weights_and_names(content, path)
         weights, names = _fit_classes(weights, names, config, path)
+    if config.use_grouppose_keypoints:
+        own = tuple(cfg.model.bbox_head.num_keypoints)
+        weights = _fit_keypoints(weights, own, config, path)
     elif config.num_classes is None:
         config.num_classes = len(COCO_CLASSES)
     fill_in_model(cfg, config)
@@ -149,8 +157,44 @@ def _fit_classes(
         return weights, names if len(names) == num_rows else ()
     warnings.warn(
         f'{path} has {num_rows} classes and num_classes='
-        f'{config.num_classes}: the class rows are repeated or cut and have '
-        'to be trained. Leave num_classes out to predict with the file.',
+        f'{config.num_classes}: the class rows are repeated or cut and must '
+        'be trained. Leave num_classes out to predict with the file.',
         stacklevel=2,
     )
     return resize_class_rows(weights, config.num_classes), ()
+
+
+def _fit_keypoints(
+    weights: dict[str, Any] | None,
+    own: tuple[int, ...],
+    config: ModelConfig,
+    path: str | None,
+) -> dict[str, Any] | None:
+    """Take the keypoints of the classes from weights, or change theirs.
+
+    Args:
+        weights: The weights of the file; None if there is no file.
+        own: Keypoints of each class that the size has without weights.
+        config: The configuration of the model, changed in place: the number
+            of classes and of keypoints are set if they are None.
+        path: Path of the file, for the warning.
+    """
+    schema = (weights or {}).get(OUR_SCHEMA)
+    given = own if schema is None else counts_of_mask(schema)
+    if config.num_keypoints_per_class is None:
+        count = config.num_classes or len(given)
+        config.num_keypoints_per_class = [
+            given[i % len(given)] for i in range(count)
+        ]
+    wanted = tuple(config.num_keypoints_per_class)
+    if config.num_classes is None:
+        config.num_classes = len(wanted)
+    if schema is None or given == wanted:
+        return weights
+    warnings.warn(
+        f'{path} has {list(given)} keypoints and num_keypoints_per_class='
+        f'{list(wanted)}: the keypoint rows are repeated or cut and must '
+        'be trained.',
+        stacklevel=2,
+    )
+    return resize_keypoint_rows(weights, mask_of_counts(wanted))

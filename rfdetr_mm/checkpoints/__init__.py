@@ -4,6 +4,7 @@ Imports PyTorch and the standard library only.
 """
 
 from rfdetr_mm.adapter_weights import find_adapted_layers, merge_adapters
+from rfdetr_mm_light.files import atomic_file, file_md5
 
 from .class_rows import (
     CLASS_ROW_WEIGHTS,
@@ -15,7 +16,13 @@ from .class_rows import (
 from .convert import ConversionReport, mmdet_to_upstream, upstream_to_mmdet
 from .decoder_depth import add_decoder_layers, decoder_depth
 from .dinov2 import dinov2_to_backbone, is_dinov2
-from .files import atomic_file, file_md5
+from .keypoint_rows import (
+    OUR_SCHEMA,
+    counts_of_mask,
+    reset_precision,
+    resize_keypoint_rows,
+    take_keypoint_rows,
+)
 from .layouts import (
     UpstreamFile,
     read_upstream_layout,
@@ -34,12 +41,18 @@ from .published import (
 )
 from .reader import read_checkpoint, read_safetensors
 from .transfer import download
-from .writer import check_target, summarise, write_checkpoint
+from .writer import (
+    check_target,
+    summarise,
+    weights_md5,
+    write_checkpoint,
+)
 
 __all__ = [
     'CLASS_ROW_WEIGHTS',
     'COCO_CATEGORY_IDS',
     'COCO_CLASSES',
+    'OUR_SCHEMA',
     'PUBLISHED_FILES',
     'SHIPPED_FILES',
     'ConversionReport',
@@ -50,6 +63,7 @@ __all__ = [
     'cache_dir',
     'check_licence',
     'check_target',
+    'counts_of_mask',
     'decoder_depth',
     'dinov2_to_backbone',
     'download',
@@ -63,12 +77,16 @@ __all__ = [
     'read_checkpoint',
     'read_safetensors',
     'read_upstream_layout',
+    'reset_precision',
     'resize_class_rows',
+    'resize_keypoint_rows',
     'resolve_weights',
     'summarise',
     'take_class_rows',
+    'take_keypoint_rows',
     'to_mmdet_checkpoint',
     'to_upstream_checkpoint',
     'upstream_to_mmdet',
+    'weights_md5',
     'write_checkpoint',
 ]

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,19 +18,23 @@ from .class_rows import (
     take_rows,
 )
 from .key_map import Match, match_keys, missing_keys, shape_errors
+from .keypoint_rows import (
+    OUR_SCHEMA,
+    UPSTREAM_ATTENTION_MASK,
+    UPSTREAM_SCHEMA,
+    choose_keypoint_rows,
+    counts_of_mask,
+    mask_of_counts,
+    rows_of_counts,
+    upstream_attention_mask,
+)
 
-_KEYPOINT_MASK = '_kp_active_mask'
 _ENCODER = 'backbone.0.encoder.'
 # peft nests the encoder of a LoRA run
 _PEFT_ENCODER = _ENCODER + 'base_model.model.'
 
-_KEYPOINT_PREFIXES = (
-    'keypoint',
-    'transformer.decoder.keypoint',
-    'backbone.0.cross_attn_projector.',
-)
-_KEYPOINT_FILE = 'This is a file of a keypoint model (RFDETRKeypointPreview)'
-_NO_KEYPOINTS = 'Keypoints are not supported.'
+# Of an earlier design of upstream's; its own models ignore them too.
+_UNUSED_PREFIX = 'keypoint_head.keypoint_proj.'
 
 
 @dataclasses.dataclass
@@ -83,12 +86,9 @@ def upstream_to_mmdet(
 
     Source: rfdetr 1.11.2, models/lwdetr.py LWDETR (names and shapes).
     """
-    refuse_unsupported(state_dict)
     report = ConversionReport()
     weights = _merge_upstream_adapters(state_dict, report)
-    mask = weights.pop(_KEYPOINT_MASK, None)
-    if mask is not None:
-        report.dropped[_KEYPOINT_MASK] = 'empty keypoint buffer, no weight'
+    counts = _pop_upstream_schema(weights, report)
     matches = _checked_matches(weights, 'upstream')
     report.num_groups = 1 + max(m.indices.get('group', 0) for m in matches)
 
@@ -113,9 +113,47 @@ def upstream_to_mmdet(
         report.stacked[target] = [match.key for match in members]
         converted[target] = torch.stack([weights[m.key] for m in members])
 
-    _keep_class_rows(converted, class_names, report)
-    report.num_parameters = sum(t.numel() for t in converted.values())
+    report.num_parameters = -_keep_class_rows(
+        converted, class_names, counts, report
+    )
+    report.num_parameters += sum(t.numel() for t in converted.values())
     return converted, report
+
+
+def _pop_upstream_schema(
+    weights: dict[str, Tensor], report: ConversionReport
+) -> tuple[int, ...]:
+    """Take the entries that are not weights out of a file, in place.
+
+    Returns:
+        Keypoints of each row of its schema; none for a detection file.
+
+    Raises:
+        InputError: If keypoints have no schema, or it has no keypoint.
+    """
+    mask = weights.pop(UPSTREAM_SCHEMA, None)
+    counts = ()
+    if mask is not None:
+        reason = 'empty keypoint buffer, no weight'
+        if isinstance(mask, Tensor) and mask.dim() == 2 and mask.numel():
+            counts = counts_of_mask(mask)
+            reason = f'keypoint schema, written to {OUR_SCHEMA}'
+        report.dropped[UPSTREAM_SCHEMA] = reason
+    if UPSTREAM_ATTENTION_MASK in weights:
+        del weights[UPSTREAM_ATTENTION_MASK]
+        report.dropped[UPSTREAM_ATTENTION_MASK] = 'follows from the schema'
+    for key in [k for k in weights if k.startswith(_UNUSED_PREFIX)]:
+        del weights[key]
+        report.dropped[key] = 'of an earlier design, not used'
+    has_keypoints = 'keypoint_embed.layers.0.weight' in weights
+    if has_keypoints != any(counts):
+        raise InputError(
+            f'{UPSTREAM_SCHEMA} says that the classes have {list(counts)} '
+            f'keypoints, and there are {"" if has_keypoints else "no "}'
+            'weights for keypoints: the file is damaged. Take it from its '
+            'source again.'
+        )
+    return counts
 
 
 def _merge_upstream_adapters(
@@ -145,16 +183,32 @@ def _merge(
 def _keep_class_rows(
     converted: dict[str, Tensor],
     class_names: Sequence[str] | None,
+    counts: tuple[int, ...],
     report: ConversionReport,
-) -> None:
+) -> int:
+    """Keep the rows of the classes, in place, and add the schema.
+
+    Returns:
+        Numbers in the schema, which are no parameters.
+    """
     num_rows = converted['bbox_head.cls_branch.bias'].shape[0]
-    rows, report.class_names = choose_upstream_rows(num_rows, class_names)
+    if counts:
+        rows, names = choose_keypoint_rows(num_rows, counts, class_names)
+    else:
+        rows, names = choose_upstream_rows(num_rows, class_names)
+    report.class_names = names
     for key, dim in CLASS_ROW_WEIGHTS:
         converted[key] = take_rows(converted[key], rows, dim)
     report.notes.append(
         f'class rows: {len(rows)} of {num_rows} kept, '
         f'{num_rows - len(rows)} spare rows left out'
     )
+    if not counts:
+        return 0
+    counts = rows_of_counts(counts, rows)
+    report.notes.append(f'keypoints of the classes: {list(counts)}')
+    converted[OUR_SCHEMA] = mask_of_counts(counts)
+    return converted[OUR_SCHEMA].numel()
 
 
 def mmdet_to_upstream(
@@ -177,6 +231,7 @@ def mmdet_to_upstream(
     """
     report = ConversionReport()
     weights = _merge(state_dict, report)
+    active = weights.pop(OUR_SCHEMA, None)
     matches = _checked_matches(weights, 'ours')
     _spread_class_rows(weights, class_names, report)
 
@@ -203,7 +258,12 @@ def mmdet_to_upstream(
                 (key, part.clone()) for key, part in zip(keys, tensor)
             )
     report.num_parameters = sum(t.numel() for t in converted.values())
-    converted[_KEYPOINT_MASK] = torch.zeros(0, 0, dtype=torch.bool)
+    converted[UPSTREAM_SCHEMA] = torch.zeros(0, 0, dtype=torch.bool)
+    if active is not None:
+        counts = counts_of_mask(active)
+        converted[UPSTREAM_SCHEMA] = mask_of_counts(counts)
+        converted[UPSTREAM_ATTENTION_MASK] = upstream_attention_mask(counts)
+        report.dropped[OUR_SCHEMA] = f'written to {UPSTREAM_SCHEMA}'
     return converted, report
 
 
@@ -222,22 +282,6 @@ def _spread_class_rows(
         f'class rows: {num_classes} written to {num_rows}, the other '
         f'{num_rows - num_classes} with weight 0 and bias {SPARE_ROW_BIAS:g}'
     )
-
-
-def refuse_unsupported(state_dict: Mapping[str, Any]) -> None:
-    """Raise InputError for upstream models that have no counterpart here."""
-    keys = [key for key in state_dict if key.startswith(_KEYPOINT_PREFIXES)]
-    if keys:
-        raise InputError(
-            f'{_KEYPOINT_FILE}: {len(keys)} keys such as {keys[0]!r}. '
-            f'{_NO_KEYPOINTS}'
-        )
-    mask = state_dict.get(_KEYPOINT_MASK)
-    if mask is not None and mask.numel():
-        raise InputError(
-            f'{_KEYPOINT_FILE}: {_KEYPOINT_MASK!r} is not empty. '
-            f'{_NO_KEYPOINTS}'
-        )
 
 
 def _checked_matches(

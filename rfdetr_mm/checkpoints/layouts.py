@@ -16,6 +16,7 @@ from .convert import (
     upstream_to_mmdet,
 )
 from .dinov2 import dinov2_to_backbone, is_dinov2
+from .keypoint_rows import UPSTREAM_SCHEMA, counts_of_mask
 
 _WRAPPER_PREFIXES = ('module.', 'model.', '_orig_mod.')
 
@@ -210,4 +211,9 @@ def to_upstream_checkpoint(
         pretrain_weights=None,
         **args,
     )
+    counts = counts_of_mask(model[UPSTREAM_SCHEMA])
+    if counts:
+        args.update(
+            use_grouppose_keypoints=True, num_keypoints_per_class=list(counts)
+        )
     return dict(model=model, args=args), report

@@ -10,6 +10,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import ImageFileError, read_size
 
 from .coco_file import (
     label_of_category,
@@ -17,8 +18,8 @@ from .coco_file import (
     read_coco_file,
 )
 from .coco_masks import DEGENERATE, MISSING, loads_masks
-from .image_file import ImageFileError, read_size
 from .image_folders import compare_with_folders
+from .keypoint_reader import UNLABELLED, KeypointReader, loads_keypoints
 from .object_rules import EMPTY, OUTSIDE, judge_object, many_crowds
 from .orientation import ignores_orientation, may_be_turned, warn_of_turned
 from .transforms.load_image import checked_loader
@@ -46,6 +47,14 @@ class NamedCocoDataset(CocoDataset):
     area of a mask that has others. Sizes of images that the file does not
     tell are read from the image files.
 
+    With ``LoadPoseAnnotations`` in the pipeline, every object has keypoints:
+    as many as its category names, or as the object with most of them has.
+    Objects without any stay, with none labelled. Keypoints outside the image
+    count as not labelled. ``metainfo`` gets ``num_keypoints``,
+    ``keypoint_names`` and ``keypoint_links`` of each class. Left and right
+    are told by the names; where a class with keypoints does not tell,
+    ``PoseRandomFlip`` mirrors no image, with a warning.
+
     ``LoadImageFromFile`` in the pipeline is taken as ``LoadCheckedImage``.
     (Configs name the former for evaluation, because mmdet's DetInferencer
     looks for it.)
@@ -55,8 +64,11 @@ class NamedCocoDataset(CocoDataset):
         crowd_as_object: Whether ``iscrowd`` is not looked at. Some exporters
             mark every mask, or every one with holes or several parts. Set
             the same for the metric.
-        **kwargs: As for ``CocoDataset``; with ``lazy_init`` the file is read,
-            and its errors show, at the first use.
+        flip_pairs: Name of a class to the pairs of its keypoints that a
+            mirror exchanges, if its names do not tell them; no pairs for a
+            class that looks the same.
+        **kwargs: Arguments as for ``CocoDataset``; with ``lazy_init`` the file
+            is read, and its errors show, at the first use.
 
     Raises:
         InputError: If the annotation file is not usable (see
@@ -71,12 +83,16 @@ class NamedCocoDataset(CocoDataset):
         *args: Any,
         pipeline: Sequence[dict | Callable] = (),
         crowd_as_object: bool = False,
+        flip_pairs: dict[str, Sequence[Sequence[int]]] | None = None,
         **kwargs: Any,
     ) -> None:
         pipeline = [checked_loader(transform) for transform in pipeline]
         self._crowd_as_object = crowd_as_object
         self._ignores_orientation = ignores_orientation(pipeline)
         self._with_mask = any(map(loads_masks, pipeline))
+        self._with_keypoints = any(map(loads_keypoints, pipeline))
+        self._flip_pairs = flip_pairs
+        self._keypoints: KeypointReader | None = None
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -91,6 +107,14 @@ class NamedCocoDataset(CocoDataset):
         # In the order of the labels; classes that the file lacks are absent.
         self.cat_ids = list(self.cat2label)
         self.cat_img_map = {cat_id: [] for cat_id in self.cat_ids}
+        if self._with_keypoints:
+            self._keypoints = KeypointReader.of_file(
+                file,
+                self.metainfo['classes'],
+                self.cat2label,
+                self._flip_pairs,
+            )
+            self._metainfo.update(self._keypoints.metainfo)
         annotations = defaultdict(list)
         for annotation in file.annotations:
             if annotation['category_id'] in self.cat2label:
@@ -107,6 +131,8 @@ class NamedCocoDataset(CocoDataset):
             data_info['instances'] = self._instances(
                 annotations[image['id']], image, counts
             )
+            if self._keypoints is not None:
+                data_info['keypoint_info'] = self._keypoints.info
             data_list.append(data_info)
         self._report(counts, len(data_list))
         self._check_images([info['img_path'] for info in data_list])
@@ -157,6 +183,10 @@ class NamedCocoDataset(CocoDataset):
             )
             if judged.segmentation:
                 instance['mask'] = judged.segmentation
+            if self._keypoints is not None:
+                instance['keypoints'] = self._keypoints.read(
+                    annotation, instance['bbox_label'], image, counts
+                )
             instances.append(instance)
             self.cat_img_map[annotation['category_id']].append(image['id'])
         return instances
@@ -178,6 +208,8 @@ class NamedCocoDataset(CocoDataset):
                 f'{counts[DEGENERATE]} {DEGENERATE}, {counts["parts"]} '
                 'polygons without area of masks that are kept.'
             )
+        if self._keypoints is not None:
+            line += f' {self._keypoints.summary(counts, self.test_mode)}'
         crowds = ''
         num_objects = counts['boxes'] + counts['ignored']
         if many_crowds(counts['crowds'], num_objects):
@@ -189,7 +221,7 @@ class NamedCocoDataset(CocoDataset):
             )
         if not self.test_mode and not counts['boxes']:
             raise InputError(f'There is no {what} to train on. {line}{crowds}')
-        odd = (EMPTY, OUTSIDE, 'parts', MISSING, DEGENERATE)
+        odd = (EMPTY, OUTSIDE, 'parts', MISSING, DEGENERATE, UNLABELLED)
         is_odd = crowds or any(counts[key] for key in odd)
         log_in_main_process(
             line + crowds, logging.WARNING if is_odd else logging.INFO

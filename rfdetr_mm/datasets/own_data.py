@@ -13,11 +13,12 @@ from rfdetr_mm.errors import InputError
 from .coco_file import CocoFile, class_names, label_of_category
 from .columns import aligned
 from .joined import reconcile_joined_classes
+from .keypoint_reader import KeypointReader
 from .layouts import SPLITS
 from .splits import Split, check_names_known, find_splits
 
 _MAX_LISTED_CLASSES = 100
-_METRICS = ('NamedCocoMetric', 'VernierCocoMetric')
+_METRICS = ('NamedCocoMetric', 'NamedOksMetric', 'VernierCocoMetric')
 
 
 def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
@@ -31,7 +32,8 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
       (absolute), ``ann_file``, ``data_prefix.img`` and ``metainfo.classes``,
     * ``ann_file`` of the evaluators, where it is empty (None in the layout
       ``yolo``, where the truth comes with the images),
-    * every ``num_classes`` in ``model``.
+    * every ``num_classes`` in ``model``, and ``num_keypoints`` of a keypoint
+      head, as the training file has them.
 
     An ``ann_file`` or ``data_prefix.img`` of a data set that is not empty is
     kept, and so are ``metainfo.classes`` of the training set. Without them
@@ -93,6 +95,8 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
                 evaluator.ann_file = (
                     None if layout == 'yolo' else split.file.path
                 )
+    if 'train' in splits:
+        _set_num_keypoints(cfg.model, splits['train'].file, classes)
     _set_num_classes(cfg.model, len(classes))
     cfg.data_root = root
     cfg.pop('dataset_layout')
@@ -204,7 +208,7 @@ def _make_yolo_dataset(
         # As in training, where the pipeline says so.
         dataset.with_mask = True
     for transform in dataset.pipeline:
-        if transform['type'] == 'PackDetInputs':
+        if transform['type'] in ('PackDetInputs', 'PackPoseInputs'):
             transform.meta_keys = (*transform.meta_keys, 'instances')
 
 
@@ -231,6 +235,17 @@ def _set_num_classes(node: Any, num_classes: int) -> None:
     if isinstance(node, (list, tuple)):
         for child in node:
             _set_num_classes(child, num_classes)
+
+
+def _set_num_keypoints(
+    model: ConfigDict, file: CocoFile, classes: Sequence[str]
+) -> None:
+    """Set the keypoints of the classes, if the model has any."""
+    head = model.get('bbox_head') or {}
+    if 'num_keypoints' in head:
+        label_of = label_of_category(file, classes)
+        reader = KeypointReader.of_file(file, classes, label_of)
+        head.num_keypoints = reader.counts
 
 
 def _table_of_splits(splits: dict[str, Split]) -> list[str]:

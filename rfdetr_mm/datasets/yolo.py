@@ -1,6 +1,7 @@
 """Data sets in the YOLO layout: data.yaml, images and text labels."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +11,11 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import ImageFileError, read_size
 
 from .coco_file import CocoFile, log_in_main_process
 from .coco_masks import check_mask, loads_masks, polygon_area
-from .image_file import ImageFileError, read_size
+from .keypoint_reader import loads_keypoints, mirror_of_names
 from .object_rules import EMPTY
 from .orientation import ignores_orientation, warn_of_turned
 from .transforms.load_image import checked_loader
@@ -33,8 +35,12 @@ class YoloDataset(BaseDetDataset):
     ``labels/x/1.txt``; without that file the image has no objects. A
     line of it is an object: ``class cx cy w h``, or ``class x1 y1 x2 y2 ...``
     for the outline of a mask, all as parts of the width and height. Where
-    the YAML file has ``kpt_shape``, keypoints follow the box; they are not
-    used.
+    the YAML file has ``kpt_shape`` [number, 2 or 3], keypoints follow the
+    box: x, y and with 3 the visibility as COCO has it. With 2 they are
+    visible, and negative ones not labelled. They are used with
+    ``LoadPoseAnnotations`` in the pipeline; every class has the same ones.
+    ``flip_idx`` tells which one each becomes in a mirror, otherwise
+    ``kpt_names`` do.
 
     Boxes are cut at the border of the image; those without area are left
     out, with one warning that counts them. Of an outline,
@@ -48,9 +54,9 @@ class YoloDataset(BaseDetDataset):
         split: 'train', 'val' or 'test'.
         with_mask: Whether every object needs a mask; None: if the pipeline
             loads masks.
-        **kwargs: As for mmdet's ``BaseDetDataset``. Without
-            ``metainfo.classes`` the names in the YAML file are taken; with
-            it, labels follow the names, in any order.
+        **kwargs: Arguments as for mmdet's ``BaseDetDataset``. Without
+            ``metainfo.classes`` the names in the YAML file are taken; with it,
+            labels follow the names, in any order.
 
     Raises:
         InputError: If the YAML file, a label or an image cannot be used, or
@@ -69,10 +75,12 @@ class YoloDataset(BaseDetDataset):
         **kwargs: Any,
     ) -> None:
         self.split = split
+        self._keypoint_info: dict[str, Any] = {}
         pipeline = [checked_loader(transform) for transform in pipeline]
         if with_mask is None:
             with_mask = any(map(loads_masks, pipeline))
         self._with_mask = with_mask
+        self._with_keypoints = any(map(loads_keypoints, pipeline))
         self._ignores_orientation = ignores_orientation(pipeline)
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
@@ -90,6 +98,8 @@ class YoloDataset(BaseDetDataset):
                 f'{", ".join(missing)}. Add them, or leave metainfo.classes '
                 'out to take the names of the file'
             )
+        if self._with_keypoints:
+            self._add_keypoints(layout, classes)
         positions = [classes.index(name) for name in layout.names]
         paths = layout.find_images(self.split)
         data_list, turned, unlabelled = [], [], []
@@ -118,6 +128,7 @@ class YoloDataset(BaseDetDataset):
                     height=height,
                     width=width,
                     instances=instances,
+                    **self._keypoint_info,
                 )
             )
         self._report(data_list, unlabelled, first_empty)
@@ -126,6 +137,35 @@ class YoloDataset(BaseDetDataset):
         if self._with_mask:
             self._leave_out_boxes(data_list, layout)
         return data_list
+
+    def _add_keypoints(
+        self, layout: YoloLayout, classes: tuple[str, ...]
+    ) -> None:
+        """Tell pipeline and metric what keypoints the objects have."""
+        count, _ = layout.keypoint_shape
+        if not count:
+            raise InputError(
+                f'{self.ann_file} has no kpt_shape, so its objects have no '
+                'keypoints. Take a data set with keypoints, or a detection '
+                'config of configs/rfdetr'
+            )
+        names = layout.keypoint_names
+        mirror = layout.keypoint_mirror or mirror_of_names(names)
+        mirrors = None if mirror is None else (tuple(mirror),) * len(classes)
+        self._keypoint_info['keypoint_info'] = dict(
+            largest=count, mirrors=mirrors
+        )
+        self._metainfo.update(
+            num_keypoints=(count,) * len(classes),
+            keypoint_names=(names,) * len(classes),
+            keypoint_links=((),) * len(classes),
+        )
+        if mirrors is None and not self.test_mode:
+            log_in_main_process(
+                f'{self.ann_file}: without flip_idx it is not known which '
+                'keypoints are left and right, so images are not mirrored.',
+                logging.WARNING,
+            )
 
     @property
     def _source(self) -> str:
@@ -226,7 +266,9 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
     Raises:
         InputError: As :class:`YoloDataset`.
     """
-    dataset = YoloDataset(ann_file=path, split=split, test_mode=True)
+    dataset = YoloDataset(
+        ann_file=path, split=split, test_mode=True, serialize_data=False
+    )
     images, annotations = [], []
     for index in range(len(dataset)):
         data = dataset.get_data_info(index)
@@ -248,6 +290,10 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
                 area=(x2 - x1) * (y2 - y1),
                 iscrowd=0,
             )
+            if 'keypoints' in instance:
+                annotation['keypoints'] = [
+                    value for point in instance['keypoints'] for value in point
+                ]
             if 'mask' in instance:
                 annotation['segmentation'] = instance['mask']
                 annotation['area'] = polygon_area(instance['mask'][0])
@@ -256,6 +302,10 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
         dict(id=label, name=name)
         for label, name in enumerate(dataset.metainfo['classes'])
     ]
+    layout = read_yolo_yaml(path)
+    if layout.keypoint_shape[0]:
+        for category in categories:
+            category['keypoints'] = list(layout.keypoint_names)
     return CocoFile(
         path,
         tuple(images),
@@ -273,6 +323,11 @@ def _read_size(path: Path) -> tuple[tuple[int, int], int]:
         raise InputError(f'There is no image file {path}.') from error
     except ImageFileError as error:
         raise InputError(str(error)) from error
+    except (OSError, ValueError) as error:  # of a name that no disk takes
+        raise InputError(
+            f'The image file {str(path)!r:.200} cannot be opened: '
+            f'{str(error):.200}'
+        ) from error
 
 
 def read_yolo_labels(
@@ -290,10 +345,13 @@ def read_yolo_labels(
         For each object with an area ``bbox`` (x1, y1, x2, y2) in pixels,
         ``bbox_label``, a position in ``layout.names``, ``ignore_flag`` 0
         and, where the line is an outline, ``mask`` (a list of one polygon);
+        with ``kpt_shape`` in the layout ``keypoints``, (x, y, visibility) in
+        pixels of each, zeros where nothing is labelled.
         and the number of objects without area.
 
     Raises:
-        InputError: For a line that is neither a box nor an outline.
+        InputError: For a line that is neither a box nor an outline, or whose
+            keypoints are impossible.
     """
     if not path.is_file():
         return [], 0
@@ -302,10 +360,15 @@ def read_yolo_labels(
         if not line.strip():
             continue
         try:
-            label, values = _parse_line(line, layout)
+            label, values, points = _parse_line(line, layout)
         except ValueError as error:
             raise InputError(f'{path}, line {number}: {error}') from error
         instance = _make_instance(label, values, height, width)
+        if points:
+            instance['keypoints'] = [
+                [x * width, y * height, visibility]
+                for x, y, visibility in points
+            ]
         x1, y1, x2, y2 = instance['bbox']
         if x2 > x1 and y2 > y1:
             instances.append(instance)
@@ -314,9 +377,12 @@ def read_yolo_labels(
     return instances, num_empty
 
 
-def _parse_line(line: str, layout: YoloLayout) -> tuple[int, list[float]]:
-    """Label and normalised coordinates of a line."""
+def _parse_line(
+    line: str, layout: YoloLayout
+) -> tuple[int, list[float], list[tuple[float, float, int]]]:
+    """Label, normalised coordinates and keypoints of a line."""
     first, *rest = line.split()
+    points = []
     if num_keypoint_values := layout.num_keypoint_values:
         if len(rest) != 4 + num_keypoint_values:
             raise ValueError(
@@ -325,6 +391,7 @@ def _parse_line(line: str, layout: YoloLayout) -> tuple[int, list[float]]:
                 f'in {layout.path}), got {len(rest)} numbers after the '
                 f'class: {line.strip()!r:.80}'
             )
+        points = _parse_keypoints(rest[4:], layout.keypoint_shape[1])
         rest = rest[:4]
     if len(rest) != 4 and (len(rest) < 6 or len(rest) % 2):
         raise ValueError(
@@ -343,7 +410,32 @@ def _parse_line(line: str, layout: YoloLayout) -> tuple[int, list[float]]:
                 f'{value} is not a part of the width or height, between 0 and '
                 '1; pixels must be divided by the size of the image'
             )
-    return layout.labels[int(number)], values
+    return layout.labels[int(number)], values, points
+
+
+def _parse_keypoints(
+    texts: list[str], dim: int
+) -> list[tuple[float, float, int]]:
+    """Normalised (x, y, visibility) of each, zeros where not labelled."""
+    try:
+        values = [float(text) for text in texts]
+    except ValueError:
+        raise ValueError(f'not a number in {" ".join(texts)!r:.80}') from None
+    if not all(map(math.isfinite, values)):
+        raise ValueError('keypoints must be finite numbers')
+    points = []
+    for i in range(0, len(values), dim):
+        x, y, *rest = values[i : i + dim]
+        visibility = rest[0] if rest else 2 * (x >= 0 and y >= 0)
+        if visibility not in (0, 1, 2):
+            raise ValueError(
+                f'{visibility:g} is not a visibility of a keypoint: 0 (not '
+                'labelled), 1 (hidden) or 2 (visible)'
+            )
+        is_inside = 0 <= x < 1 and 0 <= y < 1
+        is_kept = visibility and is_inside
+        points.append((x, y, int(visibility)) if is_kept else (0.0, 0.0, 0))
+    return points
 
 
 def _explain_number(first: str, layout: YoloLayout) -> str:

@@ -53,7 +53,7 @@ class NamedCocoMetric(CocoMetric):
         ann_file: Annotation file; None takes the boxes from the data loader.
         crowd_as_object: Whether ``iscrowd`` is not looked at, as in
             ``NamedCocoDataset``.
-        **kwargs: As for ``CocoMetric``.
+        **kwargs: Arguments as for ``CocoMetric``.
 
     Raises:
         InputError: If ``proposal_nums`` lacks the 100 that COCO's mAP counts,
@@ -102,7 +102,7 @@ class NamedCocoMetric(CocoMetric):
         ):
             raise InputError(
                 f'{type(self).__name__} counts the best 100 detections of an '
-                'image for mAP, so proposal_nums has to hold 100, got '
+                'image for mAP, so proposal_nums must hold 100, got '
                 f'{tuple(self.proposal_nums)}; to count others, take '
                 "type='VernierCocoMetric' with them"
             )
@@ -164,7 +164,7 @@ class NamedCocoMetric(CocoMetric):
         """Write detections to JSON files, with category ids of the file.
 
         Args:
-            results: With ``labels``, positions in the classes.
+            results: Results with ``labels``, positions in the classes.
             outfile_prefix: Beginning of the file names.
 
         Returns:
@@ -238,11 +238,13 @@ def _leave_out_non_finite(found: dict[str, Any]) -> int:
     is_finite = np.isfinite(bboxes).all(axis=1) & np.isfinite(scores)
     if 'mask_scores' in found:
         is_finite &= np.isfinite(found['mask_scores'])
+    if 'keypoints' in found:
+        is_finite &= np.isfinite(found['keypoints']).all(axis=(1, 2))
     found['labels'] = np.asarray(found['labels']).astype(np.int64)
     found['bboxes'] = bboxes
     num = int((~is_finite).sum())
     if num:
-        for name in ('bboxes', 'scores', 'labels', 'mask_scores'):
+        for name in ('bboxes', 'scores', 'labels', 'mask_scores', 'keypoints'):
             if name in found:
                 found[name] = found[name][is_finite]
         if 'masks' in found:

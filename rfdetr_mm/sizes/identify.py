@@ -39,8 +39,6 @@ def size_in_file_name(name: str) -> Size | None:
         there is none.
     """
     name = name.lower().replace('_', '-')
-    if 'keypoint' in name:
-        return None  # there is no such size, and rfdetr's file says xlarge
     words = {
         word: size
         for size in SIZES.values()

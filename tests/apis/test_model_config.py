@@ -31,6 +31,7 @@ NUMBERS = {
     'RFDETRSegLarge': (504, 42, 12, 2, 5, 200, 256),
     'RFDETRSegXLarge': (624, 52, 12, 2, 6, 300, 256),
     'RFDETRSeg2XLarge': (768, 64, 12, 2, 6, 300, 256),
+    'RFDETRKeypointPreview': (576, 48, 12, 2, 4, 100, 256),
 }
 NANO = SIZES['RFDETRNano']
 BASE = SIZES['RFDETRBase']
@@ -67,6 +68,7 @@ def test_numbers_of_a_size(name):
     assert config.num_select == config.num_queries
     assert config.group_detr == 13 and config.num_channels == 3
     assert config.segmentation_head == ('Seg' in name)
+    assert config.use_grouppose_keypoints == ('Keypoint' in name)
     assert config.mask_downsample_ratio == 4
     assert config.pretrain_weights in PUBLISHED_FILES
     assert model_class.size == SIZES[name].size
@@ -155,7 +157,7 @@ def test_what_is_changed_in_the_config():
         (dict(sa_nheads=3), 'a multiple of 48'),
         (dict(ca_nheads=7), 'a multiple of 56'),
         (dict(hidden_dim=202, sa_nheads=2, ca_nheads=2), 'a multiple of 4,'),
-        (dict(device='foo'), "device='foo' is no device"),
+        (dict(device='foo'), "device='foo' is not a device"),
         (dict(device='cuda:99'), "torch sees . CUDA devices; .* or 'cpu'"),
     ],
 )

@@ -115,10 +115,6 @@ def test_upstreams_model_config_is_restored():
         (dict(model=UPSTREAM), 'no training arguments .*RFDETRSmall\\(pretr'),
         (upstream(dict(pretrain_weights='my.pth')), 'cannot be inferred'),
         (upstream(model_name='RFDETRHuge'), "model_name is 'RFDETRHuge'"),
-        (
-            upstream(dict(pretrain_weights='rf-detr-keypoint-preview.pth')),
-            'cannot be inferred',
-        ),
         (dict(state_dict={'a': torch.zeros(1)}), 'not those of one published'),
     ],
 )
@@ -150,6 +146,8 @@ def ours(variant, **changes):
     }
     if 'mask_upsample_ratio' in head:
         weights['bbox_head.mask_branch.bias'] = (1,)
+    if 'num_keypoints' in head:
+        weights['bbox_head.keypoint_branch.layers.2.bias'] = (8,)
     return {k: torch.empty(v, device='meta') for k, v in weights.items()}
 
 

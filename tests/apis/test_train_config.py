@@ -32,7 +32,7 @@ def test_other_spellings():
         (dict(aug_config={}), 'coming_from_rfdetr.md'),
         (dict(num_classes=3), 'the data set decides'),
         (dict(pin_memory=True), 'train_dataloader.pin_memory'),
-        (dict(keypoint_l1_loss_coef=1), 'no keypoints'),
+        (dict(keypoint_l1_loss_coef=1), 'configs/rfdetr_pose'),
         (dict(batch_size='all'), "at least 1 or 'auto', got 'all'"),
         (dict(batch_size=0), 'batch_size must be an integer'),
         (dict(batch_size=2.0), 'got 2.0'),

@@ -341,26 +341,6 @@ def test_the_way_back_is_strict_too():
         mmdet_to_upstream({**ours, 'ema': torch.zeros(1)}, _NAMES)
 
 
-@pytest.mark.parametrize(
-    'key, message',
-    [
-        ('keypoint_embed.layers.0.bias', 'a keypoint model'),
-        ('backbone.0.cross_attn_projector.stages.0.1.bias', 'keypoint model'),
-    ],
-)
-def test_other_kinds_of_models_are_named(key, message):
-    weights = {**upstream_state_dict(), key: torch.zeros(1)}
-    with pytest.raises(InputError, match=message):
-        upstream_to_mmdet(weights)
-
-
-def test_a_filled_keypoint_buffer_is_a_keypoint_model():
-    weights = upstream_state_dict()
-    weights['_kp_active_mask'] = torch.ones(1, 17, dtype=torch.bool)
-    with pytest.raises(InputError, match='keypoint model'):
-        upstream_to_mmdet(weights)
-
-
 def test_values_that_are_no_tensors_are_listed():
     weights = {**upstream_state_dict(), 'epoch': 3}
     with pytest.raises(InputError, match=r'1 not tensors: epoch \(int\)'):

@@ -42,7 +42,11 @@ SEG_QUERIES = {
     'seg_2xlarge': 300,
     'seg_preview': 200,
 }
-FILES = sorted((*ROOT.glob('rfdetr/*.py'), *ROOT.glob('rfdetr_seg/*.py')))
+FILES = sorted(
+    file
+    for family in ('rfdetr', 'rfdetr_seg', 'rfdetr_pose')
+    for file in ROOT.glob(f'{family}/*.py')
+)
 ALL_FILES = sorted(ROOT.glob('**/*.py'))
 
 

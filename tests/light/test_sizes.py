@@ -10,7 +10,7 @@ from rfdetr_mm.apis.model_config import make_model_config
 from rfdetr_mm.checkpoints import PUBLISHED_FILES, SHIPPED_FILES
 from rfdetr_mm.sizes.identify import CHANGEABLE, FIXED
 from rfdetr_mm.sizes.shipped import read_config_of
-from rfdetr_mm_light.sizes import SEGMENTATION, SIZES
+from rfdetr_mm_light.sizes import KEYPOINTS, SEGMENTATION, SIZES
 
 ROOT = Path(__file__).parents[2]
 MODULES = [
@@ -55,6 +55,7 @@ def test_a_row_has_the_numbers_of_its_config(name):
         assert getattr(config, field) == getattr(size, field), field
     assert config.resolution == size.image_px
     assert config.segmentation_head == (size.task is SEGMENTATION)
+    assert config.use_grouppose_keypoints == (size.task is KEYPOINTS)
     cfg = read_config_of(size)
     assert cfg.model.bbox_head.type == size.task.head
     assert cfg.load_from == f'rfdetr://{size.weights}'
@@ -93,8 +94,8 @@ def names_in(path):
 
 def test_no_other_module_lists_sizes():
     """A new size is a row and a config: no module names one by itself."""
-    # Names of DINOv2's sizes as well.
-    archs = {'small', 'base', 'tiny'}
+    # DINOv2 and COCO's objects have sizes of these names, too.
+    others = {'tiny', 'small', 'base', 'medium', 'large'}
     forbidden = {
         name
         for size in SIZES.values()
@@ -102,7 +103,7 @@ def test_no_other_module_lists_sizes():
             *(size.class_name, size.short_name, size.size, size.config),
             *(size.word, size.weights, *size.aliases),
         )
-        if name not in archs
+        if name not in others
     }
     found = {
         (path.relative_to(ROOT).as_posix(), name)

@@ -3,7 +3,7 @@
 import torch
 from mmdet.structures import OptSampleList
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
 
 from rfdetr_mm.models.dense_heads.rfdetr_head import HeadOutputs, RFDETRHead
 from rfdetr_mm.models.layers.query_selector import SelectedProposals
@@ -97,6 +97,21 @@ def decode_upstreams_rows(
         return head._decode(feats, samples, num_groups)
     finally:
         handle.remove()
+
+
+def selection_scores(upstream: nn.Module, proposals: dict) -> dict:
+    """Upstream's proposals with the logits that they were selected by.
+
+    Args:
+        upstream: Its model.
+        proposals: Its ``enc_outputs``. Keypoints add to the logits after the
+            selection.
+    """
+    keypoints = proposals.get('pred_keypoints')
+    if keypoints is None:
+        return proposals
+    boost = upstream._aggregate_keypoint_class_logits(keypoints)
+    return dict(proposals, pred_logits=proposals['pred_logits'] - boost)
 
 
 def gradient_errors(

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 if importlib.util.find_spec('rfdetr'):
-    from oracle import SEG_VARIANTS, VARIANTS, build_pair
+    from oracle import POSE_VARIANTS, SEG_VARIANTS, VARIANTS, build_pair
 
     # Without windows, and with; the others differ in sizes alone.
     CHEAP = ('seg-nano', 'seg-medium')
@@ -43,3 +43,12 @@ if importlib.util.find_spec('rfdetr'):
     def seg_pair(any_seg_pair):
         """Upstream's model with masks and ours in evaluation mode."""
         return any_seg_pair.train(False)
+
+    @pytest.fixture(scope='session', params=POSE_VARIANTS)
+    def any_pose_pair(request):
+        return build_pair(request.param)
+
+    @pytest.fixture
+    def pose_pair(any_pose_pair):
+        """Upstream's model with keypoints and ours in evaluation mode."""
+        return any_pose_pair.train(False)

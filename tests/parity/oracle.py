@@ -93,7 +93,17 @@ SEG_VARIANTS = {
     'seg-2xlarge': Variant('2xlarge', 'RFDETRSeg2XLargeConfig', _SEG),
     'seg-preview': Variant('preview', 'RFDETRSegPreviewConfig', _SEG),
 }
-ALL_VARIANTS = {**VARIANTS, **SEG_VARIANTS}
+# Classes of other numbers of keypoints, and one without any.
+NUM_KEYPOINTS = (3, 0, 5, 2, 0, 0, 0)
+POSE_VARIANTS = {
+    'pose-preview': Variant(
+        'preview',
+        'RFDETRKeypointPreviewConfig',
+        _SEG,
+        (('num_keypoints_per_class', list(NUM_KEYPOINTS)),),
+    )
+}
+ALL_VARIANTS = {**VARIANTS, **SEG_VARIANTS, **POSE_VARIANTS}
 
 
 @dataclass
@@ -179,7 +189,10 @@ def convert(
 
 def config_file(variant: str) -> Path:
     """The shipped config of a variant."""
-    family = 'rfdetr_seg/rfdetr-seg' if 'seg-' in variant else 'rfdetr/rfdetr'
+    family = 'rfdetr/rfdetr'
+    for task in ('seg', 'pose'):
+        if variant.startswith(f'{task}-'):
+            family = f'rfdetr_{task}/rfdetr-{task}'
     return CONFIGS / f'{family}_{ALL_VARIANTS[variant].config}_coco.py'
 
 
@@ -193,6 +206,8 @@ def our_config(
     model.bbox_head.num_classes = num_classes
     model.bbox_head.num_queries = num_queries
     model.test_cfg.max_per_img = num_queries
+    if 'pose-' in variant:
+        model.bbox_head.num_keypoints = NUM_KEYPOINTS[:num_classes]
     return model
 
 

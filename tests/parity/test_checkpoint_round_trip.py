@@ -38,7 +38,9 @@ from rfdetr_mm.checkpoints import (
     PUBLISHED_FILES,
     mmdet_to_upstream,
     read_checkpoint,
+    reset_precision,
     resize_class_rows,
+    resize_keypoint_rows,
     to_mmdet_checkpoint,
     upstream_to_mmdet,
 )
@@ -202,10 +204,73 @@ def test_rfdetr_tells_our_two_kinds_of_files_apart(nano_file, seg_nano_file):
             )
 
 
-def test_other_models_are_refused_by_name():
-    upstream = _build(RFDETRKeypointPreviewConfig).state_dict()
-    with pytest.raises(ValueError, match='a keypoint model'):
-        upstream_to_mmdet(upstream)
+@pytest.fixture(scope='module')
+def keypoint_model():
+    """A keypoint preview with 90 unused classes, as rfdetr builds it."""
+    return _build(RFDETRKeypointPreviewConfig)
+
+
+def test_round_trips_of_the_keypoint_model_are_exact(keypoint_model):
+    """Of 91 class rows, one is a class with 17 keypoints."""
+    upstream = keypoint_model.state_dict()
+    ours, report = upstream_to_mmdet(upstream)
+    assert report.class_names == ('person',)
+    count = sum(p.numel() for p in keypoint_model.parameters())
+    assert count == 41_044_470
+    assert report.num_parameters == count - 90 * (256 + 1) * 14
+    back, _ = mmdet_to_upstream(ours, report.class_names)
+    assert back.keys() == upstream.keys()
+    for key, tensor in upstream.items():
+        if 'class_embed' in key:
+            assert len(back[key]) == 2
+            assert torch.equal(back[key][:1], tensor[:1]), key
+        else:
+            assert torch.equal(back[key], tensor), key
+    again, _ = upstream_to_mmdet(back, report.class_names)
+    assert again.keys() == ours.keys()
+    assert all(torch.equal(again[key], ours[key]) for key in ours)
+
+
+@pytest.mark.parametrize('schema', [(4,), (9, 0, 5)])
+def test_keypoint_rows_are_resized_as_upstream_does(schema, keypoint_model):
+    model = copy.deepcopy(keypoint_model)
+    ours, _ = upstream_to_mmdet(model.state_dict())
+    model.reinitialize_keypoint_head(list(schema))
+    model.reset_keypoint_gaussian_parameters()
+    theirs, _ = upstream_to_mmdet(
+        model.state_dict(), [f'{i}th' for i in range(len(schema))]
+    )
+    resized = reset_precision(
+        resize_keypoint_rows(ours, theirs['bbox_head.active_keypoints'])
+    )
+    for key, tensor in theirs.items():
+        if 'cls_branch' not in key:
+            assert torch.equal(resized[key], tensor), key
+
+
+def test_rfdetr_loads_keypoint_files_that_we_write(tmp_path, keypoint_model):
+    names = ['dot', 'person']
+    model = copy.deepcopy(keypoint_model)
+    model.reinitialize_detection_head(3)
+    model.reinitialize_keypoint_head([2, 17])
+    ours, _ = to_mmdet_checkpoint(
+        {'model': model.state_dict(), 'args': {'class_names': names}}
+    )
+    config = Config.fromfile(
+        _ROOT / 'configs/rfdetr_pose/rfdetr-pose_preview_coco.py'
+    )
+    config.model.bbox_head.update(num_classes=2, num_keypoints=(2, 17))
+    content, _ = to_rfdetr(ours, config)
+    torch.save(content, tmp_path / 'file.pth')
+    facade = rfdetr.RFDETR.from_checkpoint(
+        str(tmp_path / 'file.pth'), device='cpu'
+    )
+    assert type(facade) is rfdetr.RFDETRKeypointPreview
+    assert facade.class_names == names
+    loaded = facade.model.model.state_dict()
+    assert loaded.keys() == content['model'].keys()
+    for key, tensor in content['model'].items():
+        assert torch.equal(loaded[key].cpu(), tensor), key
 
 
 @pytest.mark.parametrize('grid_size', [12, 24, 37])

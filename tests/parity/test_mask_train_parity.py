@@ -189,7 +189,9 @@ def test_other_points_are_noticed(step, monkeypatch):
 
 def test_batch_without_objects(step):
     images = step['pair'].images(seed=11, bs=3)
-    targets, samples = targets_for(images, (0, 0, 0), with_masks=True)
+    targets, samples = targets_for(
+        images, (0, 0, 0), task='instance segmentation'
+    )
     losses = our_losses(step['pair'].ours.bbox_head, step['outs'], samples)
     check_terms(step, losses, targets)
     assert losses['loss_mask'] == losses['d1.loss_dice'] == 0

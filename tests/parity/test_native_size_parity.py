@@ -78,7 +78,7 @@ def test_forward(models, which):
             outs.cls_scores[i], layer['pred_logits'][..., :-1], **END_TO_END
         )
         assert_stage(outs.bbox_preds[i], layer['pred_boxes'], **END_TO_END)
-    if ours.bbox_head.has_masks:
+    if ours.bbox_head.task == 'instance segmentation':
         masks = ours.bbox_head._supervised_layers(outs)[''].masks.dense()
         assert masks.shape[2:] == (size[0] // 4, size[1] // 4)
         assert_stage(masks, theirs['pred_masks'], **END_TO_END)

@@ -9,11 +9,18 @@ rfdetr = pytest.importorskip('rfdetr')
 pytest.importorskip('supervision')
 
 from oracle import class_layers  # noqa: E402
+from supervision import KeyPoints  # noqa: E402
 
 from rfdetr_mm.apis import from_checkpoint  # noqa: E402
+from rfdetr_runtime import load  # noqa: E402
 
 NUM_CLASSES, NUM_QUERIES = 7, 12
-SIZES = {'RFDETRNano': (64, (64, 96)), 'RFDETRSegNano': (48, (48, 60))}
+SIZES = {
+    'RFDETRNano': (64, (64, 96)),
+    'RFDETRSegNano': (48, (48, 60)),
+    'RFDETRKeypointPreview': (48, (48, 72)),
+}
+KEYPOINTS = [3, 0, 5, 2, 0, 0, 0]
 
 
 @pytest.fixture(scope='module', params=list(SIZES))
@@ -21,7 +28,11 @@ def models(request, tmp_path_factory):
     """Upstream's model and ours, from the file that it would save."""
     torch.set_float32_matmul_precision('highest')
     resolution, shape = SIZES[request.param]
+    given = {}
+    if 'Keypoint' in request.param:
+        given = dict(num_keypoints_per_class=KEYPOINTS)
     upstream = getattr(rfdetr, request.param)(
+        **given,
         pretrain_weights=None,
         device='cpu',
         resolution=resolution,
@@ -68,6 +79,10 @@ def images(folder):
 
 def assert_equal(ours, theirs):
     """Boxes within 0.05 px, scores within 1e-4, one order."""
+    assert type(ours) is type(theirs)
+    if isinstance(theirs, KeyPoints):
+        assert_equal_keypoints(ours, theirs)
+        return
     assert len(ours) == len(theirs) == NUM_QUERIES
     np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=1e-4)
     # Neighbours that differ by less than that might be swapped.
@@ -85,6 +100,34 @@ def assert_equal(ours, theirs):
         assert (ours.mask != theirs.mask).mean() < 1e-3
 
 
+def assert_equal_keypoints(ours, theirs):
+    """All arrays of the same names, types and order."""
+    assert len(ours) == len(theirs) > 0
+    for name, atol in (
+        ('xy', 0.05),
+        ('keypoint_confidence', 1e-4),
+        ('detection_confidence', 1e-4),
+        ('class_id', 0),
+        ('visible', 0),
+    ):
+        found, expected = getattr(ours, name), getattr(theirs, name)
+        assert found.dtype == expected.dtype, name
+        np.testing.assert_allclose(found, expected, atol=atol)
+    assert ours.data.keys() == theirs.data.keys()
+    for name, expected in theirs.data.items():
+        found = ours.data[name]
+        if name == 'source_image':
+            assert len(found) == len(expected)
+            assert all((a == b).all() for a, b in zip(found, expected))
+            continue
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        if name == 'class_name':
+            assert (found == expected).all()
+        else:  # pixels, or the triangle's numbers and what follows from them
+            atol = 0.05 if name == 'xyxy' else 1e-4
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=atol)
+
+
 @pytest.mark.parametrize('has_shape', [False, True])
 def test_predictions_are_equal(models, tmp_path, has_shape):
     upstream, ours, shape = models
@@ -96,6 +139,32 @@ def test_predictions_are_equal(models, tmp_path, has_shape):
     for one, other in zip(found, expected):
         assert_equal(one, other)
     assert_equal(ours.predict(inputs[2], **options), expected[2])
+
+
+@pytest.mark.parametrize('dynamic_batch', [False, True])
+def test_its_own_exported_file_predicts_by_itself(
+    models, tmp_path, dynamic_batch
+):
+    """rfdetr's ONNX file in rfdetr_runtime gives what its predict() gives."""
+    pytest.importorskip('onnxruntime')
+    upstream, ours, shape = models
+    file = upstream.export(
+        output_dir=str(tmp_path),
+        shape=shape,
+        dynamic_batch=dynamic_batch,
+        verbose=False,
+    )
+    with pytest.warns(UserWarning, match='does not say its class_names'):
+        unnamed = load(file)
+    assert unnamed.class_names == [f'class_{i}' for i in range(NUM_CLASSES)]
+    with pytest.warns(UserWarning, match='does not say its mean'):
+        model = load(file, class_names=ours.class_names)
+    assert model.facts.layout == 'raw' and model.input_hw == shape
+    inputs = [x for x in images(tmp_path) if not isinstance(x, torch.Tensor)]
+    expected = upstream.predict(inputs, threshold=0.01, shape=shape)
+    found = model.predict(inputs, threshold=0.01)
+    for one, other in zip(found, expected, strict=True):
+        assert_equal(one, other)
 
 
 def test_another_resize_is_seen(models, tmp_path, monkeypatch):

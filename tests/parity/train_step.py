@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
-from compare import decode_upstreams_rows
+from compare import decode_upstreams_rows, selection_scores
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
-from oracle import NUM_CLASSES, Pair, convert, nested
+from oracle import NUM_CLASSES, NUM_KEYPOINTS, Pair, convert, nested
 from torch import Tensor
 
 from rfdetr_mm.models.dense_heads import RFDETRHead
@@ -20,6 +20,15 @@ TERMS = {
     'loss_iou': 'loss_giou',
 }
 MASK_TERMS = {'loss_mask': 'loss_mask_ce', 'loss_dice': 'loss_mask_dice'}
+KEYPOINT_TERMS = {
+    f'loss_keypoint_{name}': f'loss_keypoints_{name}'
+    for name in ('l1', 'findable', 'visible', 'nll')
+}
+TERMS_OF_TASK = {
+    'detection': TERMS,
+    'instance segmentation': {**TERMS, **MASK_TERMS},
+    'keypoint': {**TERMS, **KEYPOINT_TERMS},
+}
 SEED = 17  # of the random points, the same for both
 
 
@@ -27,7 +36,7 @@ def targets_for(
     images: Tensor,
     counts: tuple[int, ...],
     seed: int = 0,
-    with_masks: bool = False,
+    task: str = 'detection',
 ) -> tuple[list[dict], list[DetDataSample]]:
     """Random objects: upstream's targets and our data samples."""
     generator = torch.Generator().manual_seed(seed)
@@ -54,7 +63,13 @@ def targets_for(
             )
         )
         sample.gt_instances = InstanceData(bboxes=xyxy * scale, labels=labels)
-        if with_masks:
+        if task == 'keypoint':
+            keypoints = _keypoints(boxes, generator)
+            theirs[-1]['keypoints'] = keypoints
+            sample.gt_instances.keypoints = keypoints * torch.tensor(
+                [width, height, 1]
+            )
+        if task == 'instance segmentation':
             masks = _ellipses(boxes, height, width)
             theirs[-1]['masks'] = masks
             sample.gt_instances.masks = BitmapMasks(
@@ -62,6 +77,17 @@ def targets_for(
             )
         ours.append(sample)
     return theirs, ours
+
+
+def _keypoints(boxes: Tensor, generator: torch.Generator) -> Tensor:
+    """Some not labelled, some hidden; the last object has none at all."""
+    shape = (len(boxes), max(NUM_KEYPOINTS))
+    shifts = torch.rand(*shape, 2, generator=generator).to(boxes) - 0.5
+    places = boxes[:, None, :2] + shifts * boxes[:, None, 2:]
+    visibility = torch.randint(3, (*shape, 1), generator=generator)
+    visibility[-1:] = 0
+    keypoints = torch.cat([places, visibility.to(boxes)], dim=-1)
+    return keypoints * (visibility > 0)
 
 
 def _ellipses(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -90,11 +116,18 @@ def upstream_losses(
 
 
 def upstream_criterion(pair: Pair) -> torch.nn.Module:
-    from rfdetr.config import SegmentationTrainConfig, TrainConfig
+    from rfdetr.config import (
+        KeypointTrainConfig,
+        SegmentationTrainConfig,
+        TrainConfig,
+    )
     from rfdetr.models import build_criterion_from_config
 
-    has_masks = pair.ours.bbox_head.has_masks
-    config = SegmentationTrainConfig if has_masks else TrainConfig
+    config = {
+        'detection': TrainConfig,
+        'instance segmentation': SegmentationTrainConfig,
+        'keypoint': KeypointTrainConfig,
+    }[pair.ours.bbox_head.task]
     criterion, _ = build_criterion_from_config(
         pair.upstream_config, config(dataset_dir='.')
     )
@@ -113,8 +146,7 @@ def our_losses(head: RFDETRHead, outs: HeadOutputs, samples) -> dict:
 def expected_names(head: RFDETRHead) -> dict[str, str]:
     """Our names of upstream's loss terms."""
     names = {}
-    terms = {**TERMS, **(MASK_TERMS if head.has_masks else {})}
-    for ours, theirs in terms.items():
+    for ours, theirs in TERMS_OF_TASK[head.task].items():
         names[ours] = theirs
         names[f'enc_{ours}'] = f'{theirs}_enc'
         for i in range(len(head.decoder.layers) - 1):
@@ -140,6 +172,8 @@ def outputs_of(head: RFDETRHead, outs: HeadOutputs) -> dict:
                 query_features=layer.masks.query_features,
                 bias=layer.masks.bias,
             )
+        if layer.keypoints is not None:
+            layers[-1]['pred_keypoints'] = head._padded(layer.keypoints)
     last, *earlier, proposals = layers
     return dict(last, aux_outputs=earlier, enc_outputs=proposals)
 
@@ -151,7 +185,7 @@ def run_step(
     pair.train(True)
     images = pair.images(seed=11, bs=len(counts)).to(dtype)
     head = pair.ours.bbox_head
-    theirs, samples = targets_for(images, counts, with_masks=head.has_masks)
+    theirs, samples = targets_for(images, counts, task=head.task)
 
     pair.upstream.zero_grad()
     outputs = pair.upstream(nested(images))
@@ -168,7 +202,7 @@ def run_step(
         pair.ours.extract_feat(images),
         samples,
         head.num_groups,
-        outputs['enc_outputs'],
+        selection_scores(pair.upstream, outputs['enc_outputs']),
     )
     losses = our_losses(head, outs, samples)
     sum(v for k, v in losses.items() if 'loss' in k).backward()

@@ -69,7 +69,7 @@ def test_unknown_sizes(name, hint):
         ('rf-detr-seg-xxlarge.pt', 'RFDETRSeg2XLarge'),
         ('rfdetr-seg_nano_custom_20261124', 'RFDETRSegNano'),
         ('baseline-nano.pth', 'RFDETRNano'),
-        ('rf-detr-keypoint-preview-xlarge.pth', None),
+        ('rf-detr-keypoint-preview-xlarge.pth', 'RFDETRKeypointPreview'),
         ('epoch_12.pth', None),
         ('', None),
     ],

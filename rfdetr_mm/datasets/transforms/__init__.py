@@ -3,6 +3,8 @@
 from .centered_affine import CenteredRandomAffine
 from .load_image import LoadCheckedImage
 from .pixel_noise import ColorJitter, GaussianBlur, GaussianNoise
+from .pose import LoadPoseAnnotations, PackPoseInputs, PoseRandomFlip
+from .pose_boxes import PoseBoxes
 from .random_square_crop import RandomSquareCrop
 from .resize import RFDETRResize
 
@@ -12,6 +14,10 @@ __all__ = [
     'GaussianBlur',
     'GaussianNoise',
     'LoadCheckedImage',
+    'LoadPoseAnnotations',
+    'PackPoseInputs',
+    'PoseBoxes',
+    'PoseRandomFlip',
     'RFDETRResize',
     'RandomSquareCrop',
 ]

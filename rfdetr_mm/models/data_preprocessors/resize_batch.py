@@ -12,16 +12,16 @@ def resize_batch(
     size: tuple[int, int],
     antialias: bool = False,
 ) -> tuple[Tensor, SampleList]:
-    """Resize images, boxes and masks, and correct the meta data.
+    """Resize images, boxes, masks and keypoints, and correct the meta data.
 
     The images are interpolated bilinearly; masks take the nearest pixel.
-    Boxes keep their place relative to the unpadded image, whose size is
-    rounded up to whole pixels: exactly those whose nearest old pixel is not
-    padding.
+    Boxes and keypoints keep their place relative to the unpadded image, whose
+    size is rounded up to whole pixels: exactly those whose nearest old pixel
+    is not padding.
 
     Args:
         inputs: Normalised images, shape (bs, channels, h_px, w_px).
-        data_samples: With ``img_shape``, ``pad_shape`` and
+        data_samples: Samples with ``img_shape``, ``pad_shape`` and
             ``batch_input_shape``; changed in place.
         size: Wanted (height, width) in pixels.
         antialias: Whether images are smoothed when they shrink.
@@ -47,6 +47,10 @@ def resize_batch(
             instances = sample.get(field, {})
             if 'bboxes' in instances:
                 instances.bboxes = scale_boxes(instances.bboxes, factors)
+            if 'keypoints' in instances:
+                instances.keypoints = instances.keypoints * (
+                    instances.keypoints.new_tensor([*factors, 1])
+                )
             if 'masks' in instances:
                 masks = instances.masks
                 instances.masks = masks.resize(

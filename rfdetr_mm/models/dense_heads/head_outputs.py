@@ -19,11 +19,14 @@ class LayerOutputs:
         bbox_preds: Normalised (cx, cy, w, h), shape (bs, num_groups *
             num_queries, 4).
         masks: Mask logits, if the head has masks.
+        keypoints: Keypoints in the compact layout, shape (bs, num_groups *
+            num_queries, num_keypoints, 8), if the head has keypoints.
     """
 
     cls_scores: Tensor
     bbox_preds: Tensor
     masks: MaskFactors | None = None
+    keypoints: Tensor | None = None
 
 
 @dataclass
@@ -43,6 +46,9 @@ class HeadOutputs:
         proposals: What the queries were selected from.
         feats: The maps, one for each level, shape (bs, embed_dims, h, w).
         num_groups: Groups that were run.
+        keypoint_preds: Keypoints of all layers in the compact layout, shape
+            (num_layers, bs, num_groups * num_queries, num_keypoints, 8), if
+            the head has any.
     """
 
     cls_scores: Tensor
@@ -51,6 +57,7 @@ class HeadOutputs:
     proposals: SelectedProposals
     feats: Sequence[Tensor]
     num_groups: int
+    keypoint_preds: Tensor | None = None
 
     @classmethod
     def of_proposals(
@@ -73,6 +80,9 @@ class HeadOutputs:
             proposals=proposals,
             feats=feats,
             num_groups=num_groups,
+            keypoint_preds=None
+            if proposals.keypoints is None
+            else proposals.keypoints.unsqueeze(0),
         )
 
     def layers(self) -> dict[str, LayerOutputs]:
@@ -83,15 +93,22 @@ class HeadOutputs:
             the proposals (``'enc_'``), in this order; without decoder layers
             the proposals alone, as ``''``.
         """
+        keypoint_preds = self.keypoint_preds
+        if keypoint_preds is None:
+            keypoint_preds = [None] * len(self.cls_scores)
         *earlier, last = (
-            LayerOutputs(scores, bboxes)
-            for scores, bboxes in zip(self.cls_scores, self.bbox_preds)
+            LayerOutputs(scores, bboxes, keypoints=keypoints)
+            for scores, bboxes, keypoints in zip(
+                self.cls_scores, self.bbox_preds, keypoint_preds
+            )
         )
         layers = {'': last}
         layers.update((f'd{i}.', layer) for i, layer in enumerate(earlier))
         if len(self.hidden_states):
             layers['enc_'] = LayerOutputs(
-                self.proposals.cls_scores, self.proposals.bboxes_cxcywh_norm
+                self.proposals.cls_scores,
+                self.proposals.bboxes_cxcywh_norm,
+                keypoints=self.proposals.keypoints,
             )
         return layers
 
@@ -102,17 +119,21 @@ class HeadOutputs:
             Outputs of all layers, and the proposals.
         """
         num_queries = self.cls_scores.shape[2] // self.num_groups
-        proposals = SelectedProposals(
-            self.proposals.cls_scores[:, :num_queries].detach(),
-            self.proposals.bboxes_cxcywh_norm[:, :num_queries].detach(),
-            self.proposals.embeddings[:, :num_queries].detach(),
-        )
+        proposals = {
+            name: value[:, :num_queries].detach()
+            for name, value in vars(self.proposals).items()
+            if value is not None
+        }
+        layers = {
+            name: value[:, :, :num_queries].detach()
+            for name, value in vars(self).items()
+            if name in ('cls_scores', 'bbox_preds', 'hidden_states')
+            or (name == 'keypoint_preds' and value is not None)
+        }
         return replace(
             self,
-            cls_scores=self.cls_scores[:, :, :num_queries].detach(),
-            bbox_preds=self.bbox_preds[:, :, :num_queries].detach(),
-            hidden_states=self.hidden_states[:, :, :num_queries].detach(),
-            proposals=proposals,
+            **layers,
+            proposals=SelectedProposals(**proposals),
             num_groups=1,
         )
 
@@ -121,8 +142,8 @@ def sums_of_layers(values: Tensor, num_layers: int) -> Tensor:
     """Sum up what losses without a reduction gave for all layers together.
 
     Args:
-        values: As many rows of values for each layer, layer after layer; or a
-            single zero, as mmdet's losses give for no boxes.
+        values: Equally many rows of values for each layer, layer after layer;
+            or a single zero, as mmdet's losses give for no boxes.
         num_layers: How many layers.
 
     Returns:

@@ -28,14 +28,14 @@ from ..layers.box_deltas import apply_box_deltas
 from ..layers.decoder import RFDETRDecoder
 from ..layers.decoder_memory import DecoderMemory, build_memory
 from ..layers.image_size import image_sizes_px
-from ..layers.query_selector import QuerySelector
+from ..layers.query_selector import QuerySelector, SelectedProposals
 from ..loading.query_rows import (
     count_to_run,
     cut_query_rows,
     refuse_other_classes,
     refuse_other_task,
 )
-from ..loading.state_dict_check import refuse_mis_shaped
+from ..loading.state_dict_check import AdaptingModule
 from ..task_modules.batch_objects import BatchObjects, mean_over_processes
 from ..task_modules.group_matching import Matches
 from .detections import best_detections
@@ -52,7 +52,7 @@ BOX_EPS = 1e-7  # keeps IoU finite for empty boxes
 
 
 @MODELS.register_module()
-class RFDETRHead(BaseDenseHead):
+class RFDETRHead(AdaptingModule, BaseDenseHead):
     """Two-stage, Group-DETR head over one map or several.
 
     Works under any ``SingleStageDetector`` whose neck gives maps of
@@ -71,8 +71,8 @@ class RFDETRHead(BaseDenseHead):
         decoder: Arguments of :class:`RFDETRDecoder` but ``embed_dims``.
         loss_cls: A :class:`IABCELoss` or another with the interface
             of mmdet's ``QualityFocalLoss``.
-        loss_bbox: On normalised (cx, cy, w, h).
-        loss_iou: On normalised (x1, y1, x2, y2).
+        loss_bbox: Config of the loss of normalised (cx, cy, w, h).
+        loss_iou: Config of the loss of normalised (x1, y1, x2, y2).
         train_cfg: ``dict(assigner=...)``.
         test_cfg: ``dict(max_per_img=...)``; with ``num_layers`` or
             ``num_queries`` evaluation runs only so many.
@@ -81,7 +81,8 @@ class RFDETRHead(BaseDenseHead):
     Source: rfdetr 1.11.2, LWDETR, Transformer, SetCriterion, PostProcess.
     """
 
-    has_masks = False  # and so have checkpoints that fit
+    task = 'detection'  # of the checkpoints that fit
+    decoder_type = RFDETRDecoder
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class RFDETRHead(BaseDenseHead):
         self.query_box_deltas = nn.Parameter(
             torch.zeros(num_groups, num_queries, 4)
         )
-        self.decoder = RFDETRDecoder(
+        self.decoder = self.decoder_type(
             **{'num_layers': 3, **(decoder or {}), 'embed_dims': embed_dims}
         )
         self.num_layers = len(self.decoder.layers)  # that are run
@@ -151,7 +152,7 @@ class RFDETRHead(BaseDenseHead):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: With ``batch_input_shape`` and
+            batch_data_samples: Samples with ``batch_input_shape`` and
                 ``img_shape``; without them nothing is taken for padding.
 
         Returns:
@@ -171,42 +172,61 @@ class RFDETRHead(BaseDenseHead):
         batch_data_samples: OptSampleList,
         num_groups: int,
     ) -> HeadOutputs:
-        if len(x) != self.decoder.num_levels:
+        maps = self._maps_of_instances(x)
+        if len(maps) != self.decoder.num_levels:
             raise InputError(
                 f'the head decodes {self.decoder.num_levels} maps '
                 f'(decoder.num_levels), the neck gave {len(x)}'
             )
-        memory = build_memory(x, batch_data_samples)
+        memory = build_memory(maps, batch_data_samples)
         return self.stage(self, x, memory, num_groups)
+
+    def _maps_of_instances(self, x: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The maps that queries are selected from and look at."""
+        return x
 
     def _outputs(
         self, x: Sequence[Tensor], memory: DecoderMemory, num_groups: int
     ) -> HeadOutputs:
-        proposals = self.query_selector(
-            memory, count_to_run(self, 'num_queries'), num_groups
-        )
+        proposals = self._select(memory, num_groups)
         num_layers = count_to_run(self, 'num_layers')
         if num_layers == 0:
             return HeadOutputs.of_proposals(proposals, x, num_groups)
+        query, reference_boxes = self._queries(proposals, num_groups)
+        hidden_states = self.decoder(
+            query, reference_boxes, memory, num_groups, num_layers
+        )
+        return HeadOutputs(
+            cls_scores=self.cls_branch(hidden_states),
+            bbox_preds=self._boxes(hidden_states, reference_boxes),
+            hidden_states=hidden_states,
+            proposals=proposals,
+            feats=x,
+            num_groups=num_groups,
+        )
+
+    def _select(
+        self, memory: DecoderMemory, num_groups: int
+    ) -> SelectedProposals:
+        return self.query_selector(
+            memory, count_to_run(self, 'num_queries'), num_groups
+        )
+
+    def _queries(
+        self, proposals: SelectedProposals, num_groups: int
+    ) -> tuple[Tensor, Tensor]:
+        """Content and reference boxes of the queries, all groups' rows."""
         boxes = proposals.bboxes_cxcywh_norm
         bs, num_selected = len(boxes), boxes.shape[1] // num_groups
         query, deltas = (
             rows[:num_groups, :num_selected].flatten(0, 1).expand(bs, -1, -1)
             for rows in (self.query_embedding, self.query_box_deltas)
         )
-        reference_boxes = apply_box_deltas(boxes.detach(), deltas)
-        hidden_states = self.decoder(
-            query, reference_boxes, memory, num_groups, num_layers
-        )
-        new_deltas = relu_mlp(hidden_states, self.reg_branch.layers)
-        return HeadOutputs(
-            cls_scores=self.cls_branch(hidden_states),
-            bbox_preds=apply_box_deltas(reference_boxes, new_deltas),
-            hidden_states=hidden_states,
-            proposals=proposals,
-            feats=x,
-            num_groups=num_groups,
-        )
+        return query, apply_box_deltas(boxes.detach(), deltas)
+
+    def _boxes(self, hidden_states: Tensor, reference_boxes: Tensor) -> Tensor:
+        deltas = relu_mlp(hidden_states, self.reg_branch.layers)
+        return apply_box_deltas(reference_boxes, deltas)
 
     def loss(
         self, x: Sequence[Tensor], batch_data_samples: SampleList
@@ -215,7 +235,7 @@ class RFDETRHead(BaseDenseHead):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: With ``gt_instances`` in pixels of the
+            batch_data_samples: Samples with ``gt_instances`` in pixels of the
                 network's input.
 
         Returns:
@@ -264,7 +284,7 @@ class RFDETRHead(BaseDenseHead):
             outs: What this head computed.
             batch_gt_instances: Boxes (x1, y1, x2, y2) in pixels of the
                 network's input, and labels.
-            batch_img_metas: With ``img_shape``.
+            batch_img_metas: Meta data of each image with ``img_shape``.
 
         Returns:
             See :meth:`loss`.
@@ -408,7 +428,7 @@ class RFDETRHead(BaseDenseHead):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: With ``img_shape`` and, to rescale,
+            batch_data_samples: Samples with ``img_shape`` and, to rescale,
                 ``scale_factor``.
             rescale: Give boxes in pixels of the original image instead of
                 the network's input.
@@ -437,8 +457,9 @@ class RFDETRHead(BaseDenseHead):
             Of the last decoder layer, or of the proposals if no decoder
             layer is run: logits, shape (bs, num_queries, num_classes),
             normalised boxes (cx, cy, w, h), shape (bs, num_queries, 4), and
-            in a head with masks their logits, shape (bs, num_queries,
-            mask_h, mask_w).
+            what a subclass adds: logits of masks, shape (bs, num_queries,
+            mask_h, mask_w), or padded keypoints, see
+            :meth:`RFDETRPoseHead.forward`.
         """
         outs = self._decode(x, None, num_groups=1)
         return tuple(output[0] for output in self._last_layer(outs))
@@ -491,13 +512,6 @@ class RFDETRHead(BaseDenseHead):
             )
         ]
 
-    def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args, **kwargs
-    ) -> None:
-        self.adapt_state_dict(state_dict, prefix)
-        refuse_mis_shaped(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
     def adapt_state_dict(self, state_dict: dict, prefix: str = '') -> None:
         """Cut groups and queries to this model's, in place.
 
@@ -510,9 +524,9 @@ class RFDETRHead(BaseDenseHead):
             prefix: What this head's keys begin with.
 
         Raises:
-            InputError: If the number of classes is another, or only one of
-                model and checkpoint has masks.
+            InputError: If the number of classes is another, or the
+                checkpoint is of another task.
         """
-        refuse_other_task(self.has_masks, state_dict, prefix)
+        refuse_other_task(self.task, state_dict, prefix)
         refuse_other_classes(self.num_classes, state_dict, prefix)
         cut_query_rows(self, state_dict, prefix)

@@ -24,21 +24,28 @@ class QuerySelfAttention(nn.MultiheadAttention):
     Args:
         embed_dims: Channels of a query.
         num_heads: Attention heads; they share ``embed_dims`` evenly.
+
+    Source: DETR (arXiv 2005.12872), positions added to queries and keys;
+        rfdetr 1.11.2, TransformerDecoderLayer.
     """
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__(embed_dims, num_heads, batch_first=True)
 
-    def forward(self, content: Tensor, pos: Tensor) -> Tensor:
+    def forward(
+        self, content: Tensor, pos: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         """Attend within each row of the batch.
 
         Args:
             content: The values; queries and keys with ``pos`` added. Shape
                 (bs, num_queries, embed_dims).
-            pos: Same shape.
+            pos: Same shape, or one that broadcasts to it.
+            mask: True where a query may look at another, shape (num_queries,
+                num_queries); None for everywhere.
 
         Returns:
-            Same shape.
+            Same shape as ``content``.
         """
         weights = self.in_proj_weight.tensor_split([2 * self.embed_dim])
         biases = self.in_proj_bias.tensor_split([2 * self.embed_dim])
@@ -46,7 +53,7 @@ class QuerySelfAttention(nn.MultiheadAttention):
         both = recompute(_linear_of_sum, content, pos, weights[0], biases[0])
         query, key = both.chunk(2, dim=-1)
         value = F.linear(content, weights[1], biases[1])
-        return self.out_proj(attend(query, key, value, self.num_heads))
+        return self.out_proj(attend(query, key, value, self.num_heads, mask))
 
 
 def _linear_of_sum(
@@ -160,7 +167,7 @@ class RFDETRDecoder(nn.Module):
         ):
             if heads < 1 or embed_dims % heads:
                 raise InputError(
-                    f'decoder.{name} has to divide embed_dims={embed_dims}, '
+                    f'decoder.{name} must divide embed_dims={embed_dims}, '
                     f'got {heads}'
                 )
         self.embed_dims = embed_dims
@@ -207,16 +214,27 @@ class RFDETRDecoder(nn.Module):
             Normed output of every layer, shape (num_layers, bs, num_groups
             * num_queries, embed_dims).
         """
-        ratios = memory.valid_ratios  # (bs, num_levels, 2)
-        references = reference_boxes[:, :, None] * torch.cat(
-            [ratios, ratios], dim=-1
-        ).unsqueeze(1)
-        query_pos = recompute(self._query_pos, references[:, :, 0])
+        references, query_pos = self._positions(reference_boxes, memory)
         hidden_states = []
         for layer in self.layers[:num_layers]:
             query = layer(query, query_pos, references, memory, num_groups)
             hidden_states.append(self.norm(query))
         return torch.stack(hidden_states)
+
+    def _positions(
+        self, reference_boxes: Tensor, memory: DecoderMemory
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes relative to each padded level, and encodings of the first.
+
+        Returns:
+            Shape (bs, num_queries, num_levels, 4), and shape (bs,
+            num_queries, embed_dims).
+        """
+        ratios = memory.valid_ratios  # (bs, num_levels, 2)
+        references = reference_boxes[:, :, None] * torch.cat(
+            [ratios, ratios], dim=-1
+        ).unsqueeze(1)
+        return references, recompute(self._query_pos, references[:, :, 0])
 
     def _query_pos(self, reference_boxes: Tensor) -> Tensor:
         """(bs, num_queries, 4) to (bs, num_queries, embed_dims)."""

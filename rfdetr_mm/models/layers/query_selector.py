@@ -21,15 +21,18 @@ class SelectedProposals:
     Attributes:
         cls_scores: Logits, shape (bs, num_groups * num_selected,
             num_classes).
-        bboxes_cxcywh_norm: With gradient, shape (bs, num_groups *
+        bboxes_cxcywh_norm: Boxes with gradient, shape (bs, num_groups *
             num_selected, 4).
         embeddings: Features of the selected positions, shape (bs,
             num_groups * num_selected, embed_dims).
+        keypoints: Keypoints in the compact layout, shape (bs, num_groups *
+            num_selected, num_keypoints, 8), where a head adds them.
     """
 
     cls_scores: Tensor
     bboxes_cxcywh_norm: Tensor
     embeddings: Tensor
+    keypoints: Tensor | None = None
 
 
 class QuerySelector(nn.Module):

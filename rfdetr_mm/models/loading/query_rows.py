@@ -8,6 +8,13 @@ from torch import Tensor, nn
 from rfdetr_mm.errors import InputError
 
 QUERY_KEYS = ('query_embedding', 'query_box_deltas')
+GROUP_KEYS = ('query_selector.', 'proposal_keypoint_branch.')
+# What only a model of a task has, and the folder of its configs
+TASKS = {
+    'detection': ('', 'rfdetr'),
+    'instance segmentation': ('mask_branch.', 'rfdetr_seg'),
+    'keypoint': ('keypoint', 'rfdetr_pose'),
+}
 
 
 def cut_query_rows(
@@ -19,14 +26,17 @@ def cut_query_rows(
     warning.
 
     Args:
-        head: With ``num_groups`` and parameters of the names in
+        head: A head with ``num_groups`` and parameters of the names in
             ``QUERY_KEYS``, shape (num_groups, num_queries, C).
         state_dict: Keys to values; only entries are replaced, the tensors
             themselves stay as they are.
         prefix: What the head's keys begin with.
+
+    Source: rfdetr 1.11.2, models/weights.py, which keeps the same rows of
+        refpoint_embed and query_feat.
     """
     for key in list(state_dict):
-        if key.startswith(f'{prefix}query_selector.'):
+        if key.startswith(tuple(prefix + part for part in GROUP_KEYS)):
             state_dict[key] = state_dict[key][: head.num_groups]
     for name in QUERY_KEYS:
         key = prefix + name
@@ -41,7 +51,7 @@ def cut_query_rows(
                 f'{key}: the checkpoint has {known} queries in each group, '
                 f'the model num_queries={num_queries}; the '
                 f'{num_queries - known} others keep their initial '
-                'values and want training',
+                'values and must be trained',
                 stacklevel=2,
             )
             rows = torch.cat([rows, own[:, known:].to(rows)], dim=1)
@@ -52,7 +62,7 @@ def count_to_run(head: nn.Module, name: str) -> int:
     """How many decoder layers or queries a head runs in its current mode.
 
     Args:
-        head: With ``num_layers``, ``num_queries`` and ``test_cfg``.
+        head: A head with ``num_layers``, ``num_queries`` and ``test_cfg``.
         name: 'num_layers' or 'num_queries'.
 
     Returns:
@@ -102,12 +112,12 @@ def refuse_other_classes(
 
 
 def refuse_other_task(
-    has_masks: bool, state_dict: dict[str, Tensor], prefix: str
+    task: str, state_dict: dict[str, Tensor], prefix: str
 ) -> None:
-    """Raise if only one of model and checkpoint has masks.
+    """Raise if model and checkpoint are of different tasks.
 
     Args:
-        has_masks: Whether the head has them.
+        task: A key of ``TASKS``.
         state_dict: Keys to values; without the head's keys, such as a
             backbone's, it is left alone.
         prefix: What the head's keys begin with.
@@ -117,18 +127,61 @@ def refuse_other_task(
     """
     if f'{prefix}cls_branch.weight' not in state_dict:
         return
-    mask_keys = [
-        key for key in state_dict if key.startswith(f'{prefix}mask_branch.')
-    ]
-    if bool(mask_keys) == has_masks:
+    counts = {
+        name: sum(key.startswith(prefix + part) for key in state_dict)
+        for name, (part, _) in TASKS.items()
+        if part
+    }
+    given = max(counts, key=counts.get)
+    part, folder = TASKS[given]
+    reason = f'{counts[given]} keys {prefix}{part}*'
+    if counts[given] == 0:
+        given, reason = 'detection', 'it has neither masks nor keypoints'
+        folder = TASKS[given][1]
+    if given == task:
         return
-    tasks = ('a detection', 'an instance segmentation')
     raise InputError(
-        f'the checkpoint is of {tasks[bool(mask_keys)]} model '
-        f'({len(mask_keys)} keys {prefix}mask_branch.*), this is '
-        f'{tasks[has_masks]} model; nothing was loaded. Use the configs of '
-        f'configs/{("rfdetr", "rfdetr_seg")[bool(mask_keys)]}, or a '
-        f'checkpoint of {tasks[has_masks]} model; to start from the backbone '
-        'alone, give the backbone an init_cfg of type Pretrained with prefix '
-        "'backbone.'"
+        f'the checkpoint is of {_article(given)} model ({reason}), this is '
+        f'{_article(task)} model; nothing was loaded. Use the configs of '
+        f'configs/{folder}, or a checkpoint of {_article(task)} model; to '
+        'start from the backbone alone, give the backbone an init_cfg of '
+        "type Pretrained with prefix 'backbone.'"
     )
+
+
+def _article(task: str) -> str:
+    return f'{"an" if task[0] in "aeiou" else "a"} {task}'
+
+
+def refuse_other_schema(
+    num_keypoints: tuple[int, ...], state_dict: dict[str, Tensor], prefix: str
+) -> None:
+    """Raise if a checkpoint has other keypoints than the model.
+
+    Args:
+        num_keypoints: Keypoints of each class in the model.
+        state_dict: Keys to values.
+        prefix: What the head's keys begin with.
+
+    Raises:
+        InputError: With both schemas and the way out.
+    """
+    active = state_dict.get(f'{prefix}active_keypoints')
+    if active is None:
+        return
+    counts = tuple(active.sum(dim=1).tolist())
+    if counts != num_keypoints:
+        raise InputError(
+            f'the checkpoint has {_short(counts)} keypoints per class '
+            f'({prefix}active_keypoints), the model num_keypoints='
+            f'{_short(num_keypoints)}; nothing was loaded. Set '
+            "model.bbox_head.num_keypoints to the checkpoint's; to train on "
+            'other keypoints from it, use load_from and the ClassRowsHook, '
+            'which re-initialises their rows'
+        )
+
+
+def _short(counts: tuple[int, ...]) -> str:
+    if len(counts) > 8:
+        return f'({", ".join(map(str, counts[:8]))}, … {len(counts)} classes)'
+    return str(counts)

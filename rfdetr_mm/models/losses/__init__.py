@@ -1,5 +1,17 @@
 """Losses that mmdet does not have."""
 
 from .ia_bce_loss import IABCELoss
+from .keypoint_losses import (
+    KeypointFindableLoss,
+    KeypointL1Loss,
+    KeypointNLLLoss,
+    KeypointVisibleLoss,
+)
 
-__all__ = ['IABCELoss']
+__all__ = [
+    'IABCELoss',
+    'KeypointFindableLoss',
+    'KeypointL1Loss',
+    'KeypointNLLLoss',
+    'KeypointVisibleLoss',
+]

@@ -1,5 +1,6 @@
 """Necks."""
 
+from .dual_projector import DualProjector
 from .multi_scale_projector import MultiScaleProjector
 
-__all__ = ['MultiScaleProjector']
+__all__ = ['DualProjector', 'MultiScaleProjector']

@@ -89,7 +89,7 @@ def no_network(monkeypatch, tmp_path):
 
 # Arguments after the data set: what is said before any download.
 IN_ORDER = [
-    (['--epochs', 0, '--device', 'cuda:99'], 'epochs has to be'),
+    (['--epochs', 0, '--device', 'cuda:99'], 'epochs must be'),
     (['--set', 'epoch=3'], 'Did you mean epochs?'),
     (['--device', 'cuda:99'], 'No data set was found'),
 ]
@@ -107,7 +107,7 @@ def test_the_order_of_checks(
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--batch-size', 0, '--device', 'cuda:99'], 'batch_size has to be'),
+        (['--batch-size', 0, '--device', 'cuda:99'], 'batch_size must be'),
         (['--device', 'cuda:99'], 'No data set was found'),
     ],
 )

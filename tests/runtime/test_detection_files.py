@@ -1,12 +1,11 @@
+import sys
+
 import numpy as np
 import pytest
 
-from rfdetr_mm.apis.command_line.detection_files import (
-    paint,
-    to_coco,
-    to_record,
-)
-from rfdetr_mm.checkpoints import COCO_CATEGORY_IDS, COCO_CLASSES
+from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
+from rfdetr_runtime import Detections, InputError
+from rfdetr_runtime.detection_files import paint, to_coco, to_record
 
 supervision = pytest.importorskip('supervision')
 HW = (40, 60)
@@ -57,3 +56,20 @@ def test_painting(with_masks):
     assert ((picture[6, 7] != 128).any()) == with_masks or not with_masks
     nothing = detections([], ('x',), with_masks)
     assert (np.asarray(paint(nothing)) == 128).all()
+
+
+def test_arrays_are_painted_as_supervisions(monkeypatch):
+    theirs = detections([0, 1], ('x', 'y'), True)
+    fields = ('xyxy', 'confidence', 'class_id', 'mask', 'data', 'metadata')
+    ours = Detections(**{name: getattr(theirs, name) for name in fields})
+    assert (np.asarray(paint(ours)) == np.asarray(paint(theirs))).all()
+    assert to_record('a', ours) == to_record('a', theirs)
+    monkeypatch.setitem(sys.modules, 'supervision', None)
+    with pytest.raises(InputError, match='pip install supervision'):
+        ours.to_supervision()
+
+
+@pytest.mark.parametrize('with_masks', [False, True])
+def test_painting_without_supervision(monkeypatch, with_masks):
+    monkeypatch.setitem(sys.modules, 'supervision', None)
+    test_painting(with_masks)

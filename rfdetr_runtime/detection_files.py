@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as coco_mask
+from PIL import Image, ImageDraw, ImageFont
 
-from rfdetr_mm.checkpoints import (
-    COCO_CATEGORY_IDS,
-    COCO_CLASSES,
-    atomic_file,
-)
+from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
+from rfdetr_mm_light.files import atomic_file
 from rfdetr_mm_light.scores import score_label
 
+from .coco_runs import encode_mask, mask_area
+from .detections import Detections
+
 if TYPE_CHECKING:
-    from supervision import Detections
+    import supervision
+
+    AnyDetections = Detections | supervision.Detections
 
 
-def to_record(file: str, found: 'Detections') -> dict[str, Any]:
+def to_record(file: str, found: 'AnyDetections') -> dict[str, Any]:
     """Turn the detections of an image into plain data.
 
     Args:
@@ -42,14 +43,9 @@ def to_record(file: str, found: 'Detections') -> dict[str, Any]:
             bbox_xyxy_px=[round(float(v), 3) for v in found.xyxy[i]],
         )
         if found.mask is not None:
-            detection['segmentation'] = _rle(found.mask[i])
+            detection['segmentation'] = encode_mask(found.mask[i])
         detections.append(detection)
     return dict(file=file, height=height, width=width, detections=detections)
-
-
-def _rle(mask: np.ndarray) -> dict[str, Any]:
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(size=list(mask.shape), counts=rle['counts'].decode())
 
 
 def to_coco(
@@ -93,8 +89,7 @@ def to_coco(
             )
             if 'segmentation' in found:
                 annotation['segmentation'] = found['segmentation']
-                area = coco_mask.area(found['segmentation'])
-                annotation['area'] = int(area)
+                annotation['area'] = mask_area(found['segmentation'])
             annotations.append(annotation)
     categories = [dict(id=i, name=n) for i, n in zip(ids, class_names)]
     return dict(images=images, categories=categories, annotations=annotations)
@@ -107,8 +102,11 @@ def write_json(content: Any, path: Path) -> None:
         file.write(json.dumps(content, indent=1).encode())
 
 
-def paint(found: 'Detections') -> Image.Image:
+def paint(found: 'AnyDetections') -> Image.Image:
     """Paint boxes, masks and names into the image they are of.
+
+    Where supervision is installed it paints; else there are plain boxes,
+    masks and names, by Pillow.
 
     Args:
         found: Detections with ``metadata['source_image']``, RGB (H, W, 3).
@@ -116,8 +114,16 @@ def paint(found: 'Detections') -> Image.Image:
     Returns:
         A new picture.
     """
-    import supervision
-
+    texts = [
+        score_label(name, score)
+        for name, score in zip(found.data['class_name'], found.confidence)
+    ]
+    try:
+        import supervision
+    except ImportError:
+        return _paint_plainly(found, texts)
+    if isinstance(found, Detections):
+        found = found.to_supervision()
     picture = Image.fromarray(found.metadata['source_image'])
     scale = supervision.calculate_optimal_text_scale(picture.size)
     thickness = supervision.calculate_optimal_line_thickness(picture.size)
@@ -127,9 +133,32 @@ def paint(found: 'Detections') -> Image.Image:
     labels = supervision.LabelAnnotator(
         text_scale=scale, text_padding=4, smart_position=True
     )
-    texts = [
-        score_label(name, score)
-        for name, score in zip(found.data['class_name'], found.confidence)
-    ]
     picture = boxes.annotate(picture, found)
     return labels.annotate(picture, found, labels=texts)
+
+
+def _paint_plainly(
+    found: 'AnyDetections', texts: Sequence[str]
+) -> Image.Image:
+    pixels = np.array(found.metadata['source_image'])
+    # Far apart for neighbouring classes, the same in every picture
+    hues = [(label * 97) % 256 for label in found.class_id.tolist()]
+    colours = [
+        Image.new('HSV', (1, 1), (hue, 200, 230))
+        .convert('RGB')
+        .getpixel((0, 0))
+        for hue in hues
+    ]
+    for row in range(len(found) if found.mask is not None else 0):
+        inside = found.mask[row]
+        pixels[inside] = (pixels[inside] + np.array(colours[row])) // 2
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    size = max(10, max(picture.size) // 60)
+    for box, colour, text in zip(found.xyxy.tolist(), colours, texts):
+        draw.rectangle(box, outline=colour, width=max(1, size // 6))
+        place = (box[0], max(0, box[1] - 1.2 * size))
+        font = ImageFont.load_default(size)
+        draw.rectangle(draw.textbbox(place, text, font), fill=colour)
+        draw.text(place, text, fill='black', font=font)
+    return picture
