@@ -52,7 +52,7 @@ _base_ = {base!r}
 custom_imports = dict(
     imports=['rfdetr_mm', 'soak_phases'], allow_failed_imports=False)
 randomness = dict(seed={seed})
-train_cfg = dict(max_epochs={epochs})
+train_cfg = dict(max_epochs={epochs}, val_interval=1)
 loader = dict(num_workers=1, persistent_workers=True)
 train_dataloader = dict(dataset=dict(data_root={data!r}), **loader)
 val_dataloader = dict(dataset=dict(data_root={data!r}), **loader)
@@ -189,6 +189,11 @@ def run_killed(folder: Path, state: State) -> None:
             seed=f'{state.seed}/{number}/kill',
         )
         code = start(folder, 'killed', plan, resume=True)
+        if code == 0:
+            raise SystemExit(
+                f'soak: the training ended before kill {number + 1} ({name}); '
+                f'remove {folder} and begin anew with more --epochs'
+            )
         if code != -signal.SIGALRM:
             fail(folder, 'killed', code)
         state.done.append(plan)
