@@ -70,10 +70,10 @@ class State:
     """How far a soak is; kept in FOLDER/state.json.
 
     Args:
-        epochs: Of the training.
-        images: Of an epoch.
+        epochs: Epochs of the training.
+        images: Images of an epoch.
         kills: How many are planned.
-        seed: Of everything that is drawn.
+        seed: The seed of everything that is drawn.
         twin_is_done: Whether the undisturbed training has ended.
         done: The kills so far.
         seconds: Spent so far, over all starts.
