@@ -15,8 +15,51 @@ from rfdetr_mm.checkpoints import (
     atomic_file,
 )
 
+from ..images import load_image
+
 if TYPE_CHECKING:
-    from supervision import Detections
+    from supervision import Detections, KeyPoints
+
+
+KEYPOINTS = 'keypoints'  # in the data of detections
+
+
+def as_detections(file: str, found: 'Detections | KeyPoints') -> 'Detections':
+    """Give keypoints the form of detections; those stay as they are.
+
+    Args:
+        file: The image.
+        found: Results with their source image.
+
+    Returns:
+        Detections with ``metadata['source_image']``; keypoints, (x, y, score)
+        with a score of 0 where the class has none, are in
+        ``data['keypoints']``.
+    """
+    import supervision
+
+    if isinstance(found, supervision.Detections):
+        return found
+    source = found.data.get('source_image')
+    # Without any object there is no row with the image.
+    image = source[0] if source else load_image(file, 3, True).source
+    keypoints = np.concatenate(
+        [found.xy, found.keypoint_confidence[..., None]], axis=-1
+    )
+    return supervision.Detections(
+        xyxy=found.data['xyxy'],
+        confidence=found.detection_confidence,
+        class_id=found.class_id,
+        data={
+            'class_name': found.data['class_name'],
+            KEYPOINTS: keypoints,
+        },
+        metadata=dict(
+            source_image=source[0]
+            if source
+            else load_image(file, 3, True).source
+        ),
+    )
 
 
 def to_record(file: str, found: 'Detections') -> dict[str, Any]:
@@ -29,7 +72,8 @@ def to_record(file: str, found: 'Detections') -> dict[str, Any]:
     Returns:
         ``file``, ``height`` and ``width`` in pixels, and ``detections``, each
         with ``class_id`` (0-based), ``class_name``, ``score``,
-        ``bbox_xyxy_px`` and, for segmentation, ``segmentation``, COCO's RLE.
+        ``bbox_xyxy_px`` and, for segmentation, ``segmentation``, COCO's RLE;
+        with keypoints ``keypoints_xy_px_score``, those of the class.
     """
     height, width = found.metadata['source_image'].shape[:2]
     detections = []
@@ -42,6 +86,12 @@ def to_record(file: str, found: 'Detections') -> dict[str, Any]:
         )
         if found.mask is not None:
             detection['segmentation'] = _rle(found.mask[i])
+        if KEYPOINTS in found.data:
+            detection['keypoints_xy_px_score'] = [
+                [round(float(x), 3), round(float(y), 3), round(float(s), 6)]
+                for x, y, s in found.data[KEYPOINTS][i]
+                if s > 0
+            ]
         detections.append(detection)
     return dict(file=file, height=height, width=width, detections=detections)
 
@@ -63,7 +113,8 @@ def to_coco(
     Returns:
         ``images``, ``categories`` and ``annotations``; the latter are COCO
         results as well. Category ids are COCO's own for COCO's classes, else
-        they count from 1.
+        they count from 1. Keypoints whose score is above 0.5 have the
+        visibility 2, others 1.
     """
     ids = range(1, len(class_names) + 1)
     if tuple(class_names) == tuple(COCO_CLASSES):
@@ -94,6 +145,14 @@ def to_coco(
                 annotation['segmentation'] = found['segmentation']
                 area = coco_mask.area(found['segmentation'])
                 annotation['area'] = int(area)
+            if 'keypoints_xy_px_score' in found:
+                points = found['keypoints_xy_px_score']
+                annotation['keypoints'] = [
+                    value
+                    for x, y, score in points
+                    for value in (x, y, 2 if score > 0.5 else 1)
+                ]
+                annotation['num_keypoints'] = len(points)
             annotations.append(annotation)
     categories = [dict(id=i, name=n) for i, n in zip(ids, class_names)]
     return dict(images=images, categories=categories, annotations=annotations)
@@ -131,4 +190,14 @@ def paint(found: 'Detections') -> Image.Image:
         for name, score in zip(found.data['class_name'], found.confidence)
     ]
     picture = boxes.annotate(picture, found)
-    return labels.annotate(picture, found, labels=texts)
+    picture = labels.annotate(picture, found, labels=texts)
+    if KEYPOINTS in found.data and len(found):
+        x, y, scores = np.moveaxis(found.data[KEYPOINTS], -1, 0)
+        points = supervision.KeyPoints(
+            xy=np.stack([x, y], axis=-1),
+            class_id=found.class_id,
+            visible=scores > 0.5,
+        )
+        dots = supervision.VertexAnnotator(radius=thickness + 1)
+        picture = dots.annotate(picture, points)
+    return picture

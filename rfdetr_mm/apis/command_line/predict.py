@@ -16,7 +16,13 @@ import numpy as np
 from rfdetr_mm.datasets.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_mm.errors import InputError
 
-from .detection_files import paint, to_coco, to_record, write_json
+from .detection_files import (
+    as_detections,
+    paint,
+    to_coco,
+    to_record,
+    write_json,
+)
 from .options import load_model
 
 if TYPE_CHECKING:
@@ -120,7 +126,9 @@ def _detected(
 ) -> Iterator[tuple[str, 'Detections']]:
     for start in range(0, len(files), args.batch_size):
         batch = list(files[start : start + args.batch_size])
-        yield from zip(batch, model.predict(batch, threshold=args.threshold))
+        results = model.predict(batch, threshold=args.threshold)
+        for file, found in zip(batch, results):
+            yield file, as_detections(file, found)
 
 
 def _line(record: dict[str, Any]) -> str:
