@@ -54,11 +54,7 @@ def as_detections(file: str, found: 'Detections | KeyPoints') -> 'Detections':
             'class_name': found.data['class_name'],
             KEYPOINTS: keypoints,
         },
-        metadata=dict(
-            source_image=source[0]
-            if source
-            else load_image(file, 3, True).source
-        ),
+        metadata=dict(source_image=image),
     )
 
 
