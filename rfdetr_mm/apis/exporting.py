@@ -158,10 +158,10 @@ def run_export(
         ImportError: If an extra is not installed; it is named.
     """
     backend, packages = FORMATS[request.format]
-    export, deploy_config = _import_deploy(packages)
+    export, deploy_config, heads = _import_deploy(packages)
     device = _device_of(backend, packages, context.device)
     deploy_cfg = deploy_config(
-        'instance-seg' if context.args.segmentation_head else 'detection',
+        heads[context.cfg.model.bbox_head.type][0],
         backend,
         precision=request.precision,
         input_size=request.input_hw,
@@ -203,9 +203,10 @@ def run_export(
 def _import_deploy(packages: str) -> tuple:
     try:
         from rfdetr_mm.deploy.export import deploy_config, export
+        from rfdetr_mm.deploy.task import HEADS
     except ImportError as error:
         raise _missing(packages, error) from error
-    return export, deploy_config
+    return export, deploy_config, HEADS
 
 
 def _device_of(backend: str, packages: str, device: torch.device) -> str:

@@ -15,7 +15,10 @@ from torch import Tensor
 from rfdetr_mm.checkpoints.class_rows import choose_our_rows
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.models.dense_heads.detections import best_detections
+from rfdetr_mm.models.dense_heads.rfdetr_pose_head import TRACE_ALPHA
 from rfdetr_mm.models.layers.full_size_masks import resize_masks
+from rfdetr_mm.models.layers.keypoint_schema import KeypointSchema
+from rfdetr_mm.models.layers.keypoint_scores import add_keypoints
 
 from .metadata import read_metadata
 
@@ -24,7 +27,8 @@ class DetectionBackendModel(BaseBackendModel):
     """Runs exported files and finishes what the graph leaves open.
 
     Boxes go back to the original image; masks are resized bilinearly to it
-    and cut at 0, as :class:`RFDETRInsHead` does; outputs of the raw layout
+    and cut at 0, as :class:`RFDETRInsHead` does; keypoints become pixels, as
+    :class:`RFDETRPoseHead` has them; outputs of the raw layout
     are decoded as :class:`RFDETRHead` does.
 
     Args:
@@ -59,6 +63,11 @@ class DetectionBackendModel(BaseBackendModel):
         self.device = device
         self.num_classes = model_cfg.model.bbox_head.num_classes
         self.max_per_img = model_cfg.model.test_cfg.max_per_img
+        counts = model_cfg.model.bbox_head.get('num_keypoints')
+        self.schema = counts and KeypointSchema(tuple(counts))
+        self.trace_alpha = model_cfg.model.test_cfg.get(
+            'trace_alpha', TRACE_ALPHA
+        )
         metadata = read_metadata(model_files[0])
         names = json.loads(metadata.get('class_names', 'null'))
         if names is not None and len(names) != self.num_classes:
@@ -98,17 +107,35 @@ class DetectionBackendModel(BaseBackendModel):
         """
         outputs = self.predict(inputs.contiguous())
         for i, sample in enumerate(data_samples):
-            first, second, *masks = (output[i] for output in outputs)
+            first, second, *others = (output[i] for output in outputs)
             read = self._read_raw if self.raw else self._read_end2end
             instances, chosen = read(first, second, sample.metainfo)
-            if masks:
+            if self.schema is not None:
+                self._add_keypoints(instances, others.pop()[chosen], sample)
+            if others:
                 instances.masks = resize_masks(
-                    masks[0][chosen],
+                    others[0][chosen],
                     sample.metainfo,
                     tuple(sample.ori_shape[:2]),
                 )
             sample.pred_instances = instances
         return data_samples
+
+    def _add_keypoints(
+        self,
+        instances: InstanceData,
+        keypoints: Tensor,
+        sample: DetDataSample,
+    ) -> None:
+        height, width = sample.img_shape[:2]
+        scale_w, scale_h = sample.scale_factor[:2]
+        add_keypoints(
+            instances,
+            keypoints,
+            self.schema.active().to(keypoints.device),
+            (width / scale_w, height / scale_h),
+            self.trace_alpha,
+        )
 
     def predict(self, inputs: Tensor) -> list[Tensor]:
         """Outputs of the graph, in the order of ``output_names``."""

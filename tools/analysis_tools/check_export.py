@@ -245,10 +245,11 @@ def find_deploy_config(cfg: Config, file: str) -> tuple[Path, Config, str]:
             f'the kind of {path} is not known by its name; give it as '
             'DEPLOY_CONFIG:FILE'
         )
-    has_masks = cfg.model.bbox_head.type == 'RFDETRInsHead'
+    from rfdetr_mm.deploy.task import HEADS
+
     size = facts.get('resolution')
     deploy_cfg = deploy_config(
-        ('detection', 'instance-seg')[has_masks],
+        HEADS[cfg.model.bbox_head.type][0],
         BACKENDS[path.suffix],
         input_size=size and tuple(json.loads(size)),
         layout=facts.get('layout', 'end2end'),
