@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from rfdetr_mm.apis import RFDETRInferencer  # noqa: E402
 from rfdetr_mm_light.command_line.options import score  # noqa: E402
+from rfdetr_mm_light.scores import SCORE_THRESHOLD  # noqa: E402
 
 CHECKPOINTS = ('.pth', '.pt', '.ckpt')
 
@@ -23,8 +24,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add mmdet's options of a model, and what it may do."""
     parser.add_argument(
         'model',
-        help='a name (rfdetr_nano_coco), a config file, or a checkpoint of a '
-        'training, which has its config with it',
+        help='a name (rfdetr_nano_coco), a config file, a checkpoint of a '
+        'training, which has its config with it, or an exported file',
     )
     parser.add_argument(
         '--weights',
@@ -37,8 +38,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--pred-score-thr',
         type=score,
-        default=0.3,
-        help='detections up to this score are not painted (default: 0.3)',
+        default=SCORE_THRESHOLD,
+        help='detections up to this score, 0 to 1, are not painted (default: '
+        f'{SCORE_THRESHOLD})',
     )
     parser.add_argument(
         '--batch-size',

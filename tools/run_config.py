@@ -18,6 +18,13 @@ ROOT = Path(__file__).resolve().parents[1]
 if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
     sys.path.insert(0, str(ROOT))
 
+from rfdetr_mm_light import interrupts  # noqa: E402
+
+# Before what takes long: from here on Ctrl+C is one line. Whoever imports a
+# tool, as tests do, keeps what it does itself.
+if Path(sys.argv[0]).resolve().is_relative_to(ROOT):
+    interrupts.install([sys.executable, *sys.argv], Path(sys.argv[0]).name)
+
 # It registers models, hooks and loaders, and comes before mmdet, which does
 # not import where mmcv has no operators.
 import rfdetr_mm  # noqa: E402, F401
@@ -29,6 +36,7 @@ from rfdetr_mm.engine.config_options import (  # noqa: E402
     OptionAction,
     merge_options,
 )
+from rfdetr_mm.engine.console import FULL, SHORT, console  # noqa: E402
 from rfdetr_mm.engine.running import build_runner  # noqa: E402, F401
 from rfdetr_mm.errors import (  # noqa: E402
     InputError,
@@ -56,7 +64,8 @@ def input_errors_in_one_line(verbose: bool = False) -> Iterator[None]:
     """Stop with one line at what options can cure; leave other errors alone.
 
     Args:
-        verbose: Whether the details of the error are lines below.
+        verbose: Whether the details of an error are lines below, and
+            everything is printed that mmengine logs.
 
     Which these are says :func:`rfdetr_mm.errors.curable_line`. A full disk
     is one also when a log file meets it, where Python would print a
@@ -71,8 +80,10 @@ def input_errors_in_one_line(verbose: bool = False) -> Iterator[None]:
         default(handler, record)
 
     logging.Handler.handleError = handle_error
+    mode = FULL if verbose else SHORT
     try:
-        yield
+        with interrupts.unwinding(), console(mode):
+            yield
     except Exception as error:
         line = curable_line(error, _LESS_MEMORY, verbose)
         if line is None:

@@ -3,17 +3,20 @@
 import argparse
 from collections.abc import Sequence
 
-from mmengine.config import Config
-from mmengine.device import get_device
-from mmengine.runner import Runner
 from run_config import (
     add_common_options,
     build_runner,
     check_checkpoint,
     input_errors_in_one_line,
+    interrupts,
     read_config,
     stop,
 )
+
+# isort: split
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.runner import Runner
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -87,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> Runner:
     """Train, say where the results are, and return the finished Runner."""
     args = parse_args(argv)
     with input_errors_in_one_line(args.verbose):
-        runner = build_runner(train_config(args))
+        cfg = train_config(args)
+        interrupts.note_training(cfg.work_dir, bool(cfg.get('resume')))
+        runner = build_runner(cfg)
         runner.train()
     best = runner.message_hub.runtime_info.get('best_ckpt')
     runner.logger.info(

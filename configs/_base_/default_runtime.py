@@ -15,7 +15,8 @@ default_hooks = dict(
         save_best='coco/bbox_mAP',
         rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='DetVisualizationHook'))
+    # The threshold of predict() and of the command line.
+    visualization=dict(type='DetVisualizationHook', score_thr=0.5))
 
 custom_hooks = [
     # Validation, checkpoints and tests see averaged weights. Step 1 of the

@@ -81,7 +81,15 @@ def detections_of_image(
             image_hw[::-1],
             TRACE_ALPHA,
         )
-    kept = found.scores > threshold
+    is_finite = found.bboxes.isfinite().all(dim=1) & found.scores.isfinite()
+    if not is_finite.all():
+        warnings.warn(
+            f'{int((~is_finite).sum())} detections of an image have a score '
+            'or a box that is not finite and are left out: the weights come '
+            'from a training that diverged, or their precision is too low.',
+            stacklevel=2,
+        )
+    kept = is_finite & (found.scores > threshold)
     found = found[kept]
     if others:
         found.masks = resize_masks(others[0][queries[kept]], meta, image_hw)

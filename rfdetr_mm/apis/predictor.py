@@ -9,6 +9,7 @@ import torch
 from rfdetr_mm.checkpoints import read_checkpoint
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.scores import SCORE_THRESHOLD
 from rfdetr_mm_light.sizes import SIZES, Size
 
 from .arguments import (
@@ -137,7 +138,7 @@ class Predictor:
     def predict(
         self,
         images: ImageInput | Sequence[ImageInput],
-        threshold: float = 0.5,
+        threshold: float = SCORE_THRESHOLD,
         shape: tuple[int, int] | None = None,
         patch_size: int | None = None,
         include_source_image: bool = True,

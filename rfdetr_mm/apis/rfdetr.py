@@ -1,7 +1,9 @@
 """The page that users of rfdetr know, on top of mmdet's modules."""
 
+import contextlib
 import dataclasses
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,13 @@ from .arguments import (
     training_device,
 )
 from .dataset_grids import save_grids
-from .exporting import ExportRequest, run_export
+from .exporting import (
+    ExportRequest,
+    notes_text,
+    run_export,
+    settle_precision,
+    warn_of_unused,
+)
 from .model_config import ModelConfig, fill_in_model, positive_int
 from .predictor import Predictor
 from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
@@ -185,7 +193,8 @@ class RFDETR(Predictor):
             **kwargs: Fields of
                 :class:`~rfdetr_mm.apis.train_config.TrainConfig`, such as
                 ``batch_size``, and ``resolution`` and ``device``; those of
-                training have no effect.
+                training have no effect. Logs are written only if
+                ``output_dir`` is given.
 
         Returns:
             mmdet's name of a metric, such as ``'coco/bbox_mAP'``, to its
@@ -203,10 +212,20 @@ class RFDETR(Predictor):
         model_config = dataclasses.replace(self.model_config, device=device)
         if 'resolution' in kwargs:
             model_config.set_resolution(kwargs.pop('resolution'))
-        config = make_train_config(
-            {**kwargs, 'dataset_dir': dataset_dir or self._dataset_dir},
-            f'{type(self).__name__}.evaluate()',
-        )
+        with contextlib.ExitStack() as stack:
+            if kwargs.get('output_dir') is None:
+                kwargs['output_dir'] = stack.enter_context(
+                    tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+                )
+            given = {**kwargs, 'dataset_dir': dataset_dir or self._dataset_dir}
+            where = f'{type(self).__name__}.evaluate()'
+            return self._evaluate(
+                split, model_config, make_train_config(given, where)
+            )
+
+    def _evaluate(
+        self, split: str, model_config: ModelConfig, config: TrainConfig
+    ) -> dict[str, float]:
         if config.batch_size == 'auto':
             config.batch_size = TrainConfig.batch_size
         config.class_names = self.class_names
@@ -215,17 +234,15 @@ class RFDETR(Predictor):
         fill_in_training(cfg, self.variant, model_config, config)
         find_data(cfg, only=split)
         weights = self.model.model.state_dict()
-        return run_evaluation(cfg, device, weights, split)
+        return run_evaluation(cfg, model_config.device, weights, split)
 
     def export(
         self,
         output_dir: str | os.PathLike = 'output',
         infer_dir: str | None = None,
-        simplify: bool = False,
         backbone_only: bool = False,
         opset_version: int = 17,
         verbose: bool = True,
-        force: bool = False,
         shape: tuple[int, int] | None = None,
         batch_size: int = 1,
         dynamic_batch: bool = False,
@@ -234,22 +251,34 @@ class RFDETR(Predictor):
         quantization: str | None = None,
         calibration_data: str | os.PathLike | np.ndarray | None = None,
         max_images: int = 100,
+        *,
+        backend: str | None = None,
+        soc: str | None = None,
+        fp16: bool = True,
+        max_batch_size: int | None = None,
+        notes: object = None,
+        coreml_precision: str | None = None,
+        coreai_precision: str | None = None,
+        openvino_precision: str | None = None,
+        output_name: str | None = None,
+        layout: str = 'end2end',
+        simplify: bool = False,
+        force: bool = False,
     ) -> Path:
         """Write the model as a file for another runtime.
 
-        The graph takes normalised images, ``input``, and gives ``dets``
-        (normalised cx, cy, w, h), ``labels`` (logits) and ``masks``
-        (logits), as upstream's files do; ``features`` of the backbone alone.
+        ``rfdetr_runtime.load(FILE).predict(IMAGE)`` uses it, without torch.
+        The graph takes normalised images, ``input``, and gives ``dets`` (x1,
+        y1, x2, y2 in pixels of the input, and the score, best first),
+        ``labels`` and ``masks`` (logits); ``features`` of the backbone alone.
         The model itself is not touched.
 
         Args:
             output_dir: Folder for the file, which is named after the size.
             infer_dir: Not used, as in rfdetr.
-            simplify: Deprecated, does nothing: the graph is folded anyway.
             backbone_only: Export the backbone with its projector alone.
             opset_version: Version of ONNX's operators, 16 at least.
             verbose: Whether to log what is done.
-            force: Deprecated, does nothing.
             shape: (height, width) in pixels; the square of ``resolution`` by
                 default.
             batch_size: Images that the graph takes.
@@ -263,6 +292,25 @@ class RFDETR(Predictor):
                 or an array (N, H, W, 3), float32 in [0, 1]. Without them the
                 weights alone are quantised, with a warning.
             max_images: Largest number of them that is taken of a folder.
+            backend: Not used; for ExecuTorch, which is not a format here.
+            soc: Not used; for ExecuTorch.
+            fp16: Whether a TensorRT engine is in fp16 unless
+                ``quantization`` says otherwise.
+            max_batch_size: The largest batch of a TensorRT engine with
+                ``dynamic_batch``.
+            notes: Text, or what JSON can hold, for ``rfdetr_notes`` of the
+                file's metadata.
+            coreml_precision: Not used; CoreML is not a format here.
+            coreai_precision: Not used; Core AI is not a format here.
+            openvino_precision: ``'float32'`` or ``'float16'``, another word
+                for ``quantization`` with OpenVINO.
+            output_name: The name of the file without its suffix, instead of
+                one that is made of size and precision.
+            layout: ``'end2end'``, or ``'raw'`` for what upstream's own files
+                give: ``dets`` (normalised cx, cy, w, h) and ``labels``
+                (logits with upstream's class rows) of all queries.
+            simplify: Deprecated, does nothing: the graph is folded anyway.
+            force: Deprecated, does nothing.
 
         Returns:
             The file.
@@ -280,9 +328,20 @@ class RFDETR(Predictor):
                     stacklevel=2,
                 )
         check_patch_size(patch_size, self.model_config)
+        warn_of_unused(
+            format,
+            backend=backend,
+            soc=soc,
+            max_batch_size=max_batch_size,
+            coreml_precision=coreml_precision,
+            coreai_precision=coreai_precision,
+            openvino_precision=openvino_precision,
+        )
         request = ExportRequest(
             format=format,
-            quantization=quantization,
+            quantization=settle_precision(
+                format, quantization, fp16, openvino_precision
+            ),
             input_hw=input_shape(shape, self.model_config),
             batch_size=positive_int('batch_size', batch_size),
             dynamic_batch=dynamic_batch,
@@ -290,6 +349,10 @@ class RFDETR(Predictor):
             opset=opset_version,
             calibration=calibration_data,
             max_images=max_images,
+            layout=layout,
+            max_batch_size=max_batch_size,
+            notes=notes_text(notes),
+            output_name=output_name,
         )
         return run_export(
             self.model, request, Path(output_dir), self.size, verbose

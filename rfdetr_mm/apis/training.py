@@ -20,6 +20,7 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.blocks import multi_scale_sizes
 from rfdetr_mm.sizes.config_facts import set_image_size
 from rfdetr_mm.sizes.shipped import read_shipped
+from rfdetr_mm_light.interrupts import note_training
 from rfdetr_mm_light.sizes import Size
 
 from .model_config import ModelConfig
@@ -277,7 +278,12 @@ def run_training(cfg: Config, device: str, found: str) -> Path:
     Returns:
         The file of the best weights: averaged ones, unless the average was
         turned off or was worse.
+
+    Raises:
+        InputError: If the training diverged in every epoch; no file of best
+            weights is written then.
     """
+    note_training(cfg.work_dir, bool(cfg.get('resume')))
     runner = build_runner(cfg, device)
     runner.logger.info(found)
     runner.train()
@@ -292,8 +298,13 @@ def run_training(cfg: Config, device: str, found: str) -> Path:
 
 
 def _best_checkpoint(runner: Runner) -> Path:
-    """The file with the best metric; without validation the last one."""
-    info = runner.message_hub.runtime_info
+    """The file with the best metric; without validation the last one.
+
+    Raises:
+        InputError: If no validation found weights that can be used.
+    """
+    hub = runner.message_hub
+    info = hub.runtime_info
     scores = {
         key.replace('best_score', 'best_ckpt', 1): value
         for key, value in info.items()
@@ -303,6 +314,14 @@ def _best_checkpoint(runner: Runner) -> Path:
         path = Path(info.get(key, ''))
         if path.is_file():
             return path
+    if not scores and any(name.startswith('val/') for name in hub.log_scalars):
+        raise InputError(
+            'no epoch of this training has weights that can be used: in every '
+            'validation detections were not finite, so the training diverged '
+            f'and {BEST_FILE} is not written. Train again with a smaller '
+            'learning rate (lr, lr_encoder) or in float32 (amp_dtype=None); '
+            f'the last checkpoint is {info["last_ckpt"]}.'
+        )
     return Path(info['last_ckpt'])
 
 

@@ -12,6 +12,7 @@ from mmdet.structures import DetDataSample
 from rich.progress import track
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.scores import SCORE_THRESHOLD
 
 # Four letters that name a codec which OpenCV's own build can write.
 CODECS = {'.mp4': 'mp4v', '.m4v': 'mp4v', '.mov': 'mp4v', '.avi': 'XVID'}
@@ -22,7 +23,7 @@ def annotate_video(
     inferencer: DetInferencer,
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    pred_score_thr: float = 0.3,
+    pred_score_thr: float = SCORE_THRESHOLD,
     batch_size: int = 1,
 ) -> int:
     """Paint what a model finds into every frame of a video.

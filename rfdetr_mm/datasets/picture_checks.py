@@ -9,9 +9,14 @@ from statistics import median_low
 from typing import Any
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import (
+    BrokenImageError,
+    ImageFileError,
+    read_rgb,
+    read_size,
+)
 
 from .findings import ERROR, NOTE, WARNING, Findings
-from .image_file import BrokenImageError, ImageFileError, read_rgb, read_size
 from .image_folders import compare_with_folders
 from .orientation import may_be_turned
 from .transforms.load_image import check_size

@@ -11,10 +11,10 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import ImageFileError, read_size
 
 from .coco_file import CocoFile, log_in_main_process
 from .coco_masks import check_mask, loads_masks, polygon_area
-from .image_file import ImageFileError, read_size
 from .keypoint_reader import loads_keypoints, mirror_of_names
 from .object_rules import EMPTY
 from .orientation import ignores_orientation, warn_of_turned

@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES, find_image_files
 
-from .image_file import IMAGE_SUFFIXES, find_image_files
 from .keypoint_reader import checked_mirror
 
 # The first that is there is taken, as by rfdetr.

@@ -14,22 +14,22 @@ from torch import Tensor
 
 from rfdetr_mm.checkpoints.class_rows import choose_our_rows
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.models.dense_heads.detections import best_detections
 from rfdetr_mm.models.dense_heads.rfdetr_pose_head import TRACE_ALPHA
 from rfdetr_mm.models.layers.full_size_masks import resize_masks
 from rfdetr_mm.models.layers.keypoint_schema import KeypointSchema
 from rfdetr_mm.models.layers.keypoint_scores import add_keypoints
-
-from .metadata import read_metadata
+from rfdetr_runtime.decoding import check_finite, read_boxes
+from rfdetr_runtime.facts import FileFacts
+from rfdetr_runtime.metadata import read_metadata
 
 
 class DetectionBackendModel(BaseBackendModel):
     """Runs exported files and finishes what the graph leaves open.
 
-    Boxes go back to the original image; masks are resized bilinearly to it
-    and cut at 0, as :class:`RFDETRInsHead` does; keypoints become pixels, as
-    :class:`RFDETRPoseHead` has them; outputs of the raw layout
-    are decoded as :class:`RFDETRHead` does.
+    Boxes, scores and labels are read by :mod:`rfdetr_runtime.decoding`; masks
+    are resized bilinearly to the original image and cut at 0, as
+    :class:`RFDETRInsHead` does, which knows padded images as well; keypoints
+    become pixels, as :class:`RFDETRPoseHead` has them.
 
     Args:
         model_files: The converted files.
@@ -59,10 +59,12 @@ class DetectionBackendModel(BaseBackendModel):
                 'an exported backbone gives maps, not detections: it cannot '
                 'be evaluated or painted'
             )
-        self.raw = codebase.get('output_layout', 'end2end') == 'raw'
-        self.device = device
+        self.facts = FileFacts(
+            layout=codebase.get('output_layout', 'end2end'),
+            max_per_img=model_cfg.model.test_cfg.max_per_img,
+        )
+        self.file, self.device = str(model_files[0]), device
         self.num_classes = model_cfg.model.bbox_head.num_classes
-        self.max_per_img = model_cfg.model.test_cfg.max_per_img
         counts = model_cfg.model.bbox_head.get('num_keypoints')
         self.schema = counts and KeypointSchema(tuple(counts))
         self.trace_alpha = model_cfg.model.test_cfg.get(
@@ -76,7 +78,11 @@ class DetectionBackendModel(BaseBackendModel):
                 f'the config has num_classes={self.num_classes}: use the '
                 'config that it was exported with'
             )
-        self.class_names = names
+        self.rows = None
+        if self.facts.layout == 'raw':
+            self.rows, self.num_rows, _ = choose_our_rows(
+                self.num_classes, names
+            )
         self.wrapper = self._build_wrapper(
             backend=get_backend(deploy_cfg),
             backend_files=model_files,
@@ -104,12 +110,29 @@ class DetectionBackendModel(BaseBackendModel):
 
         Returns:
             The data samples.
+
+        Raises:
+            InputError: If outputs are not finite, or of other classes.
         """
-        outputs = self.predict(inputs.contiguous())
+        outputs = [x.cpu() for x in self.predict(inputs.contiguous())]
+        self._check_rows(outputs[1])
         for i, sample in enumerate(data_samples):
-            first, second, *others = (output[i] for output in outputs)
-            read = self._read_raw if self.raw else self._read_end2end
-            instances, chosen = read(first, second, sample.metainfo)
+            boxes, logits, *others = (output[i] for output in outputs)
+            arrays = [boxes.numpy(), logits.numpy()]
+            check_finite(self.file, arrays)
+            bboxes, scores, labels, chosen = map(
+                torch.from_numpy,
+                read_boxes(
+                    arrays,
+                    self.facts,
+                    self.rows,
+                    tuple(sample.img_shape[:2]),
+                    sample.scale_factor[:2],
+                ),
+            )
+            instances = InstanceData(
+                scores=scores, labels=labels, bboxes=bboxes
+            )
             if self.schema is not None:
                 self._add_keypoints(instances, others.pop()[chosen], sample)
             if others:
@@ -118,7 +141,7 @@ class DetectionBackendModel(BaseBackendModel):
                     sample.metainfo,
                     tuple(sample.ori_shape[:2]),
                 )
-            sample.pred_instances = instances
+            sample.pred_instances = instances.to(self.device)
         return data_samples
 
     def _add_keypoints(
@@ -132,7 +155,7 @@ class DetectionBackendModel(BaseBackendModel):
         add_keypoints(
             instances,
             keypoints,
-            self.schema.active().to(keypoints.device),
+            self.schema.active(),
             (width / scale_w, height / scale_h),
             self.trace_alpha,
         )
@@ -142,32 +165,12 @@ class DetectionBackendModel(BaseBackendModel):
         outputs = self.wrapper({self.input_name: inputs})
         return self.wrapper.output_to_list(outputs)
 
-    def _read_end2end(
-        self, dets: Tensor, labels: Tensor, img_meta: dict
-    ) -> tuple[InstanceData, slice]:
-        scale_w, scale_h = img_meta['scale_factor'][:2]
-        scale = dets.new_tensor([scale_w, scale_h] * 2)
-        instances = InstanceData(
-            scores=dets[:, 4],
-            labels=labels.long(),
-            bboxes=dets[:, :4] / scale,
-        )
-        return instances, slice(None)
-
-    def _read_raw(
-        self, boxes: Tensor, logits: Tensor, img_meta: dict
-    ) -> tuple[InstanceData, Tensor]:
-        rows, num_rows, _ = choose_our_rows(self.num_classes, self.class_names)
-        if logits.shape[-1] != num_rows:
+    def _check_rows(self, logits: Tensor) -> None:
+        """Make sure that raw logits are those of the model's classes."""
+        found = logits.shape[-1]
+        if self.rows is not None and found != self.num_rows:
             raise InputError(
-                f'the exported model has {logits.shape[-1]} class rows, '
-                f'{self.num_classes} classes make {num_rows}: use the config '
-                'that it was exported with'
+                f'the exported model has {found} class rows, '
+                f'{self.num_classes} classes make {self.num_rows}: use the '
+                'config that it was exported with'
             )
-        return best_detections(
-            logits[:, torch.tensor(rows)],
-            boxes,
-            img_meta,
-            self.max_per_img,
-            rescale=True,
-        )

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from rfdetr_mm.datasets import LoadCheckedImage
-from rfdetr_mm.datasets.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES, list_images
 
 MAX_IMAGES = 100
 

@@ -17,6 +17,7 @@ from rfdetr_mm.checkpoints.class_rows import (
 )
 from rfdetr_mm.models.dense_heads import RFDETRHead, RFDETRInsHead
 from rfdetr_mm.models.loading.query_rows import count_to_run
+from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG
 
 from .decoder import (
     DecoderGraph,
@@ -63,6 +64,7 @@ class HeadGraph(FixedSizeModule):
         deploy_cfg: The deploy config.
     """
 
+    task = DETECTION
     decoder_type = DecoderGraph
 
     def __init__(self, module: RFDETRHead, deploy_cfg: Config) -> None:
@@ -240,6 +242,8 @@ class InsHeadGraph(HeadGraph):
         module: The head.
         deploy_cfg: The deploy config.
     """
+
+    task = INSTANCE_SEG
 
     def __init__(self, module: RFDETRInsHead, deploy_cfg: Config) -> None:
         super().__init__(module, deploy_cfg)

@@ -16,6 +16,7 @@ from rfdetr_mm.models.layers.keypoint_decoder import (
     KeypointDecoderLayer,
 )
 from rfdetr_mm.models.layers.keypoint_schema import CLASS, NUM_CHANNELS
+from rfdetr_runtime.facts import KEYPOINTS
 
 from .attention import attend, by_head
 from .decoder import DecoderGraph, gather_rows, move_boxes
@@ -205,6 +206,7 @@ class PoseHeadGraph(HeadGraph):
         InputError: If no decoder layer is run.
     """
 
+    task = KEYPOINTS
     decoder_type = KeypointDecoderGraph
 
     def __init__(self, module: RFDETRPoseHead, deploy_cfg: Config) -> None:

@@ -14,7 +14,9 @@ from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
 from torch.utils.data import Dataset
 
+from rfdetr_mm.checkpoints import weights_md5
 from rfdetr_mm.checkpoints.class_rows import default_class_names
+from rfdetr_mm.datasets.transforms.resize import RFDETRResize
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import (
     check_size_of_model,
@@ -26,6 +28,7 @@ from rfdetr_mm.sizes.data_sets import (
     innermost_datasets,
     named_classes,
 )
+from rfdetr_runtime.resizing import PREDICT, VALIDATION
 
 from .backend_model import DetectionBackendModel
 
@@ -109,11 +112,15 @@ class RFDETRObjectDetection(ObjectDetection):
                 model, model_checkpoint, map_location=self.device
             )
             meta = checkpoint.get('meta', {})
+        model.weights_md5 = weights_md5(model.state_dict())
         if hasattr(model, 'merge_adapters'):
             model.merge_adapters()
         model.dataset_meta = dict(
             classes=class_names(self.model_cfg, meta.get('dataset_meta', {}))
         )
+        kernel = resize_kernel(self.model_cfg)
+        if kernel is not None:
+            model.resize_kernel = kernel
         return model
 
     def build_backend_model(
@@ -187,6 +194,48 @@ def class_names(
         if len(names) == count:
             return names
     return default_class_names(count)
+
+
+def resize_kernel(model_cfg: Config) -> str | None:
+    """How the test pipeline of a model resizes images.
+
+    Args:
+        model_cfg: Config of the model.
+
+    Returns:
+        A kernel that exported files know; None for a resizing transform that
+        is not RF-DETR's.
+    """
+    for step in _test_steps(model_cfg):
+        kernel = step.get('kernel', VALIDATION)
+        # That of training has the pixels of that of the validation.
+        return PREDICT if kernel == PREDICT else VALIDATION
+    return None
+
+
+def set_resize_kernel(model_cfg: Config, kernel: str) -> None:
+    """Let the test pipeline of a model resize in another way, in place.
+
+    Args:
+        model_cfg: Config of the model.
+        kernel: A kernel of ``RFDETRResize``.
+    """
+    for step in _test_steps(model_cfg):
+        step['kernel'] = kernel
+
+
+def _test_steps(model_cfg: Config) -> list[dict]:
+    """RF-DETR's resizing transforms of the test pipelines."""
+    dataset = (model_cfg.get('test_dataloader') or {}).get('dataset')
+    inner = innermost_datasets(dataset) if dataset else []
+    pipelines = [part.get('pipeline') for part in inner]
+    pipelines.append(model_cfg.get('test_pipeline'))
+    return [
+        step
+        for pipeline in pipelines
+        for step in pipeline or ()
+        if step['type'] in ('RFDETRResize', RFDETRResize)
+    ]
 
 
 def _for_sdk(transform: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Local files that are either whole or not there."""
 
 import os
+import shutil
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -38,7 +39,7 @@ class AtomicBackend(LocalBackend):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except OSError:
+        except BaseException:  # Ctrl+C as well
             temporary.unlink(missing_ok=True)
             raise
 
@@ -53,3 +54,33 @@ class AtomicBackend(LocalBackend):
             encoding: How to encode it.
         """
         self.put(obj.encode(encoding), filepath)
+
+
+def name_as_well(source: Path, target: Path) -> None:
+    """Give a file a second name, which it takes over in one moment.
+
+    A hard link, which takes no room, where the file system has them, and
+    a copy elsewhere. A process that is killed in between leaves what the
+    second name was before.
+
+    Args:
+        source: The file. It must not be written to afterwards, only replaced.
+        target: Its second name, in the same folder.
+
+    Raises:
+        OSError: If the copy cannot be written, e.g. on a full disk.
+    """
+    temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            with open(temporary, 'wb') as file, open(source, 'rb') as old:
+                shutil.copyfileobj(old, file)
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        # POSIX leaves both names where they are links of one file already.
+        temporary.unlink(missing_ok=True)

@@ -22,7 +22,9 @@ from rfdetr_mm.datasets import resolve_own_data
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import check_sizes_agree
 
+from .console import QUIET, SHORT, console_mode, with_console
 from .cpu_processes import join_cpu_processes
+from .hooks import ProgressHook, SignOfLifeHook
 
 
 class DeviceRunner(Runner):
@@ -60,8 +62,8 @@ def build_runner(cfg: Config, device: str | None = None) -> Runner:
     Raises:
         InputError: If the user's data set or the work dir cannot be used,
             places of the config say different image sizes, a file to resume
-            from holds no state of a training, or there is no launcher where
-            one is named.
+            from holds no state of a training, there is no launcher where
+            one is named, or no Runner of the name.
     """
     check_sizes_agree(cfg)
     if cfg.get('resume'):
@@ -71,14 +73,29 @@ def build_runner(cfg: Config, device: str | None = None) -> Runner:
     join_cpu_processes(cfg)
     setup_cache_size_limit_of_dynamo()
     register_all_modules(init_default_scope=False)
-    runner_class = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    runner_class = Runner
+    if 'runner_type' in cfg:
+        runner_class = RUNNERS.get(cfg.runner_type)
     if device is not None:
         cfg.device = device
         if device.startswith('cuda:'):
             torch.cuda.set_device(device)
         if 'runner_type' not in cfg:
-            runner_class = DeviceRunner.from_cfg
-    runner = runner_class(cfg)
+            runner_class = DeviceRunner
+    if runner_class is None:
+        raise InputError(
+            f'runner_type={cfg.runner_type!r} is no Runner; known are '
+            f'{", ".join(RUNNERS.module_dict)}'
+        )
+    runner = with_console(runner_class).from_cfg(cfg)
+    runner.register_hook(SignOfLifeHook())
+    if console_mode() == QUIET:
+        runner.register_hook(ProgressHook())
+    elif console_mode() == SHORT:
+        runner.logger.info(
+            f'The whole config is in {runner.log_dir}/vis_data/config.py; -v '
+            'of the tools prints it.'
+        )
     if found is not None:
         runner.logger.info(found)
     return runner

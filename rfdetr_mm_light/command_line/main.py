@@ -5,10 +5,13 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+from rfdetr_mm_light import interrupts
 from rfdetr_mm_light.errors import UsageError, curable_line
+from rfdetr_mm_light.exported_files import is_exported
 from rfdetr_mm_light.version import __version__
 
 from . import (
@@ -41,7 +44,8 @@ RF-DETR on MMDetection: predict, train, evaluate, export.
 """
 EPILOG = """\
 rfdetr-mm COMMAND --help has the options and more examples.
-Exit codes: 0 done, 1 it failed (one line says why), 2 wrong usage.
+Exit codes: 0 done, 1 it failed (one line says why), 2 wrong usage, 130 stopped
+by Ctrl+C.
 """
 _LESS_MEMORY = (
     'Lower --batch-size (train keeps its steps with --grad-accum-steps) or '
@@ -65,6 +69,8 @@ COMMANDS = (
 One that has ``run`` as well needs no torch. The others run in the module of
 the same name in ``rfdetr_mm.apis.command_line``.
 """
+TORCH_FREE = ('predict', 'benchmark')
+"""Subcommands that ``rfdetr_runtime.command_line`` has for exported files."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -112,12 +118,18 @@ def _no_check(args: argparse.Namespace) -> None:
     """For subcommands whose options cannot be wrong."""
 
 
-def _find_run(module: ModuleType) -> Callable[[argparse.Namespace], None]:
+def _find_run(
+    args: argparse.Namespace,
+) -> Callable[[argparse.Namespace], None]:
     """The function that runs a subcommand; most of them import torch now."""
-    if not hasattr(module, 'run'):
-        name = module.__name__.rpartition('.')[2]
-        module = importlib.import_module(f'rfdetr_mm.apis.command_line.{name}')
-    return module.run
+    module = args.module
+    if hasattr(module, 'run'):
+        return module.run
+    name = module.__name__.rpartition('.')[2]
+    package = 'rfdetr_mm.apis.command_line'
+    if name in TORCH_FREE and is_exported(args.weights or ''):
+        package = 'rfdetr_runtime.command_line'
+    return importlib.import_module(f'{package}.{name}').run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; the program's own if None.
 
     Returns:
-        The exit code: 0, or 1 if it failed.
+        The exit code: 0, or 1 if it failed, 130 after Ctrl+C.
 
     Raises:
         SystemExit: With 2 after wrong usage, 0 after ``--help``.
@@ -138,12 +150,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # What is wrong without torch is said before it is imported.
         getattr(args.module, 'check', _no_check)(args)
-        _find_run(args.module)(args)
+        run = _find_run(args)
+        with interrupts.unwinding():
+            run(args)
     except UsageError as error:
         args.parser.error(str(error))
     except KeyboardInterrupt:
-        print('rfdetr-mm: stopped', file=sys.stderr)
-        return 1
+        interrupts.say_stopped()
+        return interrupts.EXIT_CODE
     except Exception as error:
         verbose = getattr(args, 'verbose', False)
         line = curable_line(error, _LESS_MEMORY, verbose)
@@ -158,4 +172,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def program() -> NoReturn:
     """What the installed script calls."""
+    by_module = Path(sys.argv[0]).name == '__main__.py'
+    module = [sys.executable, '-m', 'rfdetr_mm_light']
+    command = [*(module if by_module else sys.argv[:1]), *sys.argv[1:]]
+    interrupts.install(command, 'rfdetr-mm')
     sys.exit(main())

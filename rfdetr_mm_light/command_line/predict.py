@@ -10,6 +10,7 @@ Examples:
   rfdetr-mm predict photos/ --model seg-small --threshold 0.4 --out-dir found
   rfdetr-mm predict *.png --weights best.pth --out-dir found --save coco
   rfdetr-mm predict street.jpg --model nano --classes person car --json
+  rfdetr-mm predict exported/rfdetr-nano.onnx street.jpg
 """
 
 import argparse
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from rfdetr_mm_light.errors import InputError, UsageError
 
-from .options import add_model_options, check_model_options, score
+from ..scores import SCORE_THRESHOLD
+from .options import add_model_options, check_model_options, score, take_file
 
 OUTPUTS = ('images', 'json', 'coco')
 
@@ -25,13 +27,17 @@ OUTPUTS = ('images', 'json', 'coco')
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
     parser.add_argument(
-        'inputs', nargs='+', help='images, folders of images, web addresses'
+        'inputs',
+        nargs='+',
+        help='images, folders of images, web addresses; an exported file '
+        'among them is the model',
     )
     parser.add_argument(
         '--threshold',
         type=score,
-        default=0.5,
-        help='only detections with a higher score (default: 0.5)',
+        default=SCORE_THRESHOLD,
+        help='only detections with a higher score, 0 to 1 '
+        f'(default: {SCORE_THRESHOLD})',
     )
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='only these classes'
@@ -69,6 +75,9 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError('--save needs --out-dir')
     if args.batch_size < 1:
         raise UsageError('--batch-size is 1 at least')
+    args.inputs = take_file(args, args.inputs)
+    if not args.inputs:
+        raise UsageError('name an image as well')
     check_model_options(args)
     for name in args.inputs:
         if not name or ('://' not in name and not Path(name).exists()):

@@ -1,6 +1,7 @@
 """Train a small model for a few steps, evaluate it, write it to files."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +99,7 @@ def test_evaluation(trained, data_root, tmp_path):
     for split, folder in (('val', None), ('test', None), ('val', alone)):
         metrics = model.evaluate(split, folder, device='cpu', **options)
         assert 0 <= metrics['coco/bbox_mAP'] <= 1
+    assert (tmp_path / 'data').exists() and len(list(tmp_path.iterdir())) > 1
     assert model.model_config.resolution == 32
     after = model.predict(IMAGE, threshold=0.0)
     assert (before.confidence == after.confidence).all()
@@ -109,6 +111,17 @@ def test_evaluation(trained, data_root, tmp_path):
         model.evaluate(dataset_dir=tmp_path / 'none', **options)
     with pytest.raises(InputError, match='no device'):
         model.evaluate('test', device='gpu')
+
+
+def test_an_evaluation_leaves_nothing_in_the_folder(
+    trained, tmp_path, monkeypatch
+):
+    model, _ = trained
+    root = write_layout(tmp_path / 'data', 'coco', ('val',))
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    model.evaluate('val', root, device='cpu', num_workers=0)
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_a_training_starts_from_the_pretrained_weights(

@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,12 @@ from torch import nn  # noqa: E402
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 from rfdetr_mm.errors import InputError  # noqa: E402
 from rfdetr_mm.sizes.config_facts import size_of_tests  # noqa: E402
+from rfdetr_runtime import load, read_metadata  # noqa: E402
+from rfdetr_runtime.facts import KEYPOINTS  # noqa: E402
 
 BACKENDS = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'tflite'}
 PYTORCH = 'PyTorch'
-LIMITS = dict(box_px=0.05, score=1e-3, ap=0.1, mask_iou=0.99, keypoint_px=0.05)
+LIMITS = dict(box_px=0.05, score=1e-3, ap=0.1, mask_iou=0.99)
 MAX_UNDECIDED = 0.5  # of the images
 
 
@@ -98,8 +100,6 @@ class Row:
             check('ap', abs(ap - reference.ap[kind]))
         if diff.mask_iou is not None:
             check('mask_iou', diff.mask_iou, above=False)
-        if diff.keypoint_px is not None:
-            check('keypoint_px', diff.keypoint_px)
         return found
 
 
@@ -127,7 +127,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         ('score', 'difference of a score'),
         ('ap', 'difference of AP, points'),
         ('mask-iou', 'mean IoU of masks, at least'),
-        ('keypoint-px', 'difference of a coordinate of a keypoint, px'),
     ):
         parser.add_argument(
             f'--{name}',
@@ -150,7 +149,8 @@ def main(argv: Sequence[str] | None = None) -> list[str]:
     with input_errors_in_one_line(args.verbose):
         require_deploy()
         rows = compare(args)
-    limits = {name: getattr(args, name) for name in LIMITS}
+    names = ('box_px', 'score', 'ap', 'mask_iou')
+    limits = {name: getattr(args, name) for name in names}
     reference, *others = rows
     failures = [
         f'{row.name}: {failure}'
@@ -184,7 +184,7 @@ def compare(args: argparse.Namespace) -> list[Row]:
     if args.data is not None:
         cfg.data_root = args.data
     resolve_own_data(cfg)
-    exported = [find_deploy_config(cfg, file) for file in args.files]
+    exported = [find_deploy_config(file) for file in args.files]
     for file, deploy_cfg, _ in exported:
         check_size_of_file(cfg, file, deploy_cfg)
     tasks = [build_task_processor(cfg, c, args.device) for _, c, _ in exported]
@@ -221,25 +221,25 @@ def compare(args: argparse.Namespace) -> list[Row]:
         ]
 
 
-def find_deploy_config(cfg: Config, file: str) -> tuple[Path, Config, str]:
+def find_deploy_config(file: str) -> tuple[Path, Config, str]:
     """Find out how a file is read.
 
     Args:
-        cfg: Config of the model.
         file: FILE or DEPLOY_CONFIG:FILE.
 
     Returns:
         The file, its deploy config and its precision.
+
+    Raises:
+        InputError: If it cannot be loaded, or is not a detector.
     """
     from rfdetr_mm.deploy.export import deploy_config
-    from rfdetr_mm.deploy.metadata import read_metadata
 
     deploy_cfg, _, path = file.rpartition(':')
     path = Path(path)
-    facts = read_metadata(path)
-    precision = facts.get('precision', 'fp32')
     if deploy_cfg:
         deploy_cfg = Config.fromfile(deploy_cfg)
+        precision = read_metadata(path).get('precision', 'fp32')
         precision = deploy_cfg.backend_config.get('precision', precision)
         return path, deploy_cfg, precision
     if path.suffix not in BACKENDS:
@@ -247,16 +247,31 @@ def find_deploy_config(cfg: Config, file: str) -> tuple[Path, Config, str]:
             f'the kind of {path} is not known by its name; give it as '
             'DEPLOY_CONFIG:FILE'
         )
-    from rfdetr_mm.deploy.task import HEADS
-
-    size = facts.get('resolution')
+    if path.is_file() and read_metadata(path).get('task') == KEYPOINTS:
+        return path, *_keypoint_file(path, deploy_config)
+    exported = load(path)
     deploy_cfg = deploy_config(
-        HEADS[cfg.model.bbox_head.type][0],
+        exported.task,
+        BACKENDS[path.suffix],
+        input_size=exported.input_hw,
+        layout=exported.facts.layout,
+    )
+    return path, deploy_cfg, exported.facts.precision
+
+
+def _keypoint_file(
+    path: Path, deploy_config: Callable[..., Config]
+) -> tuple[Config, str]:
+    """How a file with keypoints is read, which rfdetr_runtime does not."""
+    texts = read_metadata(path)
+    size = texts.get('resolution')
+    deploy_cfg = deploy_config(
+        'pose',
         BACKENDS[path.suffix],
         input_size=size and tuple(json.loads(size)),
-        layout=facts.get('layout', 'end2end'),
+        layout=texts.get('layout', 'end2end'),
     )
-    return path, deploy_cfg, precision
+    return deploy_cfg, texts.get('precision', 'fp32')
 
 
 def check_size_of_file(cfg: Config, file: Path, deploy_cfg: Config) -> None:
@@ -344,7 +359,6 @@ def table(rows: Sequence[Row]) -> str:
     kinds = list(rows[0].ap)
     head = ['model', 'precision', *(f'AP {kind}' for kind in kinds)]
     head += ['box px', 'score', 'matched', 'undecided images', 'mask IoU']
-    head += ['keypoint px']
     head += ['ms per image']
     lines = [head, ['---'] * len(head)]
     for row in rows:
@@ -356,14 +370,12 @@ def table(rows: Sequence[Row]) -> str:
                 f'{row.ap[kind]:.2f}' + (f' ({change:+.2f})' if diff else '')
             )
         if diff is None:
-            cells += ['', '', '', '', '', '']
+            cells += ['', '', '', '', '']
         else:
             iou = '' if diff.mask_iou is None else f'{diff.mask_iou:.4f}'
             cells += [f'{diff.box_px:.2g}', f'{diff.score:.2g}']
             cells += [f'{diff.matched} of {diff.expected}']
             cells += [f'{diff.undecided} of {row.images}', iou]
-            px = diff.keypoint_px
-            cells.append('' if px is None else f'{px:.2g}')
         lines.append([*cells, f'{row.latency_ms:.1f}'])
     return ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
 
@@ -386,7 +398,6 @@ def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 expected=diff.expected,
                 matched=diff.matched,
                 mask_iou=diff.mask_iou,
-                keypoint_px=diff.keypoint_px,
                 undecided=diff.undecided,
             )
         values.append(value)

@@ -5,6 +5,8 @@ Its options are in ``rfdetr_mm_light/command_line/train.py``.
 
 import argparse
 
+from rfdetr_mm.engine.console import FULL, QUIET, console
+
 from .early_checks import check_training
 from .options import given, load_model
 
@@ -30,10 +32,11 @@ def run(args: argparse.Namespace) -> None:
             results or the weights cannot be used; checked in this order.
     """
     options = given(args, _NAMES) | dict(args.settings)
-    check_training(args, options)
     # A training that goes on has weights of its own.
     published = 'resume' not in options and not args.no_weights
-    model = load_model(args, published=published)
-    model.train(dataset_dir=args.dataset_dir, **options)
+    with console(FULL if args.verbose else QUIET):
+        check_training(args, options)
+        model = load_model(args, published=published)
+        model.train(dataset_dir=args.dataset_dir, **options)
     folder = options.get('output_dir', 'output')
     print(f'the best model is {folder}/checkpoint_best_total.pth')

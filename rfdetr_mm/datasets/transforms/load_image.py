@@ -13,8 +13,7 @@ from mmengine import fileio
 from mmengine.logging import print_log
 
 from rfdetr_mm.errors import InputError
-
-from ..image_file import (
+from rfdetr_runtime.image_file import (
     BrokenImageError,
     ImageFileError,
     open_picture,

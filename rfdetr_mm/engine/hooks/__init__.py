@@ -4,6 +4,7 @@ from .class_rows_hook import ClassRowsHook
 from .compile_hook import CompileHook
 from .drop_path_hook import DropPathHook
 from .optim_step_ema_hook import OptimStepEMAHook
+from .progress_hook import ProgressHook, SignOfLifeHook
 from .safe_checkpoint_hook import SafeCheckpointHook
 from .subnet_hook import SubnetHook
 
@@ -12,6 +13,8 @@ __all__ = [
     'CompileHook',
     'DropPathHook',
     'OptimStepEMAHook',
+    'ProgressHook',
     'SafeCheckpointHook',
+    'SignOfLifeHook',
     'SubnetHook',
 ]

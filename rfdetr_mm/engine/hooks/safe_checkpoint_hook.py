@@ -14,13 +14,14 @@ from mmengine.runner import Runner
 
 from rfdetr_mm.errors import InputError
 
-from ..atomic_backend import TEMPORARY_SUFFIX
+from ..atomic_backend import TEMPORARY_SUFFIX, name_as_well
 from ..loops import ResumableTrainLoop
 from ..random_state import random_state, set_random_state
 
 RESUME_KEY = 'resume_state'
 PLAIN_PREFIX = 'plain/'
 NON_FINITE = 'non_finite'  # of NamedCocoMetric
+BEST_NAME = 'best.pth'
 _PATIENCE = ('wait_count', 'best_score')
 
 
@@ -38,6 +39,8 @@ class SafeCheckpointHook(CheckpointHook):
     * The file of the best ``plain/...`` metric of TwoWeightsValLoop has the
       plain weights as its ``state_dict``, all others have the averaged ones.
       Best files are for inference, so each holds one set of weights.
+    * The best file by the first metric of ``save_best`` is ``best.pth`` as
+      well, a name that stays the same (in a local folder).
     * Weights with which the metric found detections that are not finite
       (its value ``non_finite``) are never the best.
 
@@ -269,6 +272,8 @@ class SafeCheckpointHook(CheckpointHook):
             hub.update_info(f'best_score{suffix}', score)
             hub.update_info(f'best_ckpt{suffix}', path)
             self._save_best_file(runner, key, name)
+            if key == self.key_indicators[0]:
+                self._name_best(name)
             if single:
                 self.best_ckpt_path = path
             else:
@@ -279,6 +284,13 @@ class SafeCheckpointHook(CheckpointHook):
                 f'The best checkpoint by {key}, {score:0.4f}, is saved to '
                 f'{name}.'
             )
+
+    def _name_best(self, name: str) -> None:
+        path = Path(self.out_dir, name)
+        is_local = isinstance(self.file_backend, LocalBackend)
+        # DeepSpeed saves folders.
+        if is_local and is_main_process() and path.is_file():
+            name_as_well(path, path.with_name(BEST_NAME))
 
     def _save_best_file(self, runner: Runner, key: str, name: str) -> None:
         self._saves_best = True

@@ -17,6 +17,10 @@ def best_detections(
 ) -> tuple[InstanceData, Tensor]:
     """Take the best pairs of a query and a class, without any threshold.
 
+    Pairs whose score or box is not finite come last, so that they are taken
+    only where there are no others. They are not left out: that a model gives
+    them is what evaluation and prediction have to notice.
+
     Args:
         cls_scores: Logits, shape (num_queries, num_classes).
         bboxes_cxcywh_norm: Boxes, shape (num_queries, 4).
@@ -32,11 +36,17 @@ def best_detections(
     Source: rfdetr 1.11.2, models/postprocess.py, PostProcess.
     """
     num_classes = cls_scores.shape[-1]
-    # Stable, so that equal scores keep the order of queries and classes.
-    scores, order = (
-        cls_scores.sigmoid().flatten().sort(descending=True, stable=True)
+    scores = cls_scores.sigmoid()
+    is_finite = scores.isfinite() & bboxes_cxcywh_norm.isfinite().all(
+        dim=1, keepdim=True
     )
-    order = order[:max_per_img]
+    # Stable, so that equal scores keep the order of queries and classes.
+    order = (
+        scores.where(is_finite, scores.new_tensor(-1.0))
+        .flatten()
+        .sort(descending=True, stable=True)
+        .indices[:max_per_img]
+    )
     queries = order // num_classes
     (size_px,) = image_sizes_px(bboxes_cxcywh_norm, [img_meta])
     bboxes = bbox_cxcywh_to_xyxy(bboxes_cxcywh_norm[queries])
@@ -46,7 +56,7 @@ def best_detections(
         bboxes = bboxes / bboxes.new_tensor([scale_w, scale_h] * 2)
     detections = InstanceData(
         bboxes=bboxes,
-        scores=scores[:max_per_img],
+        scores=scores.flatten()[order],
         labels=order % num_classes,
     )
     return detections, queries

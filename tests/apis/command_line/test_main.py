@@ -50,7 +50,7 @@ def test_wrong_usage(command, arguments):
         (InputError('two\n  lines'), 1),
         (FileNotFoundError('two lines'), 1),
         (ImportError('two lines'), 1),
-        (KeyboardInterrupt(), 1),
+        (KeyboardInterrupt(), 130),
     ],
 )
 def test_errors_are_one_line(command, monkeypatch, error, code):

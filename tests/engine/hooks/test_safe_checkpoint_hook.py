@@ -130,6 +130,12 @@ def test_files_of_a_run(finished):
     assert not list(finished.glob('*.incomplete'))
 
 
+def test_the_best_file_has_a_name_that_stays(finished):
+    (best,) = finished.glob('best_score_epoch_*.pth')
+    assert (finished / 'best.pth').read_bytes() == best.read_bytes()
+    assert (finished / 'best.pth').samefile(best)  # no room is taken
+
+
 def test_a_half_written_checkpoint_is_passed_over(finished, caplog):
     (finished / 'epoch_9.pth').write_bytes(b'PK\x03\x04 and no more')
     cut(finished / 'epoch_4.pth')
@@ -235,6 +241,8 @@ def test_best_files_are_kept_apart(tmp_path):
         )
         pattern = f'best_{metric.replace("/", "_")}_epoch_*.pth'
         (path,) = tmp_path.glob(pattern)
+        is_first = metric == 'score'
+        assert (tmp_path / 'best.pth').samefile(path) == is_first
         assert path.name.endswith(f'epoch_{best}.pth')
         content = torch.load(path, weights_only=False)
         assert same(content['state_dict'], copies.seen[best][which])
@@ -263,10 +271,11 @@ def test_weights_that_give_nan_are_never_the_best(tmp_path, epochs):
     finite = [e for e in hook.scores if e not in epochs]
     found = [path.name for path in tmp_path.glob('best_*')]
     if not finite:
-        assert found == []
+        assert found == [] and not (tmp_path / 'best.pth').exists()
         return
     best = max(finite, key=hook.scores.get)
     assert found == [f'best_score_epoch_{best}.pth']
+    assert (tmp_path / 'best.pth').samefile(tmp_path / found[0])
 
 
 def test_early_stopping_stops(tmp_path):

@@ -1,6 +1,7 @@
 """The gate: what counts as the same detections, and what fails."""
 
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData
+from toy_onnx import FACTS, HW, write_toy
 
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import set_resolution
@@ -19,6 +21,7 @@ sys.path[:0] = [str(TOOLS), str(TOOLS / 'analysis_tools')]
 from check_export import (  # noqa: E402
     Row,
     check_size_of_file,
+    find_deploy_config,
     parse_args,
     table,
     to_json,
@@ -227,3 +230,18 @@ def test_a_file_of_another_size_fails():
     check_size_of_file(cfg, Path('a.onnx'), deploy_cfg)
     deploy_cfg.onnx_config.input_shape = None  # the test pipeline's
     check_size_of_file(cfg, Path('a.onnx'), deploy_cfg)
+
+
+@pytest.mark.parametrize('layout', ['end2end', 'raw'])
+@pytest.mark.parametrize('facts', [FACTS, {}])
+def test_how_a_file_is_read_is_seen_in_it(tmp_path, layout, facts):
+    """Also in rfdetr's own files, which have no metadata."""
+    pytest.importorskip('mmdeploy', reason='deployment is not installed')
+    file = write_toy(tmp_path / 'a.onnx', layout, seg=True, facts=facts)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        path, deploy_cfg, precision = find_deploy_config(str(file))
+    assert (path, precision) == (file, 'fp32')
+    assert deploy_cfg.codebase_config.output_layout == layout
+    assert deploy_cfg.onnx_config.output_names == ['dets', 'labels', 'masks']
+    assert deploy_cfg.onnx_config.input_shape == HW[::-1]

@@ -1,14 +1,17 @@
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from rfdetr_mm.apis.command_line.detection_files import (
+from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
+from rfdetr_runtime import Detections, InputError
+from rfdetr_runtime.detection_files import (
     as_detections,
     paint,
     to_coco,
     to_record,
 )
-from rfdetr_mm.checkpoints import COCO_CATEGORY_IDS, COCO_CLASSES
 
 supervision = pytest.importorskip('supervision')
 HW = (40, 60)
@@ -61,10 +64,25 @@ def test_painting(with_masks):
     assert (np.asarray(paint(nothing)) == 128).all()
 
 
+def test_arrays_are_painted_as_supervisions(monkeypatch):
+    theirs = detections([0, 1], ('x', 'y'), True)
+    fields = ('xyxy', 'confidence', 'class_id', 'mask', 'data', 'metadata')
+    ours = Detections(**{name: getattr(theirs, name) for name in fields})
+    assert (np.asarray(paint(ours)) == np.asarray(paint(theirs))).all()
+    assert to_record('a', ours) == to_record('a', theirs)
+    monkeypatch.setitem(sys.modules, 'supervision', None)
+    with pytest.raises(InputError, match='pip install supervision'):
+        ours.to_supervision()
+
+
+@pytest.mark.parametrize('with_masks', [False, True])
+def test_painting_without_supervision(monkeypatch, with_masks):
+    monkeypatch.setitem(sys.modules, 'supervision', None)
+    test_painting(with_masks)
+
+
 def key_points(count):
     """Of classes with 3 and 1 keypoints, as predict() gives them."""
-    import supervision
-
     image = np.full((40, 60, 3), 128, np.uint8)
     confidence = np.array([[0.9, 0.2, 0.6], [0.7, 0.0, 0.0]])[:count]
     xy = np.array([[[10, 12], [20, 8], [30, 30]], [[40, 20], [0, 0], [0, 0]]])
@@ -98,7 +116,8 @@ def test_keypoints_as_records_coco_and_picture():
     assert annotations[0]['keypoints'] == [10, 12, 2, 20, 8, 1, 30, 30, 2]
     assert [a['num_keypoints'] for a in annotations] == [3, 1]
     picture = np.asarray(paint(found))
-    assert (picture[12, 10] != 128).any()
+    assert (picture[30, 30] == (255, 255, 0)).all()
+    assert (picture[8, 20] != (255, 255, 0)).any()
 
 
 def test_an_image_without_keypoints_is_read_again(tmp_path):

@@ -6,59 +6,56 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as coco_mask
+from PIL import Image, ImageDraw, ImageFont
 
-from rfdetr_mm.checkpoints import (
-    COCO_CATEGORY_IDS,
-    COCO_CLASSES,
-    atomic_file,
-)
+from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
+from rfdetr_mm_light.files import atomic_file
+from rfdetr_mm_light.scores import score_label
 
-from ..images import load_image
+from .coco_runs import encode_mask, mask_area
+from .detections import Detections
+from .pictures import as_rgb
 
 if TYPE_CHECKING:
-    from supervision import Detections, KeyPoints
+    import supervision
+
+    AnyDetections = Detections | supervision.Detections
 
 
 KEYPOINTS = 'keypoints'  # in the data of detections
+RADIUS = 3  # px, of a painted keypoint
 
 
-def as_detections(file: str, found: 'Detections | KeyPoints') -> 'Detections':
-    """Give keypoints the form of detections; those stay as they are.
+def as_detections(file: str, found: Any) -> 'AnyDetections':
+    """Give supervision's KeyPoints the form of detections.
 
     Args:
         file: The image.
-        found: Results with their source image.
+        found: What ``predict()`` has returned; detections stay as they are.
 
     Returns:
         Detections with ``metadata['source_image']``; keypoints, (x, y, score)
         with a score of 0 where the class has none, are in
-        ``data['keypoints']``.
+        ``data['keypoints']``, shape (n, num_keypoints, 3).
     """
-    import supervision
-
-    if isinstance(found, supervision.Detections):
+    if not hasattr(found, 'keypoint_confidence'):
         return found
     source = found.data.get('source_image')
-    # Without any object there is no row with the image.
-    image = source[0] if source else load_image(file, 3, True).source
-    keypoints = np.concatenate(
-        [found.xy, found.keypoint_confidence[..., None]], axis=-1
-    )
-    return supervision.Detections(
+    scores = found.keypoint_confidence[..., None]
+    return Detections(
         xyxy=found.data['xyxy'],
         confidence=found.detection_confidence,
         class_id=found.class_id,
         data={
             'class_name': found.data['class_name'],
-            KEYPOINTS: keypoints,
+            KEYPOINTS: np.concatenate([found.xy, scores], axis=-1),
         },
-        metadata=dict(source_image=image),
+        # Without any object there is no row with the image.
+        metadata=dict(source_image=source[0] if source else as_rgb(file)),
     )
 
 
-def to_record(file: str, found: 'Detections') -> dict[str, Any]:
+def to_record(file: str, found: 'AnyDetections') -> dict[str, Any]:
     """Turn the detections of an image into plain data.
 
     Args:
@@ -81,7 +78,7 @@ def to_record(file: str, found: 'Detections') -> dict[str, Any]:
             bbox_xyxy_px=[round(float(v), 3) for v in found.xyxy[i]],
         )
         if found.mask is not None:
-            detection['segmentation'] = _rle(found.mask[i])
+            detection['segmentation'] = encode_mask(found.mask[i])
         if KEYPOINTS in found.data:
             detection['keypoints_xy_px_score'] = [
                 [round(float(x), 3), round(float(y), 3), round(float(s), 6)]
@@ -90,11 +87,6 @@ def to_record(file: str, found: 'Detections') -> dict[str, Any]:
             ]
         detections.append(detection)
     return dict(file=file, height=height, width=width, detections=detections)
-
-
-def _rle(mask: np.ndarray) -> dict[str, Any]:
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(size=list(mask.shape), counts=rle['counts'].decode())
 
 
 def to_coco(
@@ -139,8 +131,7 @@ def to_coco(
             )
             if 'segmentation' in found:
                 annotation['segmentation'] = found['segmentation']
-                area = coco_mask.area(found['segmentation'])
-                annotation['area'] = int(area)
+                annotation['area'] = mask_area(found['segmentation'])
             if 'keypoints_xy_px_score' in found:
                 points = found['keypoints_xy_px_score']
                 annotation['keypoints'] = [
@@ -161,8 +152,11 @@ def write_json(content: Any, path: Path) -> None:
         file.write(json.dumps(content, indent=1).encode())
 
 
-def paint(found: 'Detections') -> Image.Image:
+def paint(found: 'AnyDetections') -> Image.Image:
     """Paint boxes, masks and names into the image they are of.
+
+    Where supervision is installed it paints; else there are plain boxes,
+    masks and names, by Pillow.
 
     Args:
         found: Detections with ``metadata['source_image']``, RGB (H, W, 3).
@@ -170,8 +164,16 @@ def paint(found: 'Detections') -> Image.Image:
     Returns:
         A new picture.
     """
-    import supervision
-
+    texts = [
+        score_label(name, score)
+        for name, score in zip(found.data['class_name'], found.confidence)
+    ]
+    try:
+        import supervision
+    except ImportError:
+        return _paint_keypoints(_paint_plainly(found, texts), found)
+    if isinstance(found, Detections):
+        found = found.to_supervision()
     picture = Image.fromarray(found.metadata['source_image'])
     scale = supervision.calculate_optimal_text_scale(picture.size)
     thickness = supervision.calculate_optimal_line_thickness(picture.size)
@@ -181,19 +183,46 @@ def paint(found: 'Detections') -> Image.Image:
     labels = supervision.LabelAnnotator(
         text_scale=scale, text_padding=4, smart_position=True
     )
-    texts = [
-        f'{name} {score:.2f}'
-        for name, score in zip(found.data['class_name'], found.confidence)
-    ]
     picture = boxes.annotate(picture, found)
     picture = labels.annotate(picture, found, labels=texts)
-    if KEYPOINTS in found.data and len(found):
-        x, y, scores = np.moveaxis(found.data[KEYPOINTS], -1, 0)
-        points = supervision.KeyPoints(
-            xy=np.stack([x, y], axis=-1),
-            class_id=found.class_id,
-            visible=scores > 0.5,
-        )
-        dots = supervision.VertexAnnotator(radius=thickness + 1)
-        picture = dots.annotate(picture, points)
+    return _paint_keypoints(picture, found)
+
+
+def _paint_keypoints(
+    picture: Image.Image, found: 'AnyDetections'
+) -> Image.Image:
+    """Paint dots on those whose score is above 0.5."""
+    draw = ImageDraw.Draw(picture)
+    for points in found.data.get(KEYPOINTS, ()):
+        for x, y, score in points.tolist():
+            if score > 0.5:
+                corners = (x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS)
+                draw.ellipse(corners, fill='yellow', outline='black')
+    return picture
+
+
+def _paint_plainly(
+    found: 'AnyDetections', texts: Sequence[str]
+) -> Image.Image:
+    pixels = np.array(found.metadata['source_image'])
+    # Far apart for neighbouring classes, the same in every picture
+    hues = [(label * 97) % 256 for label in found.class_id.tolist()]
+    colours = [
+        Image.new('HSV', (1, 1), (hue, 200, 230))
+        .convert('RGB')
+        .getpixel((0, 0))
+        for hue in hues
+    ]
+    for row in range(len(found) if found.mask is not None else 0):
+        inside = found.mask[row]
+        pixels[inside] = (pixels[inside] + np.array(colours[row])) // 2
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    size = max(10, max(picture.size) // 60)
+    for box, colour, text in zip(found.xyxy.tolist(), colours, texts):
+        draw.rectangle(box, outline=colour, width=max(1, size // 6))
+        place = (box[0], max(0, box[1] - 1.2 * size))
+        font = ImageFont.load_default(size)
+        draw.rectangle(draw.textbbox(place, text, font), fill=colour)
+        draw.text(place, text, fill='black', font=font)
     return picture
