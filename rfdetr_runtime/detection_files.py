@@ -14,11 +14,45 @@ from rfdetr_mm_light.scores import score_label
 
 from .coco_runs import encode_mask, mask_area
 from .detections import Detections
+from .pictures import as_rgb
 
 if TYPE_CHECKING:
     import supervision
 
     AnyDetections = Detections | supervision.Detections
+
+
+KEYPOINTS = 'keypoints'  # in the data of detections
+RADIUS = 3  # px, of a painted keypoint
+
+
+def as_detections(file: str, found: Any) -> 'AnyDetections':
+    """Give supervision's KeyPoints the form of detections.
+
+    Args:
+        file: The image.
+        found: What ``predict()`` has returned; detections stay as they are.
+
+    Returns:
+        Detections with ``metadata['source_image']``; keypoints, (x, y, score)
+        with a score of 0 where the class has none, are in
+        ``data['keypoints']``, shape (n, num_keypoints, 3).
+    """
+    if not hasattr(found, 'keypoint_confidence'):
+        return found
+    source = found.data.get('source_image')
+    scores = found.keypoint_confidence[..., None]
+    return Detections(
+        xyxy=found.data['xyxy'],
+        confidence=found.detection_confidence,
+        class_id=found.class_id,
+        data={
+            'class_name': found.data['class_name'],
+            KEYPOINTS: np.concatenate([found.xy, scores], axis=-1),
+        },
+        # Without any object there is no row with the image.
+        metadata=dict(source_image=source[0] if source else as_rgb(file)),
+    )
 
 
 def to_record(file: str, found: 'AnyDetections') -> dict[str, Any]:
@@ -31,7 +65,8 @@ def to_record(file: str, found: 'AnyDetections') -> dict[str, Any]:
     Returns:
         ``file``, ``height`` and ``width`` in pixels, and ``detections``, each
         with ``class_id`` (0-based), ``class_name``, ``score``,
-        ``bbox_xyxy_px`` and, for segmentation, ``segmentation``, COCO's RLE.
+        ``bbox_xyxy_px`` and, for segmentation, ``segmentation``, COCO's RLE;
+        with keypoints ``keypoints_xy_px_score``, those of the class.
     """
     height, width = found.metadata['source_image'].shape[:2]
     detections = []
@@ -44,6 +79,12 @@ def to_record(file: str, found: 'AnyDetections') -> dict[str, Any]:
         )
         if found.mask is not None:
             detection['segmentation'] = encode_mask(found.mask[i])
+        if KEYPOINTS in found.data:
+            detection['keypoints_xy_px_score'] = [
+                [round(float(x), 3), round(float(y), 3), round(float(s), 6)]
+                for x, y, s in found.data[KEYPOINTS][i]
+                if s > 0
+            ]
         detections.append(detection)
     return dict(file=file, height=height, width=width, detections=detections)
 
@@ -60,7 +101,8 @@ def to_coco(
     Returns:
         ``images``, ``categories`` and ``annotations``; the latter are COCO
         results as well. Category ids are COCO's own for COCO's classes, else
-        they count from 1.
+        they count from 1. Keypoints whose score is above 0.5 have the
+        visibility 2, others 1.
     """
     ids = range(1, len(class_names) + 1)
     if tuple(class_names) == tuple(COCO_CLASSES):
@@ -90,6 +132,14 @@ def to_coco(
             if 'segmentation' in found:
                 annotation['segmentation'] = found['segmentation']
                 annotation['area'] = mask_area(found['segmentation'])
+            if 'keypoints_xy_px_score' in found:
+                points = found['keypoints_xy_px_score']
+                annotation['keypoints'] = [
+                    value
+                    for x, y, score in points
+                    for value in (x, y, 2 if score > 0.5 else 1)
+                ]
+                annotation['num_keypoints'] = len(points)
             annotations.append(annotation)
     categories = [dict(id=i, name=n) for i, n in zip(ids, class_names)]
     return dict(images=images, categories=categories, annotations=annotations)
@@ -121,7 +171,7 @@ def paint(found: 'AnyDetections') -> Image.Image:
     try:
         import supervision
     except ImportError:
-        return _paint_plainly(found, texts)
+        return _paint_keypoints(_paint_plainly(found, texts), found)
     if isinstance(found, Detections):
         found = found.to_supervision()
     picture = Image.fromarray(found.metadata['source_image'])
@@ -134,7 +184,21 @@ def paint(found: 'AnyDetections') -> Image.Image:
         text_scale=scale, text_padding=4, smart_position=True
     )
     picture = boxes.annotate(picture, found)
-    return labels.annotate(picture, found, labels=texts)
+    picture = labels.annotate(picture, found, labels=texts)
+    return _paint_keypoints(picture, found)
+
+
+def _paint_keypoints(
+    picture: Image.Image, found: 'AnyDetections'
+) -> Image.Image:
+    """Paint dots on those whose score is above 0.5."""
+    draw = ImageDraw.Draw(picture)
+    for points in found.data.get(KEYPOINTS, ()):
+        for x, y, score in points.tolist():
+            if score > 0.5:
+                corners = (x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS)
+                draw.ellipse(corners, fill='yellow', outline='black')
+    return picture
 
 
 def _paint_plainly(

@@ -11,6 +11,7 @@ from rfdetr_mm_light.errors import InputError
 from .resizing import KERNELS, PREDICT
 
 DETECTION, INSTANCE_SEG = 'detection', 'instance-seg'
+KEYPOINTS = 'keypoints'  # not read here
 OUTPUTS = {
     DETECTION: ('dets', 'labels'),
     INSTANCE_SEG: ('dets', 'labels', 'masks'),
@@ -128,7 +129,7 @@ def _task(
         if texts.get('layout') == 'features' or 'features' in outputs:
             task = 'features'
         if 'keypoints' in outputs:
-            task = 'keypoints'
+            task = KEYPOINTS
     if task == 'features':
         raise InputError(
             f'{name} is an exported backbone: it gives maps, not detections, '

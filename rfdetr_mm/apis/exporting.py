@@ -190,10 +190,10 @@ def run_export(
         ImportError: If an extra is not installed; it is named.
     """
     backend, packages = FORMATS[request.format]
-    export, deploy_config, set_resize_kernel = _import_deploy(packages)
+    export, deploy_config, set_resize_kernel, heads = _import_deploy(packages)
     device = _device_of(backend, packages, context.device)
     deploy_cfg = deploy_config(
-        'instance-seg' if context.args.segmentation_head else 'detection',
+        heads[context.cfg.model.bbox_head.type][0],
         backend,
         precision=request.precision,
         input_size=request.input_hw,
@@ -244,10 +244,10 @@ def run_export(
 def _import_deploy(packages: str) -> tuple:
     try:
         from rfdetr_mm.deploy.export import deploy_config, export
-        from rfdetr_mm.deploy.task import set_resize_kernel
+        from rfdetr_mm.deploy.task import HEADS, set_resize_kernel
     except ImportError as error:
         raise _missing(packages, error) from error
-    return export, deploy_config, set_resize_kernel
+    return export, deploy_config, set_resize_kernel, HEADS
 
 
 def _device_of(backend: str, packages: str, device: torch.device) -> str:
@@ -454,4 +454,4 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError) as error:
-        raise InputError(f'{path} is no .npy file: {error}') from error
+        raise InputError(f'{path} is not a .npy file: {error}') from error

@@ -139,6 +139,9 @@ class RFDETR(Predictor):
         cfg, found = self._training_cfg(model_config, config)
         names = cfg.train_dataloader.dataset.metainfo.classes
         model_config.num_classes = len(names)
+        if model_config.use_grouppose_keypoints:
+            counts = list(cfg.model.bbox_head.num_keypoints)
+            model_config.num_keypoints_per_class = counts
         write_training_config(config, model_config, names, type(self).__name__)
         if config.save_dataset_grids:
             save_grids(cfg, Path(config.output_dir, 'dataset_grids'))
@@ -393,8 +396,8 @@ class RFDETR(Predictor):
         """Write what :meth:`deploy_to_roboflow` uploads into a folder.
 
         Args:
-            output_dir: Gets ``weights.pt``, which rfdetr loads as well, and
-                ``class_names.txt``.
+            output_dir: Folder for ``weights.pt``, which rfdetr loads as well,
+                and ``class_names.txt``.
         """
         write_roboflow_bundle(
             output_dir, self.model.model, self.class_names, self.model.cfg

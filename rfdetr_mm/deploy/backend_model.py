@@ -14,7 +14,10 @@ from torch import Tensor
 
 from rfdetr_mm.checkpoints.class_rows import choose_our_rows
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.models.dense_heads.rfdetr_pose_head import TRACE_ALPHA
 from rfdetr_mm.models.layers.full_size_masks import resize_masks
+from rfdetr_mm.models.layers.keypoint_schema import KeypointSchema
+from rfdetr_mm.models.layers.keypoint_scores import add_keypoints
 from rfdetr_runtime.decoding import check_finite, read_boxes
 from rfdetr_runtime.facts import FileFacts
 from rfdetr_runtime.metadata import read_metadata
@@ -25,7 +28,8 @@ class DetectionBackendModel(BaseBackendModel):
 
     Boxes, scores and labels are read by :mod:`rfdetr_runtime.decoding`; masks
     are resized bilinearly to the original image and cut at 0, as
-    :class:`RFDETRInsHead` does, which knows padded images as well.
+    :class:`RFDETRInsHead` does, which knows padded images as well; keypoints
+    become pixels, as :class:`RFDETRPoseHead` has them.
 
     Args:
         model_files: The converted files.
@@ -61,6 +65,11 @@ class DetectionBackendModel(BaseBackendModel):
         )
         self.file, self.device = str(model_files[0]), device
         self.num_classes = model_cfg.model.bbox_head.num_classes
+        counts = model_cfg.model.bbox_head.get('num_keypoints')
+        self.schema = counts and KeypointSchema(tuple(counts))
+        self.trace_alpha = model_cfg.model.test_cfg.get(
+            'trace_alpha', TRACE_ALPHA
+        )
         metadata = read_metadata(model_files[0])
         names = json.loads(metadata.get('class_names', 'null'))
         if names is not None and len(names) != self.num_classes:
@@ -94,7 +103,7 @@ class DetectionBackendModel(BaseBackendModel):
 
         Args:
             inputs: Normalised images, shape (bs, 3, h_px, w_px).
-            data_samples: With ``img_shape``, ``ori_shape`` and
+            data_samples: Samples with ``img_shape``, ``ori_shape`` and
                 ``scale_factor``; get ``pred_instances``.
             mode: Only 'predict'.
             **kwargs: Not used; part of mmdeploy's interface.
@@ -108,7 +117,7 @@ class DetectionBackendModel(BaseBackendModel):
         outputs = [x.cpu() for x in self.predict(inputs.contiguous())]
         self._check_rows(outputs[1])
         for i, sample in enumerate(data_samples):
-            boxes, logits, *masks = (output[i] for output in outputs)
+            boxes, logits, *others = (output[i] for output in outputs)
             arrays = [boxes.numpy(), logits.numpy()]
             check_finite(self.file, arrays)
             bboxes, scores, labels, chosen = map(
@@ -124,14 +133,32 @@ class DetectionBackendModel(BaseBackendModel):
             instances = InstanceData(
                 scores=scores, labels=labels, bboxes=bboxes
             )
-            if masks:
+            if self.schema is not None:
+                self._add_keypoints(instances, others.pop()[chosen], sample)
+            if others:
                 instances.masks = resize_masks(
-                    masks[0][chosen],
+                    others[0][chosen],
                     sample.metainfo,
                     tuple(sample.ori_shape[:2]),
                 )
             sample.pred_instances = instances.to(self.device)
         return data_samples
+
+    def _add_keypoints(
+        self,
+        instances: InstanceData,
+        keypoints: Tensor,
+        sample: DetDataSample,
+    ) -> None:
+        height, width = sample.img_shape[:2]
+        scale_w, scale_h = sample.scale_factor[:2]
+        add_keypoints(
+            instances,
+            keypoints,
+            self.schema.active(),
+            (width / scale_w, height / scale_h),
+            self.trace_alpha,
+        )
 
     def predict(self, inputs: Tensor) -> list[Tensor]:
         """Outputs of the graph, in the order of ``output_names``."""

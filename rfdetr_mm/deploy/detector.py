@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from rfdetr_mm.models.detectors import RFDETR
 from rfdetr_mm.version import __version__
-from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG
 
 from .fixed_size import FixedSizeModule
-from .head import InsHeadGraph
 
 
 @MODULE_REWRITER.register_rewrite_module(
@@ -112,8 +110,4 @@ def facts_of_head(head: nn.Module) -> dict[str, Any]:
     Returns:
         JSON values by name.
     """
-    has_masks = isinstance(head, InsHeadGraph)
-    return dict(
-        task=INSTANCE_SEG if has_masks else DETECTION,
-        max_per_img=head.max_per_img,
-    )
+    return dict(task=head.task, max_per_img=head.max_per_img)

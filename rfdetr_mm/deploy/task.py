@@ -32,7 +32,12 @@ from rfdetr_runtime.resizing import PREDICT, VALIDATION
 
 from .backend_model import DetectionBackendModel
 
-HEADS = ('RFDETRHead', 'RFDETRInsHead')
+# Head: the folder of its deploy configs, and what its graph gives besides.
+HEADS = {
+    'RFDETRHead': ('detection', None),
+    'RFDETRInsHead': ('instance-seg', 'masks'),
+    'RFDETRPoseHead': ('pose', 'keypoints'),
+}
 
 
 @MMDET_TASK.register_module('ObjectDetection', force=True)
@@ -159,7 +164,7 @@ class RFDETRObjectDetection(ObjectDetection):
 
 
 def check_task(model_cfg: Config, deploy_cfg: Config) -> None:
-    """Refuse a deploy config of the other task.
+    """Refuse a deploy config of another task.
 
     Raises:
         InputError: With both and the way out.
@@ -167,13 +172,13 @@ def check_task(model_cfg: Config, deploy_cfg: Config) -> None:
     outputs = list(get_ir_config(deploy_cfg).get('output_names', []))
     if get_codebase_config(deploy_cfg).get('backbone_only'):
         return
-    has_masks = model_cfg.model.bbox_head.type == 'RFDETRInsHead'
-    if has_masks != ('masks' in outputs):
-        tasks = ('detection', 'instance-seg')
+    folder, wanted = HEADS[model_cfg.model.bbox_head.type]
+    given = [name for name in ('masks', 'keypoints') if name in outputs]
+    if given != [wanted][: wanted is not None]:
         raise InputError(
             f'the deploy config gives {outputs}, the model has '
-            f'{"" if has_masks else "no "}masks: use a deploy config of '
-            f'configs/deploy/{tasks[has_masks]}'
+            f'{wanted or "no masks"}: use a deploy config of '
+            f'configs/deploy/{folder}'
         )
 
 

@@ -15,7 +15,13 @@ import numpy as np
 
 from rfdetr_mm_light.errors import InputError
 
-from ..detection_files import paint, to_coco, to_record, write_json
+from ..detection_files import (
+    as_detections,
+    paint,
+    to_coco,
+    to_record,
+    write_json,
+)
 from ..image_file import IMAGE_SUFFIXES, list_images
 from .options import load_file
 
@@ -134,7 +140,9 @@ def _detected(
 ) -> Iterator[tuple[str, Any]]:
     for start in range(0, len(files), args.batch_size):
         batch = list(files[start : start + args.batch_size])
-        yield from zip(batch, model.predict(batch, threshold=args.threshold))
+        results = model.predict(batch, threshold=args.threshold)
+        for file, found in zip(batch, results):
+            yield file, as_detections(file, found)
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -2,10 +2,16 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
 from rfdetr_runtime import Detections, InputError
-from rfdetr_runtime.detection_files import paint, to_coco, to_record
+from rfdetr_runtime.detection_files import (
+    as_detections,
+    paint,
+    to_coco,
+    to_record,
+)
 
 supervision = pytest.importorskip('supervision')
 HW = (40, 60)
@@ -73,3 +79,50 @@ def test_arrays_are_painted_as_supervisions(monkeypatch):
 def test_painting_without_supervision(monkeypatch, with_masks):
     monkeypatch.setitem(sys.modules, 'supervision', None)
     test_painting(with_masks)
+
+
+def key_points(count):
+    """Of classes with 3 and 1 keypoints, as predict() gives them."""
+    image = np.full((40, 60, 3), 128, np.uint8)
+    confidence = np.array([[0.9, 0.2, 0.6], [0.7, 0.0, 0.0]])[:count]
+    xy = np.array([[[10, 12], [20, 8], [30, 30]], [[40, 20], [0, 0], [0, 0]]])
+    return supervision.KeyPoints(
+        xy=xy[:count].astype(np.float32),
+        keypoint_confidence=confidence,
+        detection_confidence=np.array([0.8, 0.6])[:count],
+        class_id=np.array([0, 1])[:count],
+        visible=confidence > 0,
+        data=dict(
+            class_name=np.array(['fish', 'dot'], object)[:count],
+            xyxy=np.array([[5, 5, 35, 35], [38, 18, 42, 22]], np.float32)[
+                :count
+            ],
+            source_image=[image] * count,
+        ),
+    )
+
+
+def test_keypoints_as_records_coco_and_picture():
+    found = as_detections('a.png', key_points(2))
+    record = to_record('a.png', found)
+    fish, dot = record['detections']
+    assert fish['keypoints_xy_px_score'] == [
+        [10, 12, 0.9],
+        [20, 8, 0.2],
+        [30, 30, 0.6],
+    ]
+    assert dot['keypoints_xy_px_score'] == [[40, 20, 0.7]]
+    annotations = to_coco([record], ['fish', 'dot'])['annotations']
+    assert annotations[0]['keypoints'] == [10, 12, 2, 20, 8, 1, 30, 30, 2]
+    assert [a['num_keypoints'] for a in annotations] == [3, 1]
+    picture = np.asarray(paint(found))
+    assert (picture[30, 30] == (255, 255, 0)).all()
+    assert (picture[8, 20] != (255, 255, 0)).any()
+
+
+def test_an_image_without_keypoints_is_read_again(tmp_path):
+    Image.new('RGB', (60, 40)).save(tmp_path / 'a.png')
+    path = str(tmp_path / 'a.png')
+    record = to_record(path, as_detections(path, key_points(0)))
+    assert (record['height'], record['width']) == (40, 60)
+    assert record['detections'] == []

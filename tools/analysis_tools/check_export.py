@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 from rfdetr_mm.errors import InputError  # noqa: E402
 from rfdetr_mm.sizes.config_facts import size_of_tests  # noqa: E402
 from rfdetr_runtime import load, read_metadata  # noqa: E402
+from rfdetr_runtime.facts import KEYPOINTS  # noqa: E402
 
 BACKENDS = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'tflite'}
 PYTORCH = 'PyTorch'
@@ -68,7 +69,7 @@ class Row:
 
         Args:
             reference: PyTorch's row.
-            limits: By name; None stands for any.
+            limits: Limits by name; None stands for any value.
         """
         given = self.precision == 'fp32'
         limits = {
@@ -246,6 +247,8 @@ def find_deploy_config(file: str) -> tuple[Path, Config, str]:
             f'the kind of {path} is not known by its name; give it as '
             'DEPLOY_CONFIG:FILE'
         )
+    if path.is_file() and read_metadata(path).get('task') == KEYPOINTS:
+        return path, *_keypoint_file(path, deploy_config)
     exported = load(path)
     deploy_cfg = deploy_config(
         exported.task,
@@ -254,6 +257,21 @@ def find_deploy_config(file: str) -> tuple[Path, Config, str]:
         layout=exported.facts.layout,
     )
     return path, deploy_cfg, exported.facts.precision
+
+
+def _keypoint_file(
+    path: Path, deploy_config: Callable[..., Config]
+) -> tuple[Config, str]:
+    """How a file with keypoints is read, which rfdetr_runtime does not."""
+    texts = read_metadata(path)
+    size = texts.get('resolution')
+    deploy_cfg = deploy_config(
+        'pose',
+        BACKENDS[path.suffix],
+        input_size=size and tuple(json.loads(size)),
+        layout=texts.get('layout', 'end2end'),
+    )
+    return deploy_cfg, texts.get('precision', 'fp32')
 
 
 def check_size_of_file(cfg: Config, file: Path, deploy_cfg: Config) -> None:
@@ -294,11 +312,11 @@ def run(
     """Run the models in turn on each image.
 
     Args:
-        models: By name, PyTorch first.
-        precisions: By name; images at which float32 cannot decide are left
-            out of the differences of 'fp32'.
+        models: Models by name, PyTorch first.
+        precisions: Precisions by name; images at which float32 cannot decide
+            are left out of the differences of 'fp32'.
         loader: Images, one at a time.
-        aps: By name; get the detections.
+        aps: AP of each model by name, to which the detections are added.
 
     Returns:
         Differences and seconds by name, and the ids of the images.

@@ -28,7 +28,7 @@ from check_export import (  # noqa: E402
 )
 from export_parity import TOP, Difference, is_undecided  # noqa: E402
 
-NO_LIMITS = dict(box_px=None, score=None, ap=None, mask_iou=None)
+NO_LIMITS = dict.fromkeys(('box_px', 'score', 'ap', 'mask_iou', 'keypoint_px'))
 
 
 def detections(count=5, masks=False):
@@ -108,6 +108,22 @@ def test_masks():
     assert diff.mask_iou == pytest.approx((0.75 + 4) / 5)
 
 
+def test_keypoints_in_any_order_of_scores():
+    reference = detections()
+    reference.scores = reference.scores.flip(0)
+    reference.keypoints = torch.rand(5, 3, 2)
+    found = reference[[3, 1, 0, 2, 4]]
+    assert difference(reference, found).keypoint_px == 0
+    found.keypoints[1, 2, 0] += 0.25
+    diff = difference(reference, found)
+    assert diff.keypoint_px == pytest.approx(0.25)
+    assert (diff.matched, diff.expected, diff.score) == (5, 5, 0)
+    together = difference(detections(), detections())
+    assert together.keypoint_px is None
+    together.merge(diff)
+    assert together.keypoint_px == diff.keypoint_px
+
+
 @pytest.mark.parametrize('empty', ['reference', 'found', 'both'])
 def test_images_without_detections(empty):
     first, second = detections(), detections()
@@ -174,6 +190,8 @@ REFERENCE = Row('PyTorch', 'fp32', 2.0, dict(bbox=50.0))
         (dict(ap=49.8), 'ap 0.2'),
         (dict(ap=50.2), 'ap 0.2'),
         (dict(mask_ious=[1.0, 0.9]), 'mask_iou 0.95'),
+        (dict(keypoint_px=0.051), 'keypoint_px 0.051'),
+        (dict(keypoint_px=0.049), None),
         (dict(undecided=5), None),
         (dict(undecided=6), 'undecided 6 of 10 images'),
     ],
