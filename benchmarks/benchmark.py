@@ -170,7 +170,7 @@ class Subject:
     """A model under test and its input.
 
     Args:
-        name: As given on the command line.
+        name: The name as given on the command line.
         cfg: Its config.
         checkpoint: Its weights; None for random ones.
         hw: Height and width of the input in pixels.

@@ -158,7 +158,7 @@ class Comparison:
 
     Args:
         args: The command line.
-        folder: For temporary files.
+        folder: Folder for temporary files.
     """
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:

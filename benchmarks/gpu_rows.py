@@ -176,7 +176,7 @@ class GpuComparison:
 
     Args:
         args: The command line of compare_upstream.py.
-        folder: For temporary files.
+        folder: Folder for temporary files.
     """
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:

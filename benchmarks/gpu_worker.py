@@ -51,7 +51,7 @@ class Worker:
 
     Args:
         device: Where the works run.
-        works: By name.
+        works: Works by name.
     """
 
     def __init__(self, device: str, works: dict[str, Work]) -> None:
@@ -72,7 +72,7 @@ class Worker:
         """Do everything a few times.
 
         Args:
-            times: How often each.
+            times: How often each work runs.
 
         Returns:
             Seconds of each time by work; losses of a training's steps.

@@ -82,7 +82,11 @@ def as_names(names: str | Iterable[str] | None) -> tuple[str, ...]:
     Returns:
         The names; empty if there are none.
     """
-    return (names,) if isinstance(names, str) else tuple(names or ())
+    if isinstance(names, str):
+        return (names,)
+    # Of a file, maybe anything; a tensor has no truth value.
+    is_many = isinstance(names, Iterable) and not hasattr(names, 'shape')
+    return tuple(names) if is_many else ()
 
 
 def generic_class_names(num_classes: int) -> tuple[str, ...]:

@@ -222,7 +222,7 @@ def _explained(error: Exception, name: str) -> Exception:
     """What to raise for an error of Pillow's decoders, which are of all kinds.
 
     Args:
-        error: Caught.
+        error: The error that was caught.
         name: What messages call the file.
 
     Returns:

@@ -64,7 +64,7 @@ def read_texts(path: Path) -> dict[str, str]:
 def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
     """Number and length of each field that has a length.
 
-    The file stands at the value; whoever asks has to go beyond it.
+    The file stands at the value; the caller must move beyond it.
     """
     while file.tell() < end:
         number, kind = divmod(_varint(file), 8)

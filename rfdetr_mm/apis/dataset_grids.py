@@ -123,7 +123,7 @@ def write_grid(pictures: list[np.ndarray], target: Path) -> None:
 def save_grids(cfg: Config, folder: Path) -> None:
     """Write ``train.png`` and ``val.png``, in the main process only.
 
-    What fails here is no reason not to train: it is a warning.
+    A failure here is a warning, because training does not need the pictures.
 
     Args:
         cfg: The config, its data set filled in.

@@ -454,4 +454,4 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError) as error:
-        raise InputError(f'{path} is no .npy file: {error}') from error
+        raise InputError(f'{path} is not a .npy file: {error}') from error

@@ -66,7 +66,7 @@ class RFDETRInferencer(DetInferencer):
             square or (height, width), in pixels.
 
     Raises:
-        InputError: If ``resolution`` is no size that the model can take, or
+        InputError: If ``resolution`` is not a size that the model can take, or
             the places of the config say different sizes.
         InputError: If the name is unknown, the licence of the weights was
             not accepted, or weights and config do not fit each other.
@@ -118,7 +118,7 @@ class RFDETRInferencer(DetInferencer):
         """List the images as mmdet takes them.
 
         Raises:
-            InputError: If something in ``inputs`` is no image.
+            InputError: If something in ``inputs`` is not an image.
         """
         if isinstance(inputs, os.PathLike):
             inputs = os.fspath(inputs)

@@ -396,8 +396,8 @@ class RFDETR(Predictor):
         """Write what :meth:`deploy_to_roboflow` uploads into a folder.
 
         Args:
-            output_dir: Gets ``weights.pt``, which rfdetr loads as well, and
-                ``class_names.txt``.
+            output_dir: Folder for ``weights.pt``, which rfdetr loads as well,
+                and ``class_names.txt``.
         """
         write_roboflow_bundle(
             output_dir, self.model.model, self.class_names, self.model.cfg

@@ -56,7 +56,7 @@ def write_checkpoint(
 
     Args:
         content: What to write, tensors and plain Python values.
-        path: Where to.
+        path: The file to write.
         force: Whether an existing file may be replaced.
 
     Returns:

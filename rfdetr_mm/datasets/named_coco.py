@@ -67,8 +67,8 @@ class NamedCocoDataset(CocoDataset):
         flip_pairs: Name of a class to the pairs of its keypoints that a
             mirror exchanges, if its names do not tell them; no pairs for a
             class that looks the same.
-        **kwargs: As for ``CocoDataset``; with ``lazy_init`` the file is read,
-            and its errors show, at the first use.
+        **kwargs: Arguments as for ``CocoDataset``; with ``lazy_init`` the file
+            is read, and its errors show, at the first use.
 
     Raises:
         InputError: If the annotation file is not usable (see

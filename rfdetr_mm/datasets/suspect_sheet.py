@@ -52,7 +52,7 @@ def choose(suspects: Sequence[Suspect], number: int) -> list[Suspect]:
     """Take some of each reason in turn.
 
     Args:
-        suspects: All.
+        suspects: All suspects.
         number: How many are wanted.
 
     Returns:

@@ -103,7 +103,7 @@ class DetectionBackendModel(BaseBackendModel):
 
         Args:
             inputs: Normalised images, shape (bs, 3, h_px, w_px).
-            data_samples: With ``img_shape``, ``ori_shape`` and
+            data_samples: Samples with ``img_shape``, ``ori_shape`` and
                 ``scale_factor``; get ``pred_instances``.
             mode: Only 'predict'.
             **kwargs: Not used; part of mmdeploy's interface.

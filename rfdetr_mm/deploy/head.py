@@ -95,7 +95,7 @@ class HeadGraph(FixedSizeModule):
         """Give raw outputs the class rows of an upstream file.
 
         Args:
-            class_names: In the order of the labels.
+            class_names: Names of the classes, in the order of the labels.
         """
         if self.layout != 'raw':
             return

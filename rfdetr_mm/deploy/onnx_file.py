@@ -157,7 +157,7 @@ def check_operators(proto: onnx.ModelProto) -> None:
 
 
 def metadata(model: DetectorGraph, size_px: tuple[int, int]) -> dict[str, str]:
-    """What a user of the file has to know.
+    """What a user of the file needs to know.
 
     Args:
         model: The exported graph, with ``facts`` if it was built by our

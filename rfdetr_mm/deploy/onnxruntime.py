@@ -47,10 +47,10 @@ class QuantizingManager(ONNXRuntimeManager):
         Args:
             ir_files: ONNX files.
             work_dir: Where the results go.
-            deploy_cfg: With ``backend_config.precision``.
+            deploy_cfg: A deploy config with ``backend_config.precision``.
             log_level: Part of mmdeploy's interface.
             device: Part of mmdeploy's interface.
-            calibration: For 'int8': normalised images, shape (bs, channels,
+            calibration: Normalised images for 'int8', shape (bs, channels,
                 h_px, w_px) each; those of ``calib_config`` if None.
             **kwargs: Part of mmdeploy's interface.
 

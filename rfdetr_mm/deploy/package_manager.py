@@ -113,9 +113,9 @@ class PackageManager(BaseBackendManager):
             deploy_cfg: The deploy config, with ``backend_config.precision``.
             log_level: Not used; part of mmdeploy's interface.
             device: Not used; part of mmdeploy's interface.
-            calibration: For 'int8': normalised images, shape (bs, channels,
-                h_px, w_px) each; the calibration file that mmdeploy wrote
-                into ``work_dir`` unless given.
+            calibration: Normalised images for 'int8', shape (bs, channels,
+                h_px, w_px) each; the calibration file that mmdeploy wrote into
+                ``work_dir`` unless given.
             **kwargs: Not used; part of mmdeploy's interface.
 
         Returns:

@@ -16,7 +16,8 @@ def named_classes(metainfo: Mapping[str, Any] | None) -> tuple[str, ...]:
     Returns:
         The names; empty if there are none.
     """
-    metainfo = metainfo or {}
+    if not isinstance(metainfo, Mapping):  # of a file, maybe anything
+        return ()
     return as_names(metainfo.get('classes', metainfo.get('CLASSES')))
 
 

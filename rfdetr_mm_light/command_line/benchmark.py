@@ -57,7 +57,7 @@ def check(args: argparse.Namespace) -> None:
     """Check the options.
 
     Raises:
-        UsageError: If options exclude each other or cannot be.
+        UsageError: If options exclude each other or a value is out of range.
         InputError: If the weights are missing.
     """
     if min(args.batch_size, args.runs, *args.image_size) < 1:

@@ -158,7 +158,7 @@ def check_data_set(folder: str) -> None:
         folder: DATASET of the command line.
 
     Raises:
-        InputError: If it is no folder.
+        InputError: If it is not a folder.
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
@@ -177,7 +177,7 @@ def score(text: str) -> float:
     """
     value = float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is no score, from 0 to 1')
+        raise argparse.ArgumentTypeError(f'{text} is not a score from 0 to 1')
     return value
 
 
@@ -187,7 +187,7 @@ def batch_size(text: str) -> int | str:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """Read ``KEY=VALUE``; a value that is no Python literal is text.
+    """Read ``KEY=VALUE``; a value that is not a Python literal is text.
 
     Raises:
         argparse.ArgumentTypeError: If there is no ``=``.

@@ -68,7 +68,7 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs neither torch nor a model.
 
     Raises:
-        UsageError: If options exclude each other or cannot be.
+        UsageError: If options exclude each other or a value is out of range.
         InputError: If an image or a folder does not exist.
     """
     if args.save and args.out_dir is None:

@@ -64,8 +64,8 @@ def latency_ms(
 
     Args:
         work: What is timed; it returns when it is done.
-        runs: How often.
-        warm_up: How often before.
+        runs: How many runs are timed.
+        warm_up: How many runs come before, without a clock.
 
     Returns:
         ``median``, ``p10``, ``p90`` and ``min`` in milliseconds.

@@ -78,7 +78,7 @@ def check_image_size(
     Args:
         file: Its name, for the message.
         size: Sides of an image in the file; None where any number will do.
-        given: Those of the images.
+        given: The sizes of the images.
 
     Raises:
         InputError: If they differ.

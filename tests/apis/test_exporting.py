@@ -330,7 +330,7 @@ def test_calibration(nano, tmp_path):
     [
         ('empty', InputError, 'empty, for calibration, has no image'),
         ('missing', FileNotFoundError, 'neither a folder nor a file'),
-        ('text.npy', InputError, 'is no .npy file'),
+        ('text.npy', InputError, 'is not a .npy file'),
         ('broken', InputError, 'a.png cannot be read'),
         (np.zeros((4, 6, 3), np.float32), InputError, r'\(N, H, W, 3\)'),
         (np.zeros((0, 4, 6, 3), np.float32), InputError, r'got \(0, 4, 6'),

@@ -69,7 +69,7 @@ class Row:
 
         Args:
             reference: PyTorch's row.
-            limits: By name; None stands for any.
+            limits: Limits by name; None stands for any value.
         """
         given = self.precision == 'fp32'
         limits = {
@@ -314,11 +314,11 @@ def run(
     """Run the models in turn on each image.
 
     Args:
-        models: By name, PyTorch first.
-        precisions: By name; images at which float32 cannot decide are left
-            out of the differences of 'fp32'.
+        models: Models by name, PyTorch first.
+        precisions: Precisions by name; images at which float32 cannot decide
+            are left out of the differences of 'fp32'.
         loader: Images, one at a time.
-        aps: By name; get the detections.
+        aps: AP of each model by name, to which the detections are added.
 
     Returns:
         Differences and seconds by name, and the ids of the images.

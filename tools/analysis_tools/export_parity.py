@@ -35,7 +35,7 @@ class Difference:
         box_px: Largest difference of a coordinate.
         score: Largest difference of a score.
         expected: Detections of the reference that must be found again.
-        matched: Those that were.
+        matched: The number of those that were.
         mask_ious: The IoU of the masks of each pair.
         undecided: Images that are left out, see :func:`is_undecided`.
         keypoint_px: Largest difference of a keypoint's coordinate, None
@@ -130,7 +130,7 @@ def is_undecided(
     program may decide otherwise with the same right.
 
     Args:
-        model: In PyTorch.
+        model: The detector in PyTorch.
         inputs: Normalised, of one image, shape (1, 3, h, w).
         samples: Its ``DetDataSample``, in a list.
         reference: What the model detects in it.
@@ -183,7 +183,7 @@ class AveragePrecision:
     Args:
         evaluator: Config of the :class:`NamedCocoMetric`.
         dataset_meta: The meta data of the data set.
-        folder: For the detections.
+        folder: Folder for the detections.
         name: The model's name, for file names.
     """
 
