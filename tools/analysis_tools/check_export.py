@@ -47,7 +47,7 @@ from rfdetr_runtime.facts import KEYPOINTS  # noqa: E402
 
 BACKENDS = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'tflite'}
 PYTORCH = 'PyTorch'
-LIMITS = dict(box_px=0.05, score=1e-3, ap=0.1, mask_iou=0.99)
+LIMITS = dict(box_px=0.05, score=1e-3, ap=0.1, mask_iou=0.99, keypoint_px=0.05)
 MAX_UNDECIDED = 0.5  # of the images
 
 
@@ -100,6 +100,8 @@ class Row:
             check('ap', abs(ap - reference.ap[kind]))
         if diff.mask_iou is not None:
             check('mask_iou', diff.mask_iou, above=False)
+        if diff.keypoint_px is not None:
+            check('keypoint_px', diff.keypoint_px)
         return found
 
 
@@ -127,6 +129,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         ('score', 'difference of a score'),
         ('ap', 'difference of AP, points'),
         ('mask-iou', 'mean IoU of masks, at least'),
+        ('keypoint-px', 'difference of a coordinate of a keypoint, px'),
     ):
         parser.add_argument(
             f'--{name}',
@@ -149,8 +152,7 @@ def main(argv: Sequence[str] | None = None) -> list[str]:
     with input_errors_in_one_line(args.verbose):
         require_deploy()
         rows = compare(args)
-    names = ('box_px', 'score', 'ap', 'mask_iou')
-    limits = {name: getattr(args, name) for name in names}
+    limits = {name: getattr(args, name) for name in LIMITS}
     reference, *others = rows
     failures = [
         f'{row.name}: {failure}'
@@ -359,6 +361,7 @@ def table(rows: Sequence[Row]) -> str:
     kinds = list(rows[0].ap)
     head = ['model', 'precision', *(f'AP {kind}' for kind in kinds)]
     head += ['box px', 'score', 'matched', 'undecided images', 'mask IoU']
+    head += ['keypoint px']
     head += ['ms per image']
     lines = [head, ['---'] * len(head)]
     for row in rows:
@@ -370,12 +373,14 @@ def table(rows: Sequence[Row]) -> str:
                 f'{row.ap[kind]:.2f}' + (f' ({change:+.2f})' if diff else '')
             )
         if diff is None:
-            cells += ['', '', '', '', '']
+            cells += ['', '', '', '', '', '']
         else:
             iou = '' if diff.mask_iou is None else f'{diff.mask_iou:.4f}'
             cells += [f'{diff.box_px:.2g}', f'{diff.score:.2g}']
             cells += [f'{diff.matched} of {diff.expected}']
             cells += [f'{diff.undecided} of {row.images}', iou]
+            px = diff.keypoint_px
+            cells.append('' if px is None else f'{px:.2g}')
         lines.append([*cells, f'{row.latency_ms:.1f}'])
     return ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
 
@@ -398,6 +403,7 @@ def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 expected=diff.expected,
                 matched=diff.matched,
                 mask_iou=diff.mask_iou,
+                keypoint_px=diff.keypoint_px,
                 undecided=diff.undecided,
             )
         values.append(value)
