@@ -109,6 +109,13 @@ def _malformed(text: str) -> str | None:
             f'lists within lists, {_depth(value)} deep, are more than '
             f'{_MAX_DEPTH}'
         )
+    try:
+        OptionAction._parse_iterable(value)
+    except (AssertionError, RecursionError):  # of mmengine's reader
+        return (
+            'a list begins with its bracket and has commas between its '
+            'entries, such as "[1,2]", in quotes'
+        )
     return None
 
 
