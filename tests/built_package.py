@@ -24,6 +24,7 @@ SOURCES = [
     'pyproject.toml',
     'rfdetr_mm',
     'rfdetr_mm_light',
+    'rfdetr_runtime',
     'setup.py',
     'tools',
 ]
