@@ -2,6 +2,8 @@
 # make demo-masks  the same with masks
 # make test    environment (made once, shared by all clones) and all unmarked tests
 # make slow    heavy sweeps and trainings to an AP
+# make fuzz    bad input, MINUTES=10 for each kind of file
+# make soak    a training killed twenty times ends as one that was not; over an hour
 # make matrix  other Pythons and torches: an environment each, deleted afterwards
 # make lint    ruff and docstring coverage
 # make golden  refresh the golden files from rfdetr 1.11.2
@@ -15,12 +17,14 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo demo-masks test slow matrix lint golden env test-env lock clean
+.PHONY: demo demo-masks test slow fuzz soak matrix lint golden env test-env lock clean
 
 STACK ?= onedl
 export STACK
 # Processes of make test; each computes with one thread. See tests/workers.py.
 WORKERS ?= 2
+# How long make fuzz tries each kind of file, in minutes.
+MINUTES ?= 10
 
 # $(call IN_ENV,GROUP): Python of an environment, on this clone.
 IN_ENV = env="$$(tools/dev/environment.sh $(1))"; \
@@ -45,12 +49,19 @@ slow:
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s --ignore=tests/deploy
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s tests/deploy
 
+fuzz:
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m fuzz -s --timeout=0 --fuzz-minutes=$(MINUTES) tests/datasets tests/checkpoints tests/engine tests/runtime
+
+# Goes on where it was stopped. SOAK=--quick tries it in two minutes.
+soak:
+	$(call IN_ENV,test) tools/dev/soak.py $(SOAK)
+
 matrix:
 	tools/dev/matrix.sh
 
 lint:
 	env="$$(tools/dev/environment.sh lint)"; export PATH="$$env/bin:$$PATH"; \
-	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm rfdetr_mm_light
+	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm rfdetr_mm_light rfdetr_runtime
 
 golden:
 	$(call IN_ENV,test) tests/parity/refresh_golden.py

@@ -120,11 +120,12 @@ setup(
         'build_py': BuildPy,
         'link_mim': LinkMim,
     },
-    packages=find_packages(include=['rfdetr_mm*']),
+    packages=find_packages(include=['rfdetr_mm*', 'rfdetr_runtime*']),
     package_data={
         'rfdetr_mm': ['py.typed'],
         'rfdetr_mm.checkpoints': ['weights/*.pth'],  # of the smallest size
         'rfdetr_mm_light': ['py.typed', 'sizes.csv'],
+        'rfdetr_runtime': ['py.typed'],
     },
     # What every use needs; a stack or a runtime is an extra.
     install_requires=[
@@ -156,9 +157,10 @@ setup(
             'multiprocess',
             'prettytable',
         ],
-        # Running an exported ONNX file, nothing else: no torch.
+        # Running exported files by rfdetr_runtime, nothing else: no torch.
         'onnx': ['onnxruntime>=1.18'],
         'openvino': ['openvino>=2025'],
+        'tflite': ['ai-edge-litert>=2'],
         # LoRA and DoRA adapters (model.adapters) while they are trained; it
         # brings transformers, which nothing else here needs.
         'lora': ['peft>=0.15'],
@@ -171,8 +173,8 @@ setup(
         'fast-eval': ['vernier>=0.5.3'],
         # mmdet's ByteTrack and OC-SORT (configs/mixing)
         'tracking': ['lap'],
-        # torchao 0.18 breaks on torch 2.9.
-        'tflite': ['litert-torch==0.10.0', 'torchao==0.17.0'],
+        # Exporting to TFLite; torchao 0.18 breaks on torch 2.9.
+        'tflite-export': ['litert-torch==0.10.0', 'torchao==0.17.0'],
         # What configs/_base_/visualizers log to. MLflow's small client writes
         # to a server; files and SQLite want variables or the whole mlflow.
         'loggers': ['tensorboard', 'wandb', 'mlflow-skinny'],

@@ -97,7 +97,7 @@ def make_files(
     Args:
         args: The command line.
         cfg: Config of the model.
-        folder: For the files.
+        folder: Folder for the files.
 
     Returns:
         Files by name.
@@ -141,7 +141,7 @@ def measure(args: argparse.Namespace, files: dict[str, Path]) -> dict:
 
     Args:
         args: The command line.
-        files: By name.
+        files: Files by name.
 
     Returns:
         ``files``: by name, milliseconds, ratio to ours in float32 (median
@@ -203,7 +203,7 @@ def profile(
     Args:
         args: The command line.
         file: The model.
-        folder: For the trace.
+        folder: Folder for the trace.
         batch_size: Images at once, of a file that takes any number.
 
     Returns:

@@ -21,7 +21,7 @@ def synthetic(num_images: int, num_detections: int) -> list[dict[str, Any]]:
 
     Args:
         num_images: How many.
-        num_detections: In every image, at least ``NUM_OBJECTS``.
+        num_detections: Detections in every image, at least ``NUM_OBJECTS``.
 
     Returns:
         For each image ``boxes`` and ``labels`` of the objects and ``found``,
@@ -60,7 +60,7 @@ def our_evaluation(
 
     Args:
         images: What :func:`synthetic` gave.
-        folder: For the annotation file.
+        folder: Folder for the annotation file.
         metric_type: 'NamedCocoMetric' or 'VernierCocoMetric'.
 
     Returns:

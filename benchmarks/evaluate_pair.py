@@ -22,7 +22,7 @@ def evaluate_ours(
     Args:
         model: The model.
         cfg: See ``training_pair.our_config``.
-        folder: For temporary files.
+        folder: Folder for temporary files.
 
     Returns:
         ``ap`` and ``ap50`` in points (0 to 100), not rounded.
@@ -40,7 +40,7 @@ def evaluate_upstream(
     Args:
         module: rfdetr's Lightning module.
         cfg: See ``training_pair.our_config``.
-        folder: For temporary files.
+        folder: Folder for temporary files.
         preprocess: Our data preprocessor, which normalises the images.
 
     Returns:

@@ -35,7 +35,7 @@ class Worker:
 
     Args:
         device: Where the works run.
-        works: By name.
+        works: Works by name.
     """
 
     def __init__(self, device: str, works: dict[str, Work]) -> None:
@@ -56,7 +56,7 @@ class Worker:
         """Do everything a few times.
 
         Args:
-            times: How often each.
+            times: How often each work runs.
 
         Returns:
             Seconds of each time by work; losses of a training's steps.

@@ -51,9 +51,9 @@ def paired_rounds(
 
     Args:
         works: What to do, by name.
-        rounds: How often.
-        progress: Told after every round.
-        clock: In seconds.
+        rounds: How many rounds are measured.
+        progress: Called after every round.
+        clock: Gives the time in seconds.
 
     Returns:
         Seconds of each round, by name.
@@ -99,7 +99,8 @@ def matmul_peak(device: str = 'cpu') -> float:
     """The fastest matrix product, in multiply-adds * 2 per second.
 
     Args:
-        device: On 'cuda' the products are of bfloat16, else of float32.
+        device: The device; the products are of bfloat16 on 'cuda', else of
+            float32.
     """
     is_cuda = device == 'cuda'
     side, dtype = PEAK_SIDE, torch.float32

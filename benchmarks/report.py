@@ -65,7 +65,7 @@ def page(content: Mapping[str, Any], *parts: str) -> str:
     """The text of a report.
 
     Args:
-        content: With the ``command`` and the ``machine``; what was
+        content: A dict with the ``command`` and the ``machine``; what was
             ``skipped`` and why, if anything was.
         *parts: Paragraphs and tables.
     """
@@ -91,9 +91,9 @@ def write(
     Args:
         out: Their folder, which is made.
         name: Their name without suffix.
-        content: For the JSON file.
-        text: For the Markdown file.
-        figure: For the picture; None for no picture.
+        content: Content of the JSON file.
+        text: Text of the Markdown file.
+        figure: The picture; None for no picture.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / f'{name}.json').write_text(json.dumps(content, indent=1))

@@ -204,7 +204,7 @@ def our_config(
     Args:
         setup: The setup.
         weights: File to start from, of either layout.
-        work_dir: For logs.
+        work_dir: Folder for logs.
         options: Further changes, as of ``--cfg-options``.
 
     Returns:
@@ -383,7 +383,7 @@ def upstream_module(setup: Setup, num_classes: int, folder: Path) -> Any:
     Args:
         setup: The setup.
         num_classes: Classes of the data set.
-        folder: For what rfdetr may want to write.
+        folder: Folder for what rfdetr may want to write.
 
     Returns:
         The module; its spare class row is dead (weight 0, bias -20).
@@ -423,7 +423,7 @@ def train_upstream(
     Args:
         module: See :func:`upstream_module`; trained in place and left with
             the averaged weights.
-        batches: Those of :func:`train_ours`.
+        batches: The batches of :func:`train_ours`.
         preprocess: Our data preprocessor, which normalises the images.
         setup: The setup.
         side: Name for the progress.

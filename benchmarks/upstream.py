@@ -111,7 +111,7 @@ def training_batch(
 
     Args:
         images: Normalised, shape (bs, 3, h, w).
-        objects: For each image boxes of shape (num_objects, 4), normalised
+        objects: Each image has boxes of shape (num_objects, 4), normalised
             (cx, cy, w, h), and labels of shape (num_objects,).
         sizes: (h, w) of each original image in pixels; (1, 1) if None.
 
@@ -142,7 +142,7 @@ def export_onnx(
         model: rfdetr's network.
         config: Its ModelConfig.
         size: (h, w) of the images in pixels.
-        folder: For the file.
+        folder: Folder for the file.
 
     Returns:
         The file.
@@ -172,7 +172,7 @@ def export_like(
         cfg: Our config of the model.
         weights: Its state dict, under rfdetr's names.
         size: (h, w) of the images in pixels.
-        folder: For the file.
+        folder: Folder for the file.
 
     Returns:
         The file.

@@ -42,7 +42,7 @@ def paint(image: Image.Image, objects: Objects) -> Image.Image:
 
     Args:
         image: The picture.
-        objects: In its pixels.
+        objects: Its objects, with coordinates in its pixels.
 
     Returns:
         A painted picture, ``ENLARGED`` times as wide and high.

@@ -53,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--merge-iou-thr',
         type=float,
         default=0.5,
-        help='how well two slices have to agree, where they overlap, to have '
+        help='how well two slices must agree, where they overlap, to have '
         'seen one object (default: 0.5)',
     )
     parser.add_argument(

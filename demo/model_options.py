@@ -24,8 +24,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add mmdet's options of a model, and what it may do."""
     parser.add_argument(
         'model',
-        help='a name (rfdetr_nano_coco), a config file, or a checkpoint of a '
-        'training, which has its config with it',
+        help='a name (rfdetr_nano_coco), a config file, a checkpoint of a '
+        'training, which has its config with it, or an exported file',
     )
     parser.add_argument(
         '--weights',

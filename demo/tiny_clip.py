@@ -63,7 +63,7 @@ def write_clip(folder: Path, num_frames: int = NUM_FRAMES) -> None:
     """Write the clip; an existing one is replaced.
 
     Args:
-        folder: Where to; it is made.
+        folder: The folder to write to; it is made.
         num_frames: Frames of the whole way.
     """
     (folder / 'images').mkdir(parents=True, exist_ok=True)

@@ -28,12 +28,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tiny_shapes import IMAGE_HW, OVERSAMPLING, ground, smooth_noise
-from tqdm import tqdm
+from tiny_shapes import (
+    IMAGE_HW,
+    OVERSAMPLING,
+    Painter,
+    ground,
+    smooth_noise,
+    write_data_set,
+)
 
 SPLITS = {'train': 800, 'val': 100, 'test': 200}
 KEYPOINTS = {
@@ -211,17 +217,15 @@ def visibility(point: np.ndarray, covers: Sequence[np.ndarray]) -> int:
     return 1 if any(cover[row, column] for cover in covers) else 2
 
 
-def draw_image(
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Draw an image and annotate it.
+class Drawing(NamedTuple):
+    """An image and what is in it."""
 
-    Args:
-        rng: All depends on it.
+    pixels: np.ndarray  # (H, W, 3), 0 to 1 where it is not clipped
+    annotations: list[dict[str, Any]]  # COCO's, without ids
 
-    Returns:
-        uint8, shape (H, W, 3); and COCO's annotations without ids.
-    """
+
+def draw_image(rng: np.random.Generator) -> Drawing:
+    """Draw an image and annotate it; all depends on ``rng``."""
     pixels, bare = ground(rng), ground(rng)
     placed: list[Placed] = []
     low, high = FIGURES_PER_IMAGE
@@ -250,46 +254,15 @@ def draw_image(
                 num_keypoints=sum(v > 0 for v in keypoints[2::3]),
             )
         )
-    image = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    return image, annotations
+    return Drawing(pixels, annotations)
 
 
-def write_split(folder: Path, name: str, num_images: int, seed: int) -> None:
-    """Write ``folder/name.json`` and its images.
-
-    Args:
-        folder: The data set's folder, with ``images/`` in it.
-        name: Of the split.
-        num_images: Images to draw.
-        seed: Of everything in them.
-    """
-    height, width = IMAGE_HW
-    rng = np.random.default_rng(seed)
-    images, annotations = [], []
-    for image_id in tqdm(range(1, num_images + 1), desc=f'drawing {name}'):
-        pixels, found = draw_image(rng)
-        file_name = f'{name}_{image_id:04d}.png'
-        Image.fromarray(pixels).save(folder / 'images' / file_name)
-        images.append(
-            dict(id=image_id, file_name=file_name, height=height, width=width)
-        )
-        for annotation in found:
-            annotations.append(
-                dict(annotation, id=len(annotations) + 1, image_id=image_id)
-            )
-    categories = [
-        dict(
-            id=number,
-            name=kind,
-            keypoints=list(names),
-            skeleton=SKELETONS[kind],
-        )
-        for number, (kind, names) in enumerate(KEYPOINTS.items(), start=1)
+def annotations_of(drawing: Drawing, image_id: int) -> list[dict[str, Any]]:
+    """COCO annotations of a drawing; their ids are left to the caller."""
+    return [
+        dict(annotation, id=0, image_id=image_id)
+        for annotation in drawing.annotations
     ]
-    content = dict(
-        images=images, annotations=annotations, categories=categories
-    )
-    (folder / f'{name}.json').write_text(json.dumps(content))
 
 
 def shuffle_sides(ann_file: Path, target: Path, seed: int = 0) -> None:
@@ -298,7 +271,7 @@ def shuffle_sides(ann_file: Path, target: Path, seed: int = 0) -> None:
     Args:
         ann_file: The file.
         target: The copy.
-        seed: Of the exchanges.
+        seed: The seed of the exchanges.
     """
     content = json.loads(ann_file.read_text())
     rng = np.random.default_rng(seed)
@@ -318,12 +291,22 @@ def write_tiny_figures(folder: Path, splits: dict[str, int] = SPLITS) -> None:
     """Write the data set; an existing one of the same name is replaced.
 
     Args:
-        folder: Where to; it is made.
+        folder: The data set's folder; it is made.
         splits: Images of each split, the whole data set by default.
     """
-    (folder / 'images').mkdir(parents=True, exist_ok=True)
-    for seed, (name, num_images) in enumerate(splits.items()):
-        write_split(folder, name, num_images, seed)
+    fields = {
+        kind: dict(keypoints=list(names), skeleton=SKELETONS[kind])
+        for kind, names in KEYPOINTS.items()
+    }
+    painter = Painter(
+        draw_image,
+        annotations_of,
+        tuple(KEYPOINTS),
+        '{}_{:04d}.png',
+        {},
+        fields,
+    )
+    write_data_set(folder, splits, painter, first_seed=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

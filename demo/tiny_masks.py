@@ -38,7 +38,7 @@ def write_tiny_masks(folder: Path, splits: dict[str, int] = SPLITS) -> None:
     """Write the data set; an existing one of the same name is replaced.
 
     Args:
-        folder: Where to; it is made.
+        folder: The data set's folder; it is made.
         splits: Images of each split, the whole data set by default.
     """
     write_tiny_shapes(folder, splits)

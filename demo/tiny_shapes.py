@@ -23,9 +23,10 @@ The numbers depend on the seed alone, one for each split.
 import argparse
 import colorsys
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,6 +188,8 @@ class Painter(NamedTuple):
     classes: Sequence[str]
     file_name: str  # of an image, with the split's name and the image's id
     options: dict[str, Any]  # of Image.save
+    # What the category of a class has beside its id and name
+    category_fields: Mapping[str, dict[str, Any]] = MappingProxyType({})
 
 
 def write_data_set(
@@ -237,7 +240,7 @@ def write_split(
     for number, annotation in enumerate(annotations, start=1):
         annotation['id'] = number
     categories = [
-        dict(id=number, name=name)
+        dict(id=number, name=name, **painter.category_fields.get(name, {}))
         for number, name in enumerate(painter.classes, 1)
     ]
     return dict(images=images, annotations=annotations, categories=categories)

@@ -37,10 +37,8 @@ from mmdet.structures import DetDataSample  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from rfdetr_mm.apis import RFDETRInferencer  # noqa: E402
-from rfdetr_mm.apis.command_line.detection_files import (
-    write_json,  # noqa: E402
-)
 from rfdetr_mm.apis.video import paint_frame  # noqa: E402
+from rfdetr_runtime.detection_files import write_json  # noqa: E402
 
 MIN_SCORE = 0.05  # what the slider can reach
 FONTS = ['system-ui', 'Segoe UI', 'Roboto', 'Helvetica', 'sans-serif']

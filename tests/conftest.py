@@ -23,6 +23,10 @@ def pytest_addoption(parser):
         '--stack', choices=list(ABSENT),
         help='stop unless everything that its environment has is installed',
     )  # fmt: skip
+    parser.addoption(
+        '--fuzz-minutes', type=float, default=10,
+        help='how long each target of make fuzz runs',
+    )  # fmt: skip
 
 
 def pytest_configure(config):
@@ -66,7 +70,14 @@ def pytest_report_header(config):
 
 
 def pytest_runtest_setup(item):
-    """Skip a test whose marker ``needs_torch`` names a later version."""
+    """Skip a test whose marker ``needs_torch`` names a later version.
+
+    One that goes on until its time is over runs only where it is asked for.
+    """
+    if item.get_closest_marker('fuzz') and 'fuzz' not in (
+        item.config.getoption('markexpr')
+    ):
+        pytest.skip('run by make fuzz')
     import torch
     from mmengine.utils import digit_version
 
@@ -94,6 +105,11 @@ def seed_and_scope():
     yield
     # A Runner in a test leaves its own scope behind.
     init_default_scope('mmdet')
+
+
+@pytest.fixture
+def fuzz_minutes(request):
+    return request.config.getoption('--fuzz-minutes')
 
 
 @pytest.fixture

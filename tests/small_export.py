@@ -10,17 +10,21 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 
 from rfdetr_mm.deploy.export import deploy_config, export
+from rfdetr_mm.deploy.task import HEADS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 NUM_CLASSES = 3
 NUM_QUERIES = 7
+NUM_KEYPOINTS = (3, 0, 2)  # of the classes
 CLASSES = ('cat', 'dog', 'emu')
 HW = (64, 96)
 
 
-def config(seg=False, **backbone):
+def config(seg=False, pose=False, **backbone):
     """Two blocks and two decoder layers on rectangles, windows of 16 px."""
     family = 'rfdetr_seg/rfdetr-seg_small' if seg else 'rfdetr/rfdetr_nano'
+    if pose:
+        family = 'rfdetr_pose/rfdetr-pose_preview'
     cfg = Config.fromfile(CONFIGS / f'{family}_coco.py')
     model = cfg.model
     model.backbone.update(
@@ -41,6 +45,8 @@ def config(seg=False, **backbone):
         num_groups=2,
         embed_dims=32,
     )
+    if pose:
+        model.bbox_head.num_keypoints = NUM_KEYPOINTS
     if seg:
         model.bbox_head.mask_upsample_ratio = 4.0
     model.bbox_head.decoder.update(num_layers=2, feedforward_channels=16)
@@ -68,8 +74,7 @@ def save(model, path, classes=CLASSES):
 
 def export_to(folder, cfg, model, *, input_size=HW, **options):
     """Export a model for ONNX Runtime by the shipped configs."""
-    has_masks = cfg.model.bbox_head.type == 'RFDETRInsHead'
-    task = ('detection', 'instance-seg')[has_masks]
+    task = HEADS[cfg.model.bbox_head.type][0]
     checkpoint = save(model, folder / 'weights.pth')
     deploy_cfg = deploy_config(
         task, 'onnxruntime', input_size=input_size, **options

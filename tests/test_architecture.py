@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'rfdetr_mm'
 LIGHT = ROOT / 'rfdetr_mm_light'
 LIGHT_FILES = sorted(LIGHT.rglob('*.py'))
-FILES = sorted(PACKAGE.rglob('*.py')) + LIGHT_FILES
+RUNTIME = ROOT / 'rfdetr_runtime'
+RUNTIME_FILES = sorted(RUNTIME.rglob('*.py'))
+OF_ROOMS = sorted(PACKAGE.rglob('*.py'))
+FILES = OF_ROOMS + LIGHT_FILES + RUNTIME_FILES
 SCRIPTS = sorted(
     path
     for folder in ('tools', 'benchmarks', 'demo')
@@ -114,11 +117,7 @@ def test_the_clone_at_hand_is_tested():
     assert Path(rfdetr_mm.__file__).resolve().parent == PACKAGE.resolve()
 
 
-@pytest.mark.parametrize(
-    'path',
-    [path for path in FILES if path not in LIGHT_FILES],
-    ids=lambda p: str(p.name),
-)
+@pytest.mark.parametrize('path', OF_ROOMS, ids=lambda p: str(p.name))
 def test_import_law(path):
     room = path.relative_to(PACKAGE).parts[0]
     for name in absolute_imports(path):
@@ -129,7 +128,7 @@ def test_import_law(path):
             assert parts[1] not in FORBIDDEN.get(room, ()), name
         if room == 'checkpoints':
             known = {'torch', 'rfdetr_mm', *sys.stdlib_module_names}
-            assert parts[0] in known | {'rfdetr_mm_light'}, name
+            assert parts[0] in known | {LIGHT.name}, name
         if room == 'operators':
             # What is written into mmcv's folder finds nothing else there.
             known = {'numpy', 'torch', 'torchvision', *sys.stdlib_module_names}
@@ -140,13 +139,14 @@ def test_import_law(path):
 
 def imports_outside_functions(path):
     """Top-level packages that importing a file imports."""
+    own = path.relative_to(ROOT).parts[0]
     nodes = list(ast.parse(path.read_text()).body)
     while nodes:
         node = nodes.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name.partition('.')[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield LIGHT.name if node.level else node.module.partition('.')[0]
+            yield own if node.level else node.module.partition('.')[0]
         elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             nodes += ast.iter_child_nodes(node)
 
@@ -164,6 +164,30 @@ def test_the_light_package_imports_the_standard_library_only(path):
     lazy = LIGHT_LAZY.get(path.relative_to(LIGHT).as_posix(), set())
     packages = {name.partition('.')[0] for name in absolute_imports(path)}
     assert packages <= known | lazy
+
+
+# file: what it imports within functions, because a user asked for it. The
+# runtimes of exported files are imported by their names, see SESSIONS.
+RUNTIME_LAZY = {'detections.py': {'supervision'}}
+
+
+@pytest.mark.parametrize(
+    'path', RUNTIME_FILES, ids=lambda p: str(p.relative_to(RUNTIME))
+)
+def test_the_runtime_package_imports_numpy_and_pillow_only(path):
+    known = {RUNTIME.name, LIGHT.name, 'numpy', 'PIL'}
+    known |= sys.stdlib_module_names
+    lazy = RUNTIME_LAZY.get(path.relative_to(RUNTIME).as_posix(), set())
+    module = ast.parse(path.read_text())
+    for_types = {
+        name.name.partition('.')[0]
+        for node in module.body
+        if isinstance(node, ast.If) and node.test.id == 'TYPE_CHECKING'
+        for child in node.body
+        for name in getattr(child, 'names', ())
+    }
+    packages = {name.partition('.')[0] for name in absolute_imports(path)}
+    assert packages <= known | lazy | for_types
 
 
 # room of models: packages, and modules of this one, that it may import
@@ -299,7 +323,8 @@ def test_names():
 
 def test_tests_mirror_the_package():
     """A module's test, where there is one, stands where the module does."""
-    rooms = {p.name for p in PACKAGE.iterdir() if p.is_dir()} | {'light'}
+    others = dict(light=LIGHT, runtime=RUNTIME)
+    rooms = {p.name for p in PACKAGE.iterdir() if p.is_dir()} | {*others}
     free = {'parity', 'configs', 'tools', 'benchmarks', 'demo'}
     for path in (ROOT / 'tests').rglob('test_*.py'):
         parts = path.relative_to(ROOT / 'tests').parts
@@ -307,8 +332,8 @@ def test_tests_mirror_the_package():
             continue
         assert parts[0] in rooms, path
         room = PACKAGE.joinpath(*parts[:-1])
-        if parts[0] == 'light':
-            room = LIGHT.joinpath(*parts[1:-1])
+        if parts[0] in others:
+            room = others[parts[0]].joinpath(*parts[1:-1])
         name = path.stem[len('test_') :]
         # reader.py may have test_reader.py and test_reader_more.py
         assert any(

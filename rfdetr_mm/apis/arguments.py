@@ -110,7 +110,8 @@ def training_device(device: Any, default: str) -> str:
         and ``default``.
 
     Raises:
-        InputError: If it is no device or there is none of the kind.
+        InputError: If it names no device, or one that this machine
+            lacks.
     """
     if device is None:
         return default

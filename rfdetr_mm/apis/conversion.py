@@ -91,7 +91,7 @@ def from_rfdetr(
         the report.
 
     Raises:
-        InputError: If it is no rfdetr file, or does not fit the model.
+        InputError: If it is not an rfdetr file, or does not fit the model.
     """
     upstream = read_upstream_layout(content)
     if upstream is None:

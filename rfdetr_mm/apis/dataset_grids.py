@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor, scale_boxes
@@ -15,9 +16,12 @@ from PIL import Image
 
 from rfdetr_mm.engine import SeededDataset
 
+from .skeletons import paint_skeletons
+
 GAP = 6  # px between the images
 MAX_SIDE = 480  # px of an image in the grid
 NUM_IMAGES = 16
+_LOADING = ('LoadAnnotations', 'LoadPoseAnnotations')
 
 
 def draw_samples(
@@ -56,7 +60,16 @@ def draw_samples(
             sample,
             draw_pred=False,
         )
-        pictures.append(visualizer.get_image())
+        picture = visualizer.get_image()
+        if 'keypoints' in sample.get('gt_instances', {}):
+            truth = sample.gt_instances
+            picture = paint_skeletons(
+                picture,
+                truth.keypoints.numpy(),
+                truth.labels.tolist(),
+                dataset.metainfo.get('keypoint_links', ()),
+            )
+        pictures.append(picture)
     return pictures
 
 
@@ -65,10 +78,8 @@ def _annotations_follow_resize(dataset_cfg: dict) -> bool:
     while 'dataset' in dataset_cfg:
         dataset_cfg = dataset_cfg['dataset']
     steps = [str(step['type']) for step in dataset_cfg.get('pipeline', [])]
-    if 'LoadAnnotations' not in steps:
-        return False
-    before = steps[: steps.index('LoadAnnotations')]
-    return any('Resize' in step for step in before)
+    loading = [i for i, step in enumerate(steps) if step in _LOADING]
+    return any('Resize' in step for step in steps[: min(loading, default=0)])
 
 
 def _prepare_truth(sample: DetDataSample, in_original_pixels: bool) -> None:
@@ -77,6 +88,10 @@ def _prepare_truth(sample: DetDataSample, in_original_pixels: bool) -> None:
         truth.bboxes = scale_boxes(truth.bboxes, sample.scale_factor)
         if 'masks' in truth:
             truth.masks = truth.masks.resize(sample.img_shape[:2])
+        if 'keypoints' in truth:
+            truth.keypoints = truth.keypoints * torch.tensor(
+                [*sample.scale_factor, 1.0]
+            )
     truth.bboxes = get_box_tensor(truth.bboxes)  # the visualizer's wish
 
 
@@ -108,7 +123,7 @@ def write_grid(pictures: list[np.ndarray], target: Path) -> None:
 def save_grids(cfg: Config, folder: Path) -> None:
     """Write ``train.png`` and ``val.png``, in the main process only.
 
-    What fails here is no reason not to train: it is a warning.
+    A failure here is a warning, because training does not need the pictures.
 
     Args:
         cfg: The config, its data set filled in.

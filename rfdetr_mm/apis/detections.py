@@ -48,14 +48,15 @@ def detections_of_image(
     """Detections of one image above a threshold.
 
     Args:
-        outputs: Those of one image: boxes, normalised (cx, cy, w, h), shape
+        outputs: Outputs of one image: boxes, normalised (cx, cy, w, h), shape
             (num_queries, 4); logits, shape (num_queries, num_classes); mask
             logits, or padded keypoints, if there are any.
         input_hw: (height, width) in pixels of the network's input.
         image_hw: (height, width) of the image in pixels.
         max_per_img: How many at most.
         threshold: Only detections with a higher score are kept.
-        num_keypoints: Of each class; None for a model without keypoints.
+        num_keypoints: Keypoints of each class; None for a model without
+            keypoints.
 
     Returns:
         ``bboxes`` (x1, y1, x2, y2) in pixels of the image, ``scores``,

@@ -18,14 +18,15 @@ def find_device(device: Any) -> torch.device:
         The device.
 
     Raises:
-        InputError: If it is no device or there is none of the kind.
+        InputError: If it names no device, or one that this machine
+            lacks.
     """
     try:
         found = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InputError(
-            f"device={device!r} is no device; take such as 'cpu', 'cuda', "
-            "'cuda:1' or 'mps'"
+            f"device={device!r} is not a device; name one, such as 'cpu', "
+            "'cuda', 'cuda:1' or 'mps'"
         ) from error
     number = torch.cuda.device_count()
     if found.type == 'cuda' and (found.index or 0) >= number:

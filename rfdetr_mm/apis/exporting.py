@@ -1,6 +1,7 @@
 """Export a live model through the deployment package."""
 
 import copy
+import json
 import os
 import shutil
 import tempfile
@@ -8,14 +9,18 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import print_log
 
 from rfdetr_mm.checkpoints import write_checkpoint
-from rfdetr_mm.datasets.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.facts import LAYOUTS
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES, list_images
+from rfdetr_runtime.metadata import side_file
+from rfdetr_runtime.resizing import PREDICT
 
 from .images import LoadedImage, load_image, make_batch
 from .model_config import positive_int
@@ -25,13 +30,13 @@ from .model_context import ModelContext
 _EXTRA = "'rfdetr_mm[deploy]'"
 FORMATS = {
     'onnx': ('onnxruntime', _EXTRA),
-    'tflite': ('tflite', "'rfdetr_mm[deploy,tflite]'"),
+    'tflite': ('tflite', "'rfdetr_mm[deploy,tflite-export]'"),
     'openvino': ('openvino', f'{_EXTRA} openvino'),
     'tensorrt': ('tensorrt', f'{_EXTRA} tensorrt'),
     'trt': ('tensorrt', f'{_EXTRA} tensorrt'),
 }
 QUANTIZATIONS = {
-    'onnx': ('fp32', 'int8'),
+    'onnx': ('fp32', 'fp16', 'int8'),
     'tflite': ('fp32', 'fp16', 'int8'),
     'openvino': ('fp32', 'fp16'),
     'tensorrt': ('fp32', 'fp16', 'int8'),
@@ -55,6 +60,10 @@ class ExportRequest:
         calibration: Folder of images, ``.npy`` file or array, see
             :func:`calibration_batches`.
         max_images: How many images of a folder are used at most.
+        layout: The outputs of the graph, ``'end2end'`` or ``'raw'``.
+        max_batch_size: The largest batch of a TensorRT engine.
+        notes: A text for the metadata.
+        output_name: The name of the result without its suffix, or None.
 
     Raises:
         InputError: If a value is unknown, or the format does not have it.
@@ -69,6 +78,10 @@ class ExportRequest:
     opset: int
     calibration: str | os.PathLike | np.ndarray | None
     max_images: int
+    layout: str = 'end2end'
+    max_batch_size: int | None = None
+    notes: str | None = None
+    output_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.format not in list(FORMATS):  # also what has no hash
@@ -76,12 +89,31 @@ class ExportRequest:
                 f'format must be one of {", ".join(FORMATS)}, got '
                 f'{self.format!r}'
             )
+        if self.layout not in LAYOUTS:
+            raise InputError(
+                f'layout must be one of {", ".join(LAYOUTS)}, got '
+                f'{self.layout!r}'
+            )
         self._check_combination()
         positive_int('max_images', self.max_images)
         if type(self.opset) is not int or self.opset < 16:
             raise InputError(
                 'opset_version must be 16 at least (GridSample), got '
                 f'{self.opset!r}'
+            )
+        name = self.output_name
+        if name is not None and (not name or Path(name).name != name):
+            raise InputError(
+                'output_name must be the name of a file without folder and '
+                f'suffix, got {name!r}; output_dir is its folder'
+            )
+        largest = self.max_batch_size
+        if largest is not None and (
+            type(largest) is not int or largest < self.batch_size
+        ):
+            raise InputError(
+                f'max_batch_size must be an integer of at least batch_size='
+                f'{self.batch_size}, got {largest!r}'
             )
         is_empty = isinstance(self.calibration, str) and not self.calibration
         if is_empty or not isinstance(self.calibration, _CALIBRATION):
@@ -158,24 +190,33 @@ def run_export(
         ImportError: If an extra is not installed; it is named.
     """
     backend, packages = FORMATS[request.format]
-    export, deploy_config = _import_deploy(packages)
+    export, deploy_config, set_resize_kernel, heads = _import_deploy(packages)
     device = _device_of(backend, packages, context.device)
     deploy_cfg = deploy_config(
-        'instance-seg' if context.args.segmentation_head else 'detection',
+        heads[context.cfg.model.bbox_head.type][0],
         backend,
         precision=request.precision,
         input_size=request.input_hw,
         batch_size=request.batch_size,
         dynamic_batch=request.dynamic_batch,
-        layout='raw',
+        layout=request.layout,
         backbone_only=request.backbone_only,
         opset=request.opset,
     )
+    if request.notes is not None:
+        deploy_cfg.codebase_config.notes = request.notes
+    if backend == 'tensorrt' and request.max_batch_size is not None:
+        deploy_cfg.backend_config.batch_sizes = (
+            1,
+            request.batch_size,
+            request.max_batch_size,
+        )
     calibration = None
     if request.is_calibrated:
         calibration = list(calibration_batches(context, request))
     cfg = copy.deepcopy(context.cfg)
     cfg.load_from = None
+    set_resize_kernel(cfg, PREDICT)  # as predict() of the live model does
     output_dir.mkdir(parents=True, exist_ok=True)
     # Within the folder, so that moving is renaming.
     with tempfile.TemporaryDirectory(dir=output_dir) as folder:
@@ -203,9 +244,10 @@ def run_export(
 def _import_deploy(packages: str) -> tuple:
     try:
         from rfdetr_mm.deploy.export import deploy_config, export
+        from rfdetr_mm.deploy.task import HEADS, set_resize_kernel
     except ImportError as error:
         raise _missing(packages, error) from error
-    return export, deploy_config
+    return export, deploy_config, set_resize_kernel, HEADS
 
 
 def _device_of(backend: str, packages: str, device: torch.device) -> str:
@@ -250,15 +292,105 @@ def _move(
     files: list[Path], output_dir: Path, request: ExportRequest, size: str
 ) -> Path:
     """Give the files their final names; return the one to be loaded."""
-    name = size + ('-backbone' if request.backbone_only else '')
-    if request.quantization not in (None, 'fp32'):
+    name = request.output_name or size
+    name += '-backbone' if request.backbone_only else ''
+    if not request.output_name and request.quantization not in (None, 'fp32'):
         name += f'-{request.quantization}'
-    # OpenVINO's weights lie beside its file.
-    files += [f.with_suffix('.bin') for f in files if f.suffix == '.xml']
-    moved = [output_dir / (name + file.suffix) for file in files]
-    for file, target in zip(files, moved):
-        shutil.move(file, target)
-    return moved[0]
+    (file,) = files
+    target = output_dir / (name + file.suffix)
+    moves = {file: target}
+    # OpenVINO's weights and the metadata of an engine lie beside their files.
+    if file.suffix == '.xml':
+        moves[file.with_suffix('.bin')] = target.with_suffix('.bin')
+    if side_file(file).is_file():
+        moves[side_file(file)] = side_file(target)
+    for old, new in moves.items():
+        shutil.move(old, new)
+    return target
+
+
+def settle_precision(
+    format: str,
+    quantization: str | None,
+    fp16: bool,
+    openvino_precision: str | None,
+) -> str | None:
+    """Say in one word what upstream says in one for each format.
+
+    Args:
+        format: The format of the file.
+        quantization: Its precision, which is the same for every format.
+        fp16: Whether an engine is in fp16 where ``quantization`` is None.
+        openvino_precision: ``'float32'`` or ``'float16'``, for OpenVINO.
+
+    Returns:
+        The quantization.
+
+    Raises:
+        InputError: If the value is unknown, or two of them differ.
+
+    Source: rfdetr 1.11.2, detr.py, RFDETR.export (arguments).
+    """
+    if format in ('tensorrt', 'trt') and quantization is None and fp16:
+        return 'fp16'
+    if format != 'openvino' or openvino_precision is None:
+        return quantization
+    words = {'float32': 'fp32', 'float16': 'fp16'}
+    named = words.get(openvino_precision)
+    if named is None or quantization not in (None, named):
+        raise InputError(
+            f'openvino_precision must be one of {", ".join(words)} and agree '
+            f'with quantization, got openvino_precision='
+            f'{openvino_precision!r} and quantization={quantization!r}'
+        )
+    return named
+
+
+def warn_of_unused(format: str, **given: Any) -> None:
+    """Warn of arguments that are for another format.
+
+    Args:
+        format: The format of the file.
+        **given: Name to value; None if it was not given.
+    """
+    for_engines = ('max_batch_size',)
+    of_formats = dict(
+        openvino=('openvino_precision',),
+        tensorrt=for_engines,
+        trt=for_engines,
+    )
+    # What is not a text is refused later.
+    used = of_formats.get(format, ()) if isinstance(format, str) else ()
+    for name, value in given.items():
+        if value is not None and name not in used:
+            warnings.warn(
+                f'export(): {name}={value!r} has no effect with format='
+                f'{format!r}.',
+                stacklevel=3,
+            )
+
+
+def notes_text(notes: object) -> str | None:
+    """Write notes as a text for the metadata.
+
+    Args:
+        notes: A text, which stays as it is, or what JSON can hold.
+
+    Returns:
+        The text, None for no notes.
+
+    Raises:
+        InputError: If JSON cannot hold them.
+    """
+    if notes is None or isinstance(notes, str):
+        return notes
+    try:
+        return json.dumps(notes, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f'notes must be a text or what JSON can hold, got {notes!r}: '
+            f'{error}'
+        ) from error
 
 
 def calibration_batches(
@@ -322,4 +454,4 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, OSError) as error:
-        raise InputError(f'{path} is no .npy file: {error}') from error
+        raise InputError(f'{path} is not a .npy file: {error}') from error

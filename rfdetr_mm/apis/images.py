@@ -1,12 +1,8 @@
 """What predict() takes for an image, as a tensor."""
 
-import http.client
-import io
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,16 +10,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from rfdetr_mm.datasets.image_file import (
-    ImageFileError,
-    read_rgb,
-    rgb_pixels,
-)
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.pictures import as_rgb
 
 ImageInput = str | PathLike | Image.Image | np.ndarray | Tensor
-
-_TIMEOUT_S = 30
 
 
 @dataclass
@@ -51,7 +41,7 @@ def load_image(
     """Read an image of any kind.
 
     Files and Pillow images become RGB as in training, see
-    :mod:`~rfdetr_mm.datasets.image_file`; the EXIF orientation is ignored, as
+    :mod:`~rfdetr_runtime.image_file`; the EXIF orientation is ignored, as
     upstream does. Arrays and tensors are taken as RGB.
 
     Args:
@@ -89,48 +79,6 @@ def load_image(
         _check_range(pixels)
     _check_shape(pixels, num_channels)
     return LoadedImage(pixels, _source(pixels) if with_source else None)
-
-
-def as_rgb(image: str | PathLike | Image.Image) -> np.ndarray:
-    """Decode a file, or convert a picture, by the package's one reader.
-
-    Args:
-        image: Path, http(s) address or Pillow image.
-
-    Returns:
-        uint8, RGB, shape (h, w, 3); see
-        :mod:`~rfdetr_mm.datasets.image_file`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ConnectionError: If an address cannot be fetched.
-        InputError: If it holds no picture that can be taken.
-    """
-    try:
-        if isinstance(image, Image.Image):
-            name = getattr(image, 'filename', '') or 'The Pillow image'
-            return rgb_pixels(image, name)
-        name = str(image)
-        if name.startswith(('http://', 'https://')):
-            return read_rgb(io.BytesIO(_fetch(name)), name)
-        if not Path(name).exists():
-            raise FileNotFoundError(f'There is no image file {name}.')
-        return read_rgb(name, name)
-    except ImageFileError as error:
-        raise InputError(str(error)) from error
-
-
-def _fetch(address: str) -> bytes:
-    # Some servers refuse Python's own name.
-    headers = {'User-Agent': 'rfdetr_mm'}
-    request = urllib.request.Request(address, headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            return answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise ConnectionError(
-            f'{address} could not be fetched: {error}'
-        ) from error
 
 
 def _from_array(array: np.ndarray) -> Tensor:

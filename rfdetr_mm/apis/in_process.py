@@ -24,9 +24,9 @@ class RawDetector(nn.Module):
     Args:
         detector: An :class:`rfdetr_mm.models.RFDETR` in evaluation mode.
             Its modules are shared, not copied.
-        dtype: That of matrix products and convolutions. Coordinates, points
-            that are looked at and, on CUDA devices, norms and softmax stay
-            in float32.
+        dtype: What matrix products and convolutions compute in.
+            Coordinates, sampled points and, on CUDA devices, norms and softmax
+            stay in float32.
     """
 
     def __init__(

@@ -20,16 +20,19 @@ from torch import nn
 
 from rfdetr_mm.checkpoints import CLASS_ROW_WEIGHTS
 from rfdetr_mm.datasets import LoadCheckedImage
-from rfdetr_mm.datasets.image_file import read_size
 from rfdetr_mm.datasets.orientation import ignores_orientation
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.registry import SCOPE
 from rfdetr_mm.sizes.config_facts import check_sizes_agree, set_resolution
 from rfdetr_mm.sizes.data_sets import named_classes
+from rfdetr_mm_light.exported_files import is_exported
 from rfdetr_mm_light.scores import SCORE_THRESHOLD
+from rfdetr_runtime import ExportedModel, load
+from rfdetr_runtime.image_file import read_size
+from rfdetr_runtime.pictures import as_rgb
 
 from .devices import find_device
-from .images import as_rgb
+from .exported import ExportedDetector, config_of_file
 from .no_random_weights import no_random_weights
 
 _ROWS_KEY = CLASS_ROW_WEIGHTS[0][0]
@@ -50,8 +53,9 @@ class RFDETRInferencer(DetInferencer):
 
     Args:
         model: A name (``'rfdetr_nano_coco'``, ``'rf-detr-nano'``), a config
-            file or a config. If None, it is taken from ``weights``, which
-            then must be a checkpoint of a training.
+            file or a config, or an exported file, such as ``'a.onnx'``, which
+            :mod:`rfdetr_runtime` runs. If None, it is taken from
+            ``weights``, which then must be a checkpoint of a training.
         weights: A checkpoint file or address, upstream's files included. If
             None and the model is a name, the published ones.
         device: Such as ``'cpu'`` or ``'cuda:0'``; the best one if None.
@@ -62,7 +66,7 @@ class RFDETRInferencer(DetInferencer):
             square or (height, width), in pixels.
 
     Raises:
-        InputError: If ``resolution`` is no size that the model can take, or
+        InputError: If ``resolution`` is not a size that the model can take, or
             the places of the config say different sizes.
         InputError: If the name is unknown, the licence of the weights was
             not accepted, or weights and config do not fit each other.
@@ -79,6 +83,11 @@ class RFDETRInferencer(DetInferencer):
         resolution: int | tuple[int, int] | None = None,
     ) -> None:
         self.resolution = resolution
+        self._file = None
+        if isinstance(model, (str, os.PathLike)) and is_exported(model):
+            self._file = load(model, device=device)
+            _check_file(self._file, weights, resolution)
+            model, device = config_of_file(self._file), 'cpu'
         super().__init__(
             model=model,
             weights=weights,
@@ -109,7 +118,7 @@ class RFDETRInferencer(DetInferencer):
         """List the images as mmdet takes them.
 
         Raises:
-            InputError: If something in ``inputs`` is no image.
+            InputError: If something in ``inputs`` is not an image.
         """
         if isinstance(inputs, os.PathLike):
             inputs = os.fspath(inputs)
@@ -177,6 +186,11 @@ class RFDETRInferencer(DetInferencer):
         self, cfg: ConfigType, weights: str | None, device: str = 'cpu'
     ) -> nn.Module:
         """Build the model; one that a checkpoint fills draws no weights."""
+        if self._file is not None:
+            named = self.palette != 'none'
+            return ExportedDetector(
+                self._file, self.palette if named else 'random'
+            )
         self._settle_size(cfg)
         model = (cfg or {}).get('model', {})
         # A checkpoint fits RFDETR in full or is refused; adapters may be new.
@@ -237,6 +251,20 @@ class RFDETRInferencer(DetInferencer):
         pipeline = super()._init_pipeline(cfg)
         pipeline.transforms[index].from_file = LoadCheckedImage(**options)
         return pipeline
+
+
+def _check_file(
+    file: ExportedModel, weights: str | None, resolution: Any
+) -> None:
+    """Refuse options that an exported file has no room for."""
+    if weights is not None:
+        raise InputError(
+            f'{file.file} is an exported file, which has its weights: leave '
+            f'weights={weights!r} out'
+        )
+    if resolution is not None:
+        size = resolution
+        file.check((size, size) if isinstance(size, int) else size, None)
 
 
 def _path_or_array(image: Any, num_channels: int) -> str | np.ndarray:

@@ -60,7 +60,7 @@ def to_key_points(
 
     Args:
         detections: Their boxes, scores, labels and ``data``.
-        found: With what
+        found: Detections with what
             :func:`~rfdetr_mm.models.layers.keypoint_scores.add_keypoints`
             adds.
         image_hw: (height, width) of the image in pixels.

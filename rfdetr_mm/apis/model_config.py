@@ -131,7 +131,7 @@ class ModelConfig:
             resolution: Side in pixels.
 
         Raises:
-            InputError: If it is no positive multiple of ``block_size``.
+            InputError: If it is not a positive multiple of ``block_size``.
         """
         size_hw = parse_resolution(
             resolution, self.patch_size, self.num_windows
@@ -161,7 +161,8 @@ def make_model_config(variant: Size, given: Mapping[str, Any]) -> ModelConfig:
         The configuration, checked.
 
     Raises:
-        InputError: If a field is unknown or a value cannot be.
+        InputError: If a field is unknown or a value is outside its
+            range.
     """
     fields = {field.name for field in dataclasses.fields(ModelConfig)}
     refuse_unknown(given, fields, f'{variant.class_name}()')
@@ -299,7 +300,7 @@ def positive_int(name: str, value: Any) -> int:
         The number.
 
     Raises:
-        InputError: If it is no positive integer.
+        InputError: If it is not a positive integer.
     """
     number = None if isinstance(value, (bool, float)) else value
     try:
@@ -317,7 +318,7 @@ def _natural_numbers(name: str, value: Any) -> list[int] | None:
     numbers = list(value) if isinstance(value, (list, tuple)) else [None]
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise InputError(
-            f'{name} has to be a list of natural numbers, got {value!r}'
+            f'{name} must be a list of natural numbers, got {value!r}'
         )
     return numbers
 

@@ -25,7 +25,7 @@ def no_random_weights() -> Iterator[None]:
     always, and so is what other threads build. What is not loaded afterwards
     means nothing.
 
-    The device ``meta`` is no substitute: mmengine's inferencers read the
+    The device ``meta`` is not a substitute: mmengine's inferencers read the
     checkpoint, build the model and move it in one method, so that all of it
     would be on ``meta``, and mean and std of the data preprocessor are in no
     checkpoint. Nor is a mode that skips the drawing of tensors:

@@ -24,7 +24,13 @@ from .arguments import (
     training_device,
 )
 from .dataset_grids import save_grids
-from .exporting import ExportRequest, run_export
+from .exporting import (
+    ExportRequest,
+    notes_text,
+    run_export,
+    settle_precision,
+    warn_of_unused,
+)
 from .model_config import ModelConfig, fill_in_model, positive_int
 from .predictor import Predictor
 from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
@@ -133,6 +139,9 @@ class RFDETR(Predictor):
         cfg, found = self._training_cfg(model_config, config)
         names = cfg.train_dataloader.dataset.metainfo.classes
         model_config.num_classes = len(names)
+        if model_config.use_grouppose_keypoints:
+            counts = list(cfg.model.bbox_head.num_keypoints)
+            model_config.num_keypoints_per_class = counts
         write_training_config(config, model_config, names, type(self).__name__)
         if config.save_dataset_grids:
             save_grids(cfg, Path(config.output_dir, 'dataset_grids'))
@@ -231,11 +240,9 @@ class RFDETR(Predictor):
         self,
         output_dir: str | os.PathLike = 'output',
         infer_dir: str | None = None,
-        simplify: bool = False,
         backbone_only: bool = False,
         opset_version: int = 17,
         verbose: bool = True,
-        force: bool = False,
         shape: tuple[int, int] | None = None,
         batch_size: int = 1,
         dynamic_batch: bool = False,
@@ -244,22 +251,34 @@ class RFDETR(Predictor):
         quantization: str | None = None,
         calibration_data: str | os.PathLike | np.ndarray | None = None,
         max_images: int = 100,
+        *,
+        backend: str | None = None,
+        soc: str | None = None,
+        fp16: bool = True,
+        max_batch_size: int | None = None,
+        notes: object = None,
+        coreml_precision: str | None = None,
+        coreai_precision: str | None = None,
+        openvino_precision: str | None = None,
+        output_name: str | None = None,
+        layout: str = 'end2end',
+        simplify: bool = False,
+        force: bool = False,
     ) -> Path:
         """Write the model as a file for another runtime.
 
-        The graph takes normalised images, ``input``, and gives ``dets``
-        (normalised cx, cy, w, h), ``labels`` (logits) and ``masks``
-        (logits), as upstream's files do; ``features`` of the backbone alone.
+        ``rfdetr_runtime.load(FILE).predict(IMAGE)`` uses it, without torch.
+        The graph takes normalised images, ``input``, and gives ``dets`` (x1,
+        y1, x2, y2 in pixels of the input, and the score, best first),
+        ``labels`` and ``masks`` (logits); ``features`` of the backbone alone.
         The model itself is not touched.
 
         Args:
             output_dir: Folder for the file, which is named after the size.
             infer_dir: Not used, as in rfdetr.
-            simplify: Deprecated, does nothing: the graph is folded anyway.
             backbone_only: Export the backbone with its projector alone.
             opset_version: Version of ONNX's operators, 16 at least.
             verbose: Whether to log what is done.
-            force: Deprecated, does nothing.
             shape: (height, width) in pixels; the square of ``resolution`` by
                 default.
             batch_size: Images that the graph takes.
@@ -273,6 +292,25 @@ class RFDETR(Predictor):
                 or an array (N, H, W, 3), float32 in [0, 1]. Without them the
                 weights alone are quantised, with a warning.
             max_images: Largest number of them that is taken of a folder.
+            backend: Not used; for ExecuTorch, which is not a format here.
+            soc: Not used; for ExecuTorch.
+            fp16: Whether a TensorRT engine is in fp16 unless
+                ``quantization`` says otherwise.
+            max_batch_size: The largest batch of a TensorRT engine with
+                ``dynamic_batch``.
+            notes: Text, or what JSON can hold, for ``rfdetr_notes`` of the
+                file's metadata.
+            coreml_precision: Not used; CoreML is not a format here.
+            coreai_precision: Not used; Core AI is not a format here.
+            openvino_precision: ``'float32'`` or ``'float16'``, another word
+                for ``quantization`` with OpenVINO.
+            output_name: The name of the file without its suffix, instead of
+                one that is made of size and precision.
+            layout: ``'end2end'``, or ``'raw'`` for what upstream's own files
+                give: ``dets`` (normalised cx, cy, w, h) and ``labels``
+                (logits with upstream's class rows) of all queries.
+            simplify: Deprecated, does nothing: the graph is folded anyway.
+            force: Deprecated, does nothing.
 
         Returns:
             The file.
@@ -290,9 +328,20 @@ class RFDETR(Predictor):
                     stacklevel=2,
                 )
         check_patch_size(patch_size, self.model_config)
+        warn_of_unused(
+            format,
+            backend=backend,
+            soc=soc,
+            max_batch_size=max_batch_size,
+            coreml_precision=coreml_precision,
+            coreai_precision=coreai_precision,
+            openvino_precision=openvino_precision,
+        )
         request = ExportRequest(
             format=format,
-            quantization=quantization,
+            quantization=settle_precision(
+                format, quantization, fp16, openvino_precision
+            ),
             input_hw=input_shape(shape, self.model_config),
             batch_size=positive_int('batch_size', batch_size),
             dynamic_batch=dynamic_batch,
@@ -300,6 +349,10 @@ class RFDETR(Predictor):
             opset=opset_version,
             calibration=calibration_data,
             max_images=max_images,
+            layout=layout,
+            max_batch_size=max_batch_size,
+            notes=notes_text(notes),
+            output_name=output_name,
         )
         return run_export(
             self.model, request, Path(output_dir), self.size, verbose
@@ -343,8 +396,8 @@ class RFDETR(Predictor):
         """Write what :meth:`deploy_to_roboflow` uploads into a folder.
 
         Args:
-            output_dir: Gets ``weights.pt``, which rfdetr loads as well, and
-                ``class_names.txt``.
+            output_dir: Folder for ``weights.pt``, which rfdetr loads as well,
+                and ``class_names.txt``.
         """
         write_roboflow_bundle(
             output_dir, self.model.model, self.class_names, self.model.cfg

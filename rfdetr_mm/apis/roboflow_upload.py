@@ -30,7 +30,7 @@ def write_roboflow_bundle(
     """Write what Roboflow wants of a model.
 
     Args:
-        folder: Gets ``weights.pt``, which rfdetr loads as well, and
+        folder: Folder for ``weights.pt``, which rfdetr loads as well, and
             ``class_names.txt``, a name in a line; it is made.
         model: The detector.
         class_names: Names of its classes.

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from rfdetr_mm.checkpoints import read_upstream_layout
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.models.detectors.other_size import (
@@ -63,14 +65,14 @@ def identify(path: str, content: Mapping[str, Any]) -> SavedModel:
     if read_upstream_layout(content) is None:
         return _identify_ours(path, content)
     args = content.get('args', content.get('hyper_parameters'))
+    if not isinstance(args, Mapping):
+        args = getattr(args, '__dict__', None)
     if args is None:
         raise InputError(
             f"{path} stores no training arguments ('args'), so neither the "
             'class nor its settings can be read from it. '
             + _WAY_OUT.format(path=path)
         )
-    if not isinstance(args, Mapping):
-        args = vars(args)
     variant = _upstream_variant(path, content, args)
     saved = content.get('model_config')
     fields = _fields_in(saved) if isinstance(saved, Mapping) else {}
@@ -83,7 +85,8 @@ def _upstream_variant(
     name = content.get(MODEL_NAME)
     if isinstance(name, str) and name.strip() in SIZES:
         return SIZES[name.strip()]
-    weights = str(args.get('pretrain_weights') or '').strip().lower()
+    weights = args.get('pretrain_weights')
+    weights = weights.strip().lower() if isinstance(weights, str) else ''
     if weights in ('', 'none', 'null'):
         weights = os.path.basename(path).lower()
     variant = size_in_file_name(weights)
@@ -110,7 +113,10 @@ def _fields_in(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _identify_ours(path: str, content: Mapping[str, Any]) -> SavedModel:
-    meta = content.get('meta') or {}
+    weights = weights_of(path, content)
+    meta = content.get('meta')
+    if not isinstance(meta, Mapping):
+        meta = {}
     cfg = literal_entries(meta.get('cfg', ''))
     model = cfg.get('model')
     saved = read_saved_model(model) if isinstance(model, Mapping) else {}
@@ -118,7 +124,6 @@ def _identify_ours(path: str, content: Mapping[str, Any]) -> SavedModel:
     resolution = _test_resolution(cfg)
     if resolution is not None:
         saved['resolution'] = resolution
-    weights = content.get('state_dict', content)
     name = cfg.get(MODEL_NAME)
     if isinstance(name, str) and name in SIZES:
         return SavedModel(SIZES[name], saved)
@@ -133,6 +138,36 @@ def _identify_ours(path: str, content: Mapping[str, Any]) -> SavedModel:
             'those of one published size. ' + _WAY_OUT.format(path=path)
         )
     return SavedModel(variant, saved or _native_resolution(variant, weights))
+
+
+def weights_of(path: str, content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Give the weights of one of our checkpoints.
+
+    Args:
+        path: The file, for the message.
+        content: What is in it: weights, or weights and their meta data.
+
+    Returns:
+        Name to tensor.
+
+    Raises:
+        InputError: If it holds anything else.
+    """
+    weights = content.get('state_dict', content)
+    found = dict(weights) if isinstance(weights, Mapping) else {}
+    odd = [
+        f'{name!r:.60} ({type(value).__name__})'
+        for name, value in found.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
+    if odd or not found:
+        what = odd[0] if odd else f'none ({type(weights).__name__})'
+        raise InputError(
+            f'{path} holds no weights: names with a tensor each are needed, '
+            f'but it has {what}. Save it with torch.save({{"state_dict": '
+            'model.state_dict()}, path).'
+        )
+    return found
 
 
 def literal_entries(text: Any) -> dict[str, Any]:
@@ -202,7 +237,10 @@ def _native_resolution(
     variant: Size, weights: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The resolution that goes with another position table."""
-    side = numbers_of_weights(weights)['positional_encoding_size']
+    try:
+        side = numbers_of_weights(weights)['positional_encoding_size']
+    except KeyError:
+        return {}
     if side == variant.positional_encoding_size:
         return {}
     return dict(resolution=side * variant.patch_size)

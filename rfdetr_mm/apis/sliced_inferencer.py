@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from mmdet.structures import DetDataSample
 
+from rfdetr_mm.errors import InputError
+
 from .inferencer import RFDETRInferencer
 from .slices import Window, merge_slices, slice_windows
 
@@ -75,6 +77,11 @@ class SlicedInferencer(RFDETRInferencer):
         self.min_score = min_score
         self.with_whole_image = with_whole_image
         super().__init__(*args, **kwargs)
+        if getattr(self.model.bbox_head, 'schema', None) is not None:
+            raise InputError(
+                'slices are not supported with keypoints: an object that is '
+                'cut has only some of them; take RFDETRInferencer'
+            )
 
     def preprocess(
         self,

@@ -81,8 +81,8 @@ def merge_slices(
     slice is kept; if all are cut, their boxes and masks are united.
 
     Args:
-        found: For each slice ``bboxes`` (n, 4) as xyxy in pixels of the
-            slice, ``scores`` (n,), ``labels`` (n,) and, for segmentation,
+        found: Detections of each slice: ``bboxes`` (n, 4) as xyxy in pixels of
+            the slice, ``scores`` (n,), ``labels`` (n,) and, for segmentation,
             ``masks`` (n, h, w), bool.
         windows: Where the slices are.
         image_hw: (height, width) of the image in pixels.

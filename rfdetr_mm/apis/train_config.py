@@ -20,7 +20,7 @@ SCHEDULERS = ('step', 'cosine')
 _DEPRECATED = {
     'callbacks': 'mmengine has hooks: custom_hooks of a config',
     'start_epoch': 'resume goes on from the epoch of the checkpoint',
-    'do_benchmark': 'tools/analysis_tools has benchmarks',
+    'do_benchmark': 'benchmarks/ has programs that measure time',
     'eval_ema_only': 'the averaged weights alone are evaluated anyway',
     'fp16_eval': 'evaluation is in float32',
 }

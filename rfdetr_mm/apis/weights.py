@@ -97,9 +97,10 @@ def build_detector(
 
     Args:
         cfg: The size's config; it gets the numbers of ``config``.
-        config: That of the model; its ``num_classes`` is set if it is None.
+        config: The configuration of the model; its ``num_classes`` is set if
+            it is None.
         content: A checkpoint of any origin; None for random weights.
-        path: Its path, for messages.
+        path: Path of the checkpoint, for messages.
 
     Returns:
         The detector in evaluation mode on its device, and the names of its
@@ -156,8 +157,8 @@ def _fit_classes(
         return weights, names if len(names) == num_rows else ()
     warnings.warn(
         f'{path} has {num_rows} classes and num_classes='
-        f'{config.num_classes}: the class rows are repeated or cut and have '
-        'to be trained. Leave num_classes out to predict with the file.',
+        f'{config.num_classes}: the class rows are repeated or cut and must '
+        'be trained. Leave num_classes out to predict with the file.',
         stacklevel=2,
     )
     return resize_class_rows(weights, config.num_classes), ()
@@ -172,10 +173,11 @@ def _fit_keypoints(
     """Take the keypoints of the classes from weights, or change theirs.
 
     Args:
-        weights: Those of the file, None without one.
-        own: Keypoints that the size has without any.
-        config: Gets what it leaves open.
-        path: Of the file.
+        weights: The weights of the file; None if there is no file.
+        own: Keypoints of each class that the size has without weights.
+        config: The configuration of the model, changed in place: the number
+            of classes and of keypoints are set if they are None.
+        path: Path of the file, for the warning.
     """
     schema = (weights or {}).get(OUR_SCHEMA)
     given = own if schema is None else counts_of_mask(schema)
@@ -191,7 +193,7 @@ def _fit_keypoints(
         return weights
     warnings.warn(
         f'{path} has {list(given)} keypoints and num_keypoints_per_class='
-        f'{list(wanted)}: the keypoint rows are repeated or cut and have to '
+        f'{list(wanted)}: the keypoint rows are repeated or cut and must '
         'be trained.',
         stacklevel=2,
     )

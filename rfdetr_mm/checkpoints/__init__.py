@@ -4,6 +4,7 @@ Imports PyTorch and the standard library only.
 """
 
 from rfdetr_mm.adapter_weights import find_adapted_layers, merge_adapters
+from rfdetr_mm_light.files import atomic_file, file_md5
 
 from .class_rows import (
     CLASS_ROW_WEIGHTS,
@@ -15,7 +16,6 @@ from .class_rows import (
 from .convert import ConversionReport, mmdet_to_upstream, upstream_to_mmdet
 from .decoder_depth import add_decoder_layers, decoder_depth
 from .dinov2 import dinov2_to_backbone, is_dinov2
-from .files import atomic_file, file_md5
 from .keypoint_rows import (
     OUR_SCHEMA,
     counts_of_mask,
@@ -41,7 +41,12 @@ from .published import (
 )
 from .reader import read_checkpoint, read_safetensors
 from .transfer import download
-from .writer import check_target, summarise, write_checkpoint
+from .writer import (
+    check_target,
+    summarise,
+    weights_md5,
+    write_checkpoint,
+)
 
 __all__ = [
     'CLASS_ROW_WEIGHTS',
@@ -82,5 +87,6 @@ __all__ = [
     'to_mmdet_checkpoint',
     'to_upstream_checkpoint',
     'upstream_to_mmdet',
+    'weights_md5',
     'write_checkpoint',
 ]

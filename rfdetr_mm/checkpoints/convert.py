@@ -123,7 +123,7 @@ def upstream_to_mmdet(
 def _pop_upstream_schema(
     weights: dict[str, Tensor], report: ConversionReport
 ) -> tuple[int, ...]:
-    """Take what is no weight out of a keypoint file, in place.
+    """Take the entries that are not weights out of a file, in place.
 
     Returns:
         Keypoints of each row of its schema; none for a detection file.

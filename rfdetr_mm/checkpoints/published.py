@@ -6,6 +6,7 @@ import urllib.parse
 from pathlib import Path
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.files import file_md5
 from rfdetr_mm_light.published_files import (
     BASE_URL,
     PUBLISHED_FILES,
@@ -14,7 +15,6 @@ from rfdetr_mm_light.published_files import (
     cache_dir,
 )
 
-from .files import file_md5
 from .transfer import download
 
 SCHEME = 'rfdetr://'

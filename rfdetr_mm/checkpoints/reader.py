@@ -184,7 +184,10 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
                 name: _read_safetensor(file, 8 + header_size, size, **entry)
                 for name, entry in header.items()
             }
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (
+            *(ValueError, TypeError, KeyError, AttributeError),
+            RecursionError,
+        ) as error:
             raise InputError(
                 f'{path} is a broken .safetensors file: {error}.'
             ) from error

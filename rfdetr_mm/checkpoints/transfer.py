@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.files import atomic_file, file_md5
 
-from .files import atomic_file, file_md5
 from .progress import TransferProgress
 
 try:

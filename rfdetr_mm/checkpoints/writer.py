@@ -1,15 +1,36 @@
 """Write converted checkpoints and say what was done."""
 
+import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.files import atomic_file, file_md5
 
 from .convert import ConversionReport
-from .files import atomic_file, file_md5
+
+
+def weights_md5(state_dict: Mapping[str, Tensor]) -> str:
+    """Tell weights from others, whatever file they are in.
+
+    Args:
+        state_dict: Name to weight.
+
+    Returns:
+        The MD5 of names, dtypes, shapes and values, in the order of the
+        names, as 32 hexadecimal digits.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    for name in sorted(state_dict):
+        weight = state_dict[name].detach().cpu().contiguous()
+        digest.update(f'{name} {weight.dtype} {tuple(weight.shape)}'.encode())
+        digest.update(weight.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def check_target(path: str | os.PathLike[str], force: bool) -> None:
@@ -35,7 +56,7 @@ def write_checkpoint(
 
     Args:
         content: What to write, tensors and plain Python values.
-        path: Where to.
+        path: The file to write.
         force: Whether an existing file may be replaced.
 
     Returns:

@@ -4,6 +4,7 @@ import difflib
 import json
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,12 @@ from .coco_masks import mask_area
 _LISTS = ('images', 'annotations', 'categories')
 _NO_PARENT = ('', 'none', 'null')
 _MAX_NAMES = 20
+_MAX_DIGITS = 60  # Python itself writes at most 4300
 WITHOUT_IMAGE = 'whose image_id no image has'
 _MISSING = object()
+_WHOLE = re.compile('[0-9]{1,19}')
+_MAX_WHOLE = 2**63 - 1
+_MAX_NUMBER = 1e15  # pixels, beyond all images
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class CocoFile:
     fields are as in the file.
 
     Args:
-        path: Where it was read from.
+        path: Path that it was read from.
         images: Each has ``id``, ``file_name``, ``height`` and ``width``.
         annotations: Each has ``id``, ``image_id``, ``category_id``, ``bbox``,
             ``area`` and ``iscrowd``.
@@ -265,6 +270,17 @@ def listed(names: Sequence[str]) -> str:
     return ', '.join(map(str, names[:_MAX_NAMES])) + more
 
 
+def shown(value: Any) -> str:
+    """Write a value for a message, shortened.
+
+    Args:
+        value: What a file holds.
+    """
+    if isinstance(value, int) and abs(value) > 10**_MAX_DIGITS:
+        return f'a number of more than {_MAX_DIGITS} digits'
+    return f'{value!r:.80}'
+
+
 def _counted(boxes: Counter[str]) -> str:
     return listed([f'{name} ({n})' for name, n in boxes.most_common()])
 
@@ -280,7 +296,7 @@ def _read_json(path: str, backend_args: dict[str, Any] | None) -> dict:
         ) from None
     except OSError as error:
         raise InputError(f'{path} cannot be read: {error}') from error
-    except ValueError as error:  # of json, or bytes that are no text
+    except (ValueError, RecursionError) as error:  # also of bytes, no text
         raise InputError(f'{path} is not a JSON file: {error}') from error
     if not isinstance(content, dict):
         raise InputError(
@@ -413,15 +429,18 @@ def _to_whole_number(
 ) -> None:
     """Make ``entry[key]`` an int, in place; text of digits is one, too."""
     value = entry.get(key, _MISSING)
-    if type(value) is int:
-        return
+    number = value
     if isinstance(value, float) and value.is_integer():
-        entry[key] = int(value)
-    elif isinstance(value, str) and value.isdecimal() and value.isascii():
-        entry[key] = int(value)
-    else:
+        number = int(value)
+    elif isinstance(value, str) and _WHOLE.fullmatch(value):
+        number = int(value)
+    if type(number) is not int:
         rule = f'must be a whole number {unit}'.rstrip()
         _fail(path, f'{field}.{key}', rule, value)
+    if abs(number) > _MAX_WHOLE:
+        rule = f'must be a whole number of 64 bits {unit}'.rstrip()
+        _fail(path, f'{field}.{key}', rule, value)
+    entry[key] = number
 
 
 def _check_text(
@@ -430,12 +449,18 @@ def _check_text(
     value = entry.get(key, _MISSING)
     if not isinstance(value, str) or not value:
         _fail(path, f'{field}.{key}', 'must be a text', value)
+    # Half characters and zero bytes are in no name of a file.
+    if '\0' in value or value.encode(errors='replace') != value.encode(
+        errors='surrogatepass'
+    ):
+        rule = 'must be a text of whole characters, without zero bytes'
+        _fail(path, f'{field}.{key}', rule, value)
 
 
 def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < math.inf
+    return type(value) in (int, float) and abs(value) <= _MAX_NUMBER
 
 
 def _fail(path: str, field: str, rule: str, value: Any) -> NoReturn:
-    found = 'is missing' if value is _MISSING else f'is {value!r:.80}'
+    found = 'is missing' if value is _MISSING else f'is {shown(value)}'
     raise InputError(f'{path}: {field} {rule}, but {found}.')

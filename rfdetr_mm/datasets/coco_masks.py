@@ -1,15 +1,17 @@
 """Whether masks are needed, and the ``segmentation`` of COCO can be one."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from rfdetr_mm.errors import InputError
 
 MISSING = 'without mask'
 DEGENERATE = 'with a mask without area'
 _MIN_NUMBERS = 6  # three corners
+_MAX_GROUPS = 8  # of a run's length, 40 bits
 
 
 def loads_masks(transform: Any) -> bool:
@@ -108,7 +110,10 @@ def polygon_area(polygon: list[float]) -> float:
     """
     if len(polygon) < _MIN_NUMBERS or len(polygon) % 2:
         return 0.0
-    x, y = np.asarray(polygon, dtype=float).reshape(-1, 2).T
+    try:
+        x, y = np.asarray(polygon, dtype=float).reshape(-1, 2).T
+    except OverflowError:  # whole numbers may have any size
+        return 0.0
     area = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
     return float(area) if np.isfinite(area) else 0.0
 
@@ -129,13 +134,60 @@ def mask_area(annotation: dict[str, Any]) -> float:
             return sum(map(polygon_area, _polygons(found, '')))
         except InputError:  # told where masks are wanted
             return 0.0
-    counts = found.get('counts') if isinstance(found, dict) else None
-    if isinstance(counts, list) and all(type(n) is int for n in counts):
-        return float(sum(counts[1::2]))
-    if isinstance(counts, str) and counts and len(found.get('size', ())) == 2:
-        encoded = dict(size=found['size'], counts=counts.encode())
-        return float(coco_mask.area(encoded))
-    return 0.0
+    if not isinstance(found, dict):
+        return 0.0
+    runs, size = _runs(found.get('counts')), found.get('size')
+    if runs is None or not _is_size(size) or _pixels(runs) != math.prod(size):
+        return 0.0
+    return float(_pixels(runs[1::2]))
+
+
+def _is_size(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int and side > 0 for side in value)
+    )
+
+
+def _pixels(runs: Sequence[int]) -> int:
+    return sum(map(int, runs))
+
+
+def _runs(counts: Any) -> Sequence[int] | None:
+    """Lengths of the runs of background and mask, in turn; None if unusable.
+
+    Texts are those of pycocotools: each length is written in groups of five
+    bits, the lowest first; a sixth bit says that more follow, and the fifth
+    one of the last group is the sign. From the fourth length on it is the
+    difference from the last but one.
+
+    Source: the format of pycocotools, maskApi.c, rleToString (BSD).
+    """
+    if isinstance(counts, list):
+        are_whole = all(type(count) is int for count in counts)
+        return counts if are_whole and min(counts, default=-1) >= 0 else None
+    if not isinstance(counts, str) or not counts or not counts.isascii():
+        return None
+    groups = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(groups & 0x20 == 0) + 1
+    if (
+        groups.min() < 0
+        or groups.max() >= 64
+        or not len(ends)
+        or ends[-1] != len(groups)
+    ):
+        return None
+    lengths = np.diff(ends, prepend=0)
+    if lengths.max() > _MAX_GROUPS:
+        return None
+    starts = ends - lengths
+    places = np.arange(len(groups)) - np.repeat(starts, lengths)
+    values = np.add.reduceat((groups & 0x1F) << (5 * places), starts)
+    values -= (groups[ends - 1] >> 4 & 1) << (5 * lengths)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values.tolist() if values.min() >= 0 else None
 
 
 def _find_rle_problem(
@@ -143,7 +195,7 @@ def _find_rle_problem(
 ) -> str | None:
     size = [image['height'], image['width']]
     given = rle.get('size')
-    if None in size and isinstance(given, list) and len(given) == 2:
+    if None in size and _is_size(given):
         size = given
     if given != size:
         raise InputError(
@@ -152,23 +204,16 @@ def _find_rle_problem(
             'mask anew'
         )
     counts = rle.get('counts')
-    if isinstance(counts, list):
-        if not all(type(count) is int for count in counts):
-            raise InputError(
-                f'{where}: the counts must be whole numbers, got '
-                f'{str(counts)[:60]}'
-            )
-        if sum(counts) != size[0] * size[1] or min(counts) < 0:
-            raise InputError(
-                f'{where}: the counts must add up to height * width = '
-                f'{size[0]} * {size[1]} = {size[0] * size[1]}, but give '
-                f'{sum(counts)}'
-            )
-        return None if sum(counts[1::2]) else DEGENERATE
-    if not isinstance(counts, str) or not counts:
+    runs = _runs(counts)
+    if runs is None:
         raise InputError(
-            f'{where} has no counts: a list of numbers or a text is needed, '
-            f'got {counts!r}'
+            f'{where} has no usable counts: they must be a list of whole '
+            'numbers from 0 on, or a text as pycocotools writes it, got '
+            f'{counts!r:.60}'
         )
-    encoded = dict(size=size, counts=counts.encode())
-    return None if coco_mask.area(encoded) else DEGENERATE
+    if _pixels(runs) != size[0] * size[1]:
+        raise InputError(
+            f'{where}: the counts must add up to height * width = {size[0]} * '
+            f'{size[1]} = {size[0] * size[1]}, but give {_pixels(runs)}'
+        )
+    return None if _pixels(runs[1::2]) else DEGENERATE

@@ -35,8 +35,8 @@ class Finding:
             ``note`` for what is usual but good to know.
         kind: A name for programs.
         text: One or more sentences: what was found, and what to do.
-        split: Where, None for the whole data set.
-        count: How often.
+        split: The split; None for the whole data set.
+        count: How often it was found.
         examples: A few places.
     """
 

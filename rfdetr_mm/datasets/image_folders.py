@@ -4,7 +4,7 @@ import os
 import os.path as osp
 from collections.abc import Sequence
 
-from .image_file import IMAGE_SUFFIXES
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES
 
 
 def compare_with_folders(

@@ -82,7 +82,8 @@ def inspect_data_set(
 
     Args:
         path: The folder of a data set, or one annotation file.
-        layout: As for :func:`~rfdetr_mm.datasets.layouts.detect_layout`.
+        layout: A layout as for
+            :func:`~rfdetr_mm.datasets.layouts.detect_layout`.
         image_folder: The folder that ``file_name`` of a single COCO file
             counts from; None: where training would look.
         with_mask: Whether objects need masks.

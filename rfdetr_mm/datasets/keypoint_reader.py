@@ -30,7 +30,7 @@ def mirror_of_names(names: Sequence[str]) -> list[int] | None:
     case and what stands between words do not matter.
 
     Args:
-        names: Of the keypoints of a class.
+        names: Names of the keypoints of a class.
 
     Returns:
         The other's index for each keypoint; None if there is no such pair
@@ -121,7 +121,7 @@ class KeypointReader:
     """The keypoints of the classes of a data set.
 
     Attributes:
-        path: Of the file that they are from.
+        path: Path of the file that they were read from.
         names: Names of the keypoints of each class; none for a class without
             keypoints.
         links: Pairs of keypoints of each class that a skeleton connects.
@@ -207,7 +207,7 @@ class KeypointReader:
         """Say what was read.
 
         Args:
-            counts: Of :meth:`read`.
+            counts: The counts that :meth:`read` filled in.
             test_mode: Whether the data set is not trained on.
 
         Returns:
@@ -234,11 +234,11 @@ class KeypointReader:
         """Read the keypoints of an object.
 
         Args:
-            annotation: Of the object, COCO's fields.
-            label: Of its class.
+            annotation: The annotation of the object, with COCO's fields.
+            label: Index of its class.
             image: Its image, with ``height`` and ``width`` in pixels.
-            counts: Gets the number of labelled keypoints that lie outside
-                the image, which count as not labelled.
+            counts: Changed in place: the number of labelled keypoints that
+                lie outside the image is added. They count as not labelled.
 
         Returns:
             (x, y, visibility) for as many as the largest class has; zeros
@@ -270,8 +270,8 @@ def checked_keypoints(
     """Check the keypoints of an object in COCO's layout.
 
     Args:
-        annotation: With ``keypoints`` [x1, y1, v1, ...] in pixels, or
-            without any.
+        annotation: An annotation with ``keypoints`` [x1, y1, v1, ...] in
+            pixels, or without any.
         path: To name in the message.
 
     Returns:
@@ -326,7 +326,7 @@ def _names_of(category: Mapping[str, Any], path: str) -> tuple[str, ...]:
 def _links_of(
     category: Mapping[str, Any], count: int
 ) -> tuple[tuple[int, int], ...]:
-    """The skeleton, counted from 0; what is no pair of keypoints is not."""
+    """The skeleton, counted from 0, without links that are not pairs."""
     links = category.get('skeleton') or []
     return tuple(
         (link[0] - 1, link[1] - 1)

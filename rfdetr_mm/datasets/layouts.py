@@ -97,7 +97,7 @@ def detect_layout(
         layout: One of ``LAYOUTS``, or ``'auto'`` for the one that fits.
         given: Splits whose annotation files are known already. Nothing is
             looked for if these are all but the test split.
-        splits: Those that are looked for.
+        splits: Splits that are looked for.
 
     Returns:
         Name of the layout, None if nothing was found or looked for, and the

@@ -10,6 +10,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import ImageFileError, read_size
 
 from .coco_file import (
     label_of_category,
@@ -17,7 +18,6 @@ from .coco_file import (
     read_coco_file,
 )
 from .coco_masks import DEGENERATE, MISSING, loads_masks
-from .image_file import ImageFileError, read_size
 from .image_folders import compare_with_folders
 from .keypoint_reader import UNLABELLED, KeypointReader, loads_keypoints
 from .object_rules import EMPTY, OUTSIDE, judge_object, many_crowds
@@ -67,8 +67,8 @@ class NamedCocoDataset(CocoDataset):
         flip_pairs: Name of a class to the pairs of its keypoints that a
             mirror exchanges, if its names do not tell them; no pairs for a
             class that looks the same.
-        **kwargs: As for ``CocoDataset``; with ``lazy_init`` the file is read,
-            and its errors show, at the first use.
+        **kwargs: Arguments as for ``CocoDataset``; with ``lazy_init`` the file
+            is read, and its errors show, at the first use.
 
     Raises:
         InputError: If the annotation file is not usable (see

@@ -82,7 +82,7 @@ def check_objects(
         root: The folder of the data set.
         label_of: Category id to label, of the categories that are classes.
         options: ``with_mask`` and ``crowd_as_object`` of ``judge_object``.
-        findings: Gets what was found.
+        findings: List to which what is found is appended.
 
     Returns:
         The numbers.

@@ -41,7 +41,7 @@ def may_be_turned(
         height: The height that the labels' file gives, in pixels; None
             if it does not. Sizes with sides that differ tell which picture
             was meant where a viewer swaps the sides.
-        width: As height.
+        width: The same for the width.
     """
     return 1 < orientation <= 4 or (orientation > 4 and height == width)
 

@@ -9,9 +9,14 @@ from statistics import median_low
 from typing import Any
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import (
+    BrokenImageError,
+    ImageFileError,
+    read_rgb,
+    read_size,
+)
 
 from .findings import ERROR, NOTE, WARNING, Findings
-from .image_file import BrokenImageError, ImageFileError, read_rgb, read_size
 from .image_folders import compare_with_folders
 from .orientation import may_be_turned
 from .transforms.load_image import check_size
@@ -32,14 +37,14 @@ def check_pictures(
 
     Args:
         name: The name of the split.
-        images: With ``id``, ``height`` and ``width`` in pixels. Those that
-            are None are filled in.
+        images: Entries of images with ``id``, ``height`` and ``width`` in
+            pixels. Those that are None are filled in.
         paths: The paths of their files.
         sizes_given: Whether the sizes are of the annotation file, not of the
             image files.
         decode: Whether to decode all pixels, which finds files that are cut
             off, instead of the headers alone.
-        findings: Gets what was found.
+        findings: List to which what is found is appended.
 
     Returns:
         ``sizes`` in pixels, ``orientations``, EXIF's number to how many
@@ -158,7 +163,7 @@ def check_copies(
 
     Args:
         paths_of: Split to paths of its image files.
-        findings: Gets what was found.
+        findings: List to which what is found is appended.
 
     Returns:
         Paths of the files with equal bytes, a list for each such picture.
@@ -254,7 +259,7 @@ def check_unlisted(
 
     Args:
         paths_of: Split to paths of its image files.
-        findings: Gets what was found.
+        findings: List to which what is found is appended.
 
     Returns:
         How many there are.

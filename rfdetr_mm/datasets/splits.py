@@ -37,9 +37,10 @@ def find_splits(
     """Find and read the files; what the config names has precedence.
 
     Args:
-        layout: As for :func:`~rfdetr_mm.datasets.layouts.detect_layout`.
+        layout: A layout as for
+            :func:`~rfdetr_mm.datasets.layouts.detect_layout`.
         root: The folder of the data set.
-        datasets: For each split the config of its data set, which may name
+        datasets: The config of the data set of each split, which may name
             ``ann_file`` and ``data_prefix.img``.
         wanted: The splits that are looked for.
 
@@ -83,7 +84,7 @@ def read_yolo_splits(root: str, ann_files: dict[str, str]) -> dict[str, Split]:
 
     Args:
         root: The folder of the data set.
-        ann_files: For each split the YAML file, relative to ``root``.
+        ann_files: The YAML file of each split, relative to ``root``.
 
     Returns:
         The splits.

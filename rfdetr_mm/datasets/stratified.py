@@ -31,8 +31,8 @@ def divide(
     gets one group of the part that has most groups.
 
     Args:
-        objects: For each group, class to number of objects.
-        images: For each group, the number of its images.
+        objects: Number of objects of each class, for each group.
+        images: Number of images of each group.
         shares: The share of each part, positive, with the sum 1.
         seed: The seed of the order of groups that are alike.
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from rfdetr_runtime.image_file import ImageFileError, read_rgb
+
 from .findings import Box, Suspect
-from .image_file import ImageFileError, read_rgb
 
 MAX_TILES = 48
 TILE = 224  # px, of the picture
@@ -51,7 +52,7 @@ def choose(suspects: Sequence[Suspect], number: int) -> list[Suspect]:
     """Take some of each reason in turn.
 
     Args:
-        suspects: All.
+        suspects: All suspects.
         number: How many are wanted.
 
     Returns:

@@ -11,10 +11,10 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import ImageFileError, read_size
 
 from .coco_file import CocoFile, log_in_main_process
 from .coco_masks import check_mask, loads_masks, polygon_area
-from .image_file import ImageFileError, read_size
 from .keypoint_reader import loads_keypoints, mirror_of_names
 from .object_rules import EMPTY
 from .orientation import ignores_orientation, warn_of_turned
@@ -54,9 +54,9 @@ class YoloDataset(BaseDetDataset):
         split: 'train', 'val' or 'test'.
         with_mask: Whether every object needs a mask; None: if the pipeline
             loads masks.
-        **kwargs: As for mmdet's ``BaseDetDataset``. Without
-            ``metainfo.classes`` the names in the YAML file are taken; with
-            it, labels follow the names, in any order.
+        **kwargs: Arguments as for mmdet's ``BaseDetDataset``. Without
+            ``metainfo.classes`` the names in the YAML file are taken; with it,
+            labels follow the names, in any order.
 
     Raises:
         InputError: If the YAML file, a label or an image cannot be used, or
@@ -266,7 +266,9 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
     Raises:
         InputError: As :class:`YoloDataset`.
     """
-    dataset = YoloDataset(ann_file=path, split=split, test_mode=True)
+    dataset = YoloDataset(
+        ann_file=path, split=split, test_mode=True, serialize_data=False
+    )
     images, annotations = [], []
     for index in range(len(dataset)):
         data = dataset.get_data_info(index)
@@ -321,6 +323,11 @@ def _read_size(path: Path) -> tuple[tuple[int, int], int]:
         raise InputError(f'There is no image file {path}.') from error
     except ImageFileError as error:
         raise InputError(str(error)) from error
+    except (OSError, ValueError) as error:  # of a name that no disk takes
+        raise InputError(
+            f'The image file {str(path)!r:.200} cannot be opened: '
+            f'{str(error):.200}'
+        ) from error
 
 
 def read_yolo_labels(
@@ -422,7 +429,7 @@ def _parse_keypoints(
         visibility = rest[0] if rest else 2 * (x >= 0 and y >= 0)
         if visibility not in (0, 1, 2):
             raise ValueError(
-                f'{visibility:g} is no visibility of a keypoint: 0 (not '
+                f'{visibility:g} is not a visibility of a keypoint: 0 (not '
                 'labelled), 1 (hidden) or 2 (visible)'
             )
         is_inside = 0 <= x < 1 and 0 <= y < 1

@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES, find_image_files
 
-from .image_file import IMAGE_SUFFIXES, find_image_files
 from .keypoint_reader import checked_mirror
 
 # The first that is there is taken, as by rfdetr.
@@ -38,7 +38,7 @@ class YoloLayout:
         """The folder that the splits count from: ``path``, if it is there."""
         root = Path(self.path).parent
         base = root / str(self.content.get('path') or '')
-        return base if base.is_dir() else root
+        return base if _is_there(base) and base.is_dir() else root
 
     @property
     def num_keypoint_values(self) -> int:
@@ -156,7 +156,7 @@ class YoloLayout:
         image. Folders above do not count, whatever their names.
 
         Args:
-            image: As :meth:`find_images` gives it.
+            image: Path of an image as :meth:`find_images` gives it.
 
         Returns:
             The path; the file may be missing.
@@ -188,7 +188,7 @@ class YoloLayout:
             (base / source, base / source.removeprefix('../'))
             for source in given
         ]
-        found = [[c for c in pair if c.exists()][:1] for pair in pairs]
+        found = [[c for c in pair if _is_there(c)][:1] for pair in pairs]
         tried = list(dict.fromkeys(c for pair in pairs for c in pair))
         is_there = all(found)
         return [c for pair in found for c in pair] if is_there else [], tried
@@ -217,10 +217,7 @@ def read_yolo_yaml(path: str) -> YoloLayout:
     Raises:
         InputError: If the file cannot be read or has no usable names.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding='utf-8-sig'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f'{path} cannot be read as YAML: {error}') from error
+    content = _load_yaml(Path(path))
     names = content.get('names') if isinstance(content, dict) else None
     if isinstance(names, list):
         names = dict(enumerate(names))
@@ -275,16 +272,41 @@ def _has_names(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = _load_yaml(path)
+    except InputError:
         return False
     names = content.get('names') if isinstance(content, dict) else None
     return bool(names) and isinstance(names, (list, dict))
 
 
+def _load_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding='utf-8-sig'))
+    except MemoryError:
+        raise
+    except Exception as error:
+        # PyYAML lets errors of all kinds through: of dates that do not exist,
+        # numbers of many digits, deep nesting, tags on other values.
+        raise InputError(
+            f'{path} cannot be read as YAML: {str(error):.300}'
+        ) from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no disk takes
+        return False
+
+
 def _images_of(source: Path) -> list[Path]:
     """Images below a folder, or those that a text file lists."""
     if source.is_dir():
+        if source.resolve() == Path(source.resolve().anchor):
+            raise InputError(
+                f'The folder of the images is {source}, which is the whole '
+                'disk. Name the folder that holds the images.'
+            )
         return find_image_files(source, recursive=True)[0]
     lines = read_lines(source)
     return [source.parent / line.strip() for line in lines if line.strip()]

@@ -22,7 +22,11 @@ def by_head(
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, embed_dims: int
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    embed_dims: int,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Weight values by the softmax of queries times keys.
 
@@ -32,9 +36,11 @@ def attend(
         key: Shape (bs, num_heads, num_tokens, head_dims).
         value: Shape (bs or 1, num_heads, num_tokens, head_dims).
         embed_dims: num_heads * head_dims.
+        bias: Added before the softmax, shape (num_queries, num_tokens).
 
     Returns:
         Shape (bs * num_queries, embed_dims).
     """
-    weights = (query @ key.transpose(2, 3)).softmax(dim=-1)
+    logits = query @ key.transpose(2, 3)
+    weights = (logits if bias is None else logits + bias).softmax(dim=-1)
     return (weights @ value).transpose(1, 2).reshape(-1, embed_dims)

@@ -14,18 +14,22 @@ from torch import Tensor
 
 from rfdetr_mm.checkpoints.class_rows import choose_our_rows
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.models.dense_heads.detections import best_detections
+from rfdetr_mm.models.dense_heads.rfdetr_pose_head import TRACE_ALPHA
 from rfdetr_mm.models.layers.full_size_masks import resize_masks
-
-from .metadata import read_metadata
+from rfdetr_mm.models.layers.keypoint_schema import KeypointSchema
+from rfdetr_mm.models.layers.keypoint_scores import add_keypoints
+from rfdetr_runtime.decoding import check_finite, read_boxes
+from rfdetr_runtime.facts import FileFacts
+from rfdetr_runtime.metadata import read_metadata
 
 
 class DetectionBackendModel(BaseBackendModel):
     """Runs exported files and finishes what the graph leaves open.
 
-    Boxes go back to the original image; masks are resized bilinearly to it
-    and cut at 0, as :class:`RFDETRInsHead` does; outputs of the raw layout
-    are decoded as :class:`RFDETRHead` does.
+    Boxes, scores and labels are read by :mod:`rfdetr_runtime.decoding`; masks
+    are resized bilinearly to the original image and cut at 0, as
+    :class:`RFDETRInsHead` does, which knows padded images as well; keypoints
+    become pixels, as :class:`RFDETRPoseHead` has them.
 
     Args:
         model_files: The converted files.
@@ -55,10 +59,17 @@ class DetectionBackendModel(BaseBackendModel):
                 'an exported backbone gives maps, not detections: it cannot '
                 'be evaluated or painted'
             )
-        self.raw = codebase.get('output_layout', 'end2end') == 'raw'
-        self.device = device
+        self.facts = FileFacts(
+            layout=codebase.get('output_layout', 'end2end'),
+            max_per_img=model_cfg.model.test_cfg.max_per_img,
+        )
+        self.file, self.device = str(model_files[0]), device
         self.num_classes = model_cfg.model.bbox_head.num_classes
-        self.max_per_img = model_cfg.model.test_cfg.max_per_img
+        counts = model_cfg.model.bbox_head.get('num_keypoints')
+        self.schema = counts and KeypointSchema(tuple(counts))
+        self.trace_alpha = model_cfg.model.test_cfg.get(
+            'trace_alpha', TRACE_ALPHA
+        )
         metadata = read_metadata(model_files[0])
         names = json.loads(metadata.get('class_names', 'null'))
         if names is not None and len(names) != self.num_classes:
@@ -67,7 +78,11 @@ class DetectionBackendModel(BaseBackendModel):
                 f'the config has num_classes={self.num_classes}: use the '
                 'config that it was exported with'
             )
-        self.class_names = names
+        self.rows = None
+        if self.facts.layout == 'raw':
+            self.rows, self.num_rows, _ = choose_our_rows(
+                self.num_classes, names
+            )
         self.wrapper = self._build_wrapper(
             backend=get_backend(deploy_cfg),
             backend_files=model_files,
@@ -88,59 +103,74 @@ class DetectionBackendModel(BaseBackendModel):
 
         Args:
             inputs: Normalised images, shape (bs, 3, h_px, w_px).
-            data_samples: With ``img_shape``, ``ori_shape`` and
+            data_samples: Samples with ``img_shape``, ``ori_shape`` and
                 ``scale_factor``; get ``pred_instances``.
             mode: Only 'predict'.
             **kwargs: Not used; part of mmdeploy's interface.
 
         Returns:
             The data samples.
+
+        Raises:
+            InputError: If outputs are not finite, or of other classes.
         """
-        outputs = self.predict(inputs.contiguous())
+        outputs = [x.cpu() for x in self.predict(inputs.contiguous())]
+        self._check_rows(outputs[1])
         for i, sample in enumerate(data_samples):
-            first, second, *masks = (output[i] for output in outputs)
-            read = self._read_raw if self.raw else self._read_end2end
-            instances, chosen = read(first, second, sample.metainfo)
-            if masks:
+            boxes, logits, *others = (output[i] for output in outputs)
+            arrays = [boxes.numpy(), logits.numpy()]
+            check_finite(self.file, arrays)
+            bboxes, scores, labels, chosen = map(
+                torch.from_numpy,
+                read_boxes(
+                    arrays,
+                    self.facts,
+                    self.rows,
+                    tuple(sample.img_shape[:2]),
+                    sample.scale_factor[:2],
+                ),
+            )
+            instances = InstanceData(
+                scores=scores, labels=labels, bboxes=bboxes
+            )
+            if self.schema is not None:
+                self._add_keypoints(instances, others.pop()[chosen], sample)
+            if others:
                 instances.masks = resize_masks(
-                    masks[0][chosen],
+                    others[0][chosen],
                     sample.metainfo,
                     tuple(sample.ori_shape[:2]),
                 )
-            sample.pred_instances = instances
+            sample.pred_instances = instances.to(self.device)
         return data_samples
+
+    def _add_keypoints(
+        self,
+        instances: InstanceData,
+        keypoints: Tensor,
+        sample: DetDataSample,
+    ) -> None:
+        height, width = sample.img_shape[:2]
+        scale_w, scale_h = sample.scale_factor[:2]
+        add_keypoints(
+            instances,
+            keypoints,
+            self.schema.active(),
+            (width / scale_w, height / scale_h),
+            self.trace_alpha,
+        )
 
     def predict(self, inputs: Tensor) -> list[Tensor]:
         """Outputs of the graph, in the order of ``output_names``."""
         outputs = self.wrapper({self.input_name: inputs})
         return self.wrapper.output_to_list(outputs)
 
-    def _read_end2end(
-        self, dets: Tensor, labels: Tensor, img_meta: dict
-    ) -> tuple[InstanceData, slice]:
-        scale_w, scale_h = img_meta['scale_factor'][:2]
-        scale = dets.new_tensor([scale_w, scale_h] * 2)
-        instances = InstanceData(
-            scores=dets[:, 4],
-            labels=labels.long(),
-            bboxes=dets[:, :4] / scale,
-        )
-        return instances, slice(None)
-
-    def _read_raw(
-        self, boxes: Tensor, logits: Tensor, img_meta: dict
-    ) -> tuple[InstanceData, Tensor]:
-        rows, num_rows, _ = choose_our_rows(self.num_classes, self.class_names)
-        if logits.shape[-1] != num_rows:
+    def _check_rows(self, logits: Tensor) -> None:
+        """Make sure that raw logits are those of the model's classes."""
+        found = logits.shape[-1]
+        if self.rows is not None and found != self.num_rows:
             raise InputError(
-                f'the exported model has {logits.shape[-1]} class rows, '
-                f'{self.num_classes} classes make {num_rows}: use the config '
-                'that it was exported with'
+                f'the exported model has {found} class rows, '
+                f'{self.num_classes} classes make {self.num_rows}: use the '
+                'config that it was exported with'
             )
-        return best_detections(
-            logits[:, torch.tensor(rows)],
-            boxes,
-            img_meta,
-            self.max_per_img,
-            rescale=True,
-        )

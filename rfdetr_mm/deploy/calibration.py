@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from rfdetr_mm.datasets import LoadCheckedImage
-from rfdetr_mm.datasets.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.image_file import IMAGE_SUFFIXES, list_images
 
 MAX_IMAGES = 100
 
@@ -57,7 +57,7 @@ def folder_calibration(folder: str | Path, task: BaseTask) -> Iterator[Any]:
     """Read and normalise the images of a folder, as the model's test does.
 
     Args:
-        folder: With images; not searched below.
+        folder: A folder with images; not searched below.
         task: Built for the model and the deploy config; its images get the
             exported size.
 
@@ -112,7 +112,7 @@ def dataset_calibration(
     """Read and normalise validation images of a config.
 
     Args:
-        cfg: With ``val_dataloader``.
+        cfg: A config with ``val_dataloader``.
         task: See :func:`folder_calibration`.
 
     Yields:

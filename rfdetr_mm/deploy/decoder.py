@@ -1,6 +1,7 @@
 """Query selection and decoder as a graph of the first query group."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -229,19 +230,49 @@ class DecoderGraph(nn.Module):
             Normed queries after the last layer, shape (bs * num_queries,
             embed_dims).
         """
-        embed_dims = self.embed_dims
-        angles = torch.cat(boxes, dim=-1).unsqueeze(-1) * self.frequencies
-        encoding = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        encoding = encoding.reshape(-1, 2 * embed_dims)
-        query_pos = self.pos_fc2(F.relu(self.pos_fc1(encoding)))
-        query_pos = query_pos.reshape(-1, num_queries, embed_dims)
-
-        num_tokens = sum(h * w for h, w in level_sizes)
-        values = self.value_proj(tokens).reshape(
-            -1, num_tokens, len(self.layers) * embed_dims
-        )
-        values = values.transpose(1, 2).split(embed_dims, dim=1)
+        query_pos = self.positions(boxes, num_queries)
+        values = self.values(self.value_proj, tokens, level_sizes)
         grid = SamplingGrid(boxes, level_sizes, num_queries)
         for layer, value in zip(self.layers, values):
             query = layer(query, query_pos, grid, value, num_queries)
-        return self.norm(query).reshape(-1, embed_dims)
+        return self.norm(query).reshape(-1, self.embed_dims)
+
+    def positions(
+        self, boxes: tuple[Tensor, Tensor], num_queries: int
+    ) -> Tensor:
+        """Encode boxes.
+
+        Args:
+            boxes: Centres and sizes, shape (bs, num_queries, 2) each.
+            num_queries: Queries of an image.
+
+        Returns:
+            Shape (bs, num_queries, embed_dims).
+        """
+        angles = torch.cat(boxes, dim=-1).unsqueeze(-1) * self.frequencies
+        encoding = torch.cat([angles.sin(), angles.cos()], dim=-1)
+        encoding = encoding.reshape(-1, 2 * self.embed_dims)
+        query_pos = self.pos_fc2(F.relu(self.pos_fc1(encoding)))
+        return query_pos.reshape(-1, num_queries, self.embed_dims)
+
+    def values(
+        self,
+        projection: nn.Linear,
+        tokens: Tensor,
+        level_sizes: tuple[tuple[int, int], ...],
+    ) -> Sequence[Tensor]:
+        """Project what the layers sample.
+
+        Args:
+            projection: Of all layers together.
+            tokens: Maps as rows, shape (bs * num_tokens, embed_dims).
+            level_sizes: (h, w) of each level.
+
+        Returns:
+            For each layer, shape (bs, embed_dims, num_tokens).
+        """
+        num_tokens = sum(h * w for h, w in level_sizes)
+        values = projection(tokens).reshape(
+            -1, num_tokens, len(self.layers) * self.embed_dims
+        )
+        return values.transpose(1, 2).split(self.embed_dims, dim=1)

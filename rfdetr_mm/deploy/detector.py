@@ -1,7 +1,11 @@
 """The RF-DETR detector as a graph: images to detections."""
 
+import shlex
+import sys
+from pathlib import Path
 from typing import Any
 
+import torch
 from mmdeploy.core import MODULE_REWRITER
 from mmdeploy.utils import get_codebase_config
 from mmengine.config import Config
@@ -34,10 +38,14 @@ class DetectorGraph(FixedSizeModule):
         self.backbone = module.backbone
         self.neck = module.neck
         self.facts = facts_of_model(module)
+        notes = get_codebase_config(deploy_cfg).get('notes')
+        if notes is not None:
+            self.facts['rfdetr_notes'] = notes
         self.layout = 'features'
         if not self.backbone_only:
             self.bbox_head = module.bbox_head
             self.layout = module.bbox_head.layout
+            self.facts.update(facts_of_head(module.bbox_head))
             self.bbox_head.use_class_names(self.facts.get('class_names', ()))
 
     def forward(
@@ -64,19 +72,42 @@ def facts_of_model(model: nn.Module) -> dict[str, Any]:
     """What the metadata of an exported file says about a model.
 
     Args:
-        model: A detector; names of its classes are in ``dataset_meta``.
+        model: A detector; names of its classes are in ``dataset_meta``, how
+            its images are resized in ``resize_kernel``, what its weights were
+            in ``weights_md5``.
 
     Returns:
         JSON values by name.
     """
     preprocessor = model.data_preprocessor
-    facts = dict(rfdetr_mm_version=__version__, rfdetr_layout='1.11.2')
+    facts = dict(
+        rfdetr_mm_version=__version__,
+        rfdetr_layout='1.11.2',
+        torch_version=str(torch.__version__),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
+    if hasattr(model, 'weights_md5'):
+        facts['weights_md5'] = model.weights_md5
     if hasattr(model, 'dataset_meta'):
         facts['class_names'] = list(model.dataset_meta['classes'])
     if getattr(preprocessor, '_enable_normalize', False):
         # Of channels in this order, on values from 0 to 255
         facts['mean'] = preprocessor.mean.flatten().tolist()
         facts['std'] = preprocessor.std.flatten().tolist()
+    if hasattr(model, 'resize_kernel'):
+        facts['resize_kernel'] = model.resize_kernel
     rgb = getattr(preprocessor, '_channel_conversion', False)
     facts['channel_order'] = 'RGB' if rgb else 'BGR'
     return facts
+
+
+def facts_of_head(head: nn.Module) -> dict[str, Any]:
+    """What the metadata of an exported file says about its outputs.
+
+    Args:
+        head: The graph of a head.
+
+    Returns:
+        JSON values by name.
+    """
+    return dict(task=head.task, max_per_img=head.max_per_img)

@@ -29,7 +29,7 @@ from rfdetr_mm.sizes.shipped import PACKAGE, read_shipped
 from .onnx_file import check_axes
 from .rewriting import one_search
 
-TASKS = ('detection', 'instance-seg')
+TASKS = ('detection', 'instance-seg', 'pose')
 
 
 def deploy_config(
@@ -46,7 +46,7 @@ def deploy_config(
     """Build a deploy config on those that the package ships.
 
     Args:
-        task: 'detection' or 'instance-seg'.
+        task: 'detection', 'instance-seg' or 'pose'.
         backend: Such as 'onnxruntime'.
         precision: 'fp32' or what the backend has besides.
         input_size: (h, w) in pixels; the model config's if None.

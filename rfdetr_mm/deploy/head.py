@@ -17,6 +17,7 @@ from rfdetr_mm.checkpoints.class_rows import (
 )
 from rfdetr_mm.models.dense_heads import RFDETRHead, RFDETRInsHead
 from rfdetr_mm.models.loading.query_rows import count_to_run
+from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG
 
 from .decoder import (
     DecoderGraph,
@@ -38,12 +39,15 @@ class HeadResults(NamedTuple):
         sizes: Widths and heights of the boxes, normalised, shape (bs,
             num_queries, 2).
         scores: Logits, shape (bs, num_queries, num_classes).
+        keypoints: Compact, x and y normalised, shape (bs, num_queries,
+            num_keypoints, 8), if the head has any.
     """
 
     queries: Tensor
     centers: Tensor
     sizes: Tensor
     scores: Tensor
+    keypoints: Tensor | None = None
 
 
 @MODULE_REWRITER.register_rewrite_module(
@@ -60,6 +64,9 @@ class HeadGraph(FixedSizeModule):
         deploy_cfg: The deploy config.
     """
 
+    task = DETECTION
+    decoder_type = DecoderGraph
+
     def __init__(self, module: RFDETRHead, deploy_cfg: Config) -> None:
         super().__init__()
         self.layout = get_codebase_config(deploy_cfg).get(
@@ -73,7 +80,7 @@ class HeadGraph(FixedSizeModule):
         )
         self.selector = SelectorGraph(module.query_selector)
         if self.num_layers:
-            self.decoder = DecoderGraph(module.decoder, self.num_layers)
+            self.decoder = self.decoder_type(module.decoder, self.num_layers)
         self.embed_dims = module.query_embedding.shape[-1]
         self.num_rows = module.num_classes
         constant(self, 'query', module.query_embedding[0])
@@ -88,7 +95,7 @@ class HeadGraph(FixedSizeModule):
         """Give raw outputs the class rows of an upstream file.
 
         Args:
-            class_names: In the order of the labels.
+            class_names: Names of the classes, in the order of the labels.
         """
         if self.layout != 'raw':
             return
@@ -134,26 +141,25 @@ class HeadGraph(FixedSizeModule):
             pixels of the input, best first, and labels (bs, k). 'raw':
             boxes (bs, num_queries, 4), normalised (cx, cy, w, h), and
             logits (bs, num_queries, rows). A head with masks also gives
-            their logits (bs, k, mask_h, mask_w), 'raw' of all queries.
+            their logits (bs, k, mask_h, mask_w), one with keypoints those
+            (bs, k, num_slots, 8), 'raw' of all queries.
         """
-        self.remember_sizes(*x)
+        self.remember_sizes(*self._maps_of_instances(x))
         if img_size is None:
             img_size = batch_data_samples[0].metainfo['img_shape']
         results = self._decode(x)
         if self.layout == 'raw':
             boxes = torch.cat([results.centers, results.sizes], dim=-1)
-            return boxes, results.scores, *self._masks(x[0], results)
+            return boxes, results.scores, *self._others(x[0], results)
         dets, labels, queries = self._best(results, img_size)
-        return dets, labels, *self._masks(x[0], results, queries)
+        return dets, labels, *self._others(x[0], results, queries)
+
+    def _maps_of_instances(self, x: Sequence[Tensor]) -> Sequence[Tensor]:
+        return x
 
     def _decode(self, x: Sequence[Tensor]) -> HeadResults:
-        embed_dims, num_queries = self.embed_dims, self.num_selected
-        tokens = [
-            level.reshape(-1, embed_dims, h * w).transpose(1, 2)
-            for level, (h, w) in zip(x, self.sizes)
-        ]
-        tokens = torch.cat(tokens, dim=1) if len(x) > 1 else tokens[0]
-        tokens = tokens.reshape(-1, embed_dims)
+        num_queries = self.num_selected
+        tokens = self._rows_of(x)
         boxes, queries = self.selector(tokens, num_queries)
         if self.num_layers:
             references = move_boxes(boxes, self.box_deltas[:, :num_queries])
@@ -164,21 +170,40 @@ class HeadGraph(FixedSizeModule):
                 self.sizes,
                 num_queries,
             )
-            deltas = queries
-            for i, layer in enumerate(self.reg_branch):
-                deltas = layer(deltas if i == 0 else F.relu(deltas))
-            boxes = move_boxes(references, deltas.reshape(-1, num_queries, 4))
-        scores = self.cls_branch(queries)
-        scores = scores.reshape(-1, num_queries, self.num_rows)
-        return HeadResults(queries, *boxes, scores)
+            return self._results(queries, references)
+        return HeadResults(queries, *boxes, self._scores(queries))
 
-    def _masks(
+    def _rows_of(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps of all levels as rows, (bs * num_tokens, embed_dims)."""
+        tokens = [
+            level.reshape(-1, self.embed_dims, h * w).transpose(1, 2)
+            for level, (h, w) in zip(maps, self.sizes)
+        ]
+        tokens = torch.cat(tokens, dim=1) if len(maps) > 1 else tokens[0]
+        return tokens.reshape(-1, self.embed_dims)
+
+    def _results(
+        self, queries: Tensor, references: tuple[Tensor, Tensor]
+    ) -> HeadResults:
+        """Boxes and logits of decoded queries."""
+        deltas = queries
+        for i, layer in enumerate(self.reg_branch):
+            deltas = layer(deltas if i == 0 else F.relu(deltas))
+        deltas = deltas.reshape(-1, self.num_selected, 4)
+        boxes = move_boxes(references, deltas)
+        return HeadResults(queries, *boxes, self._scores(queries))
+
+    def _scores(self, queries: Tensor) -> Tensor:
+        scores = self.cls_branch(queries)
+        return scores.reshape(-1, self.num_selected, self.num_rows)
+
+    def _others(
         self,
         feats: Tensor,
         results: HeadResults,
         queries: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """Masks of some queries, of all if None; this head has none."""
+        """What else some queries have, all if None; here it is nothing."""
         return ()
 
     def _best(
@@ -218,6 +243,8 @@ class InsHeadGraph(HeadGraph):
         deploy_cfg: The deploy config.
     """
 
+    task = INSTANCE_SEG
+
     def __init__(self, module: RFDETRInsHead, deploy_cfg: Config) -> None:
         super().__init__(module, deploy_cfg)
         branch = module.mask_branch
@@ -228,7 +255,7 @@ class InsHeadGraph(HeadGraph):
         self.query_proj = branch.query_proj
         constant(self, 'mask_bias', branch.bias)
 
-    def _masks(
+    def _others(
         self,
         feats: Tensor,
         results: HeadResults,

@@ -2,9 +2,7 @@
 
 import inspect
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -159,7 +157,7 @@ def check_operators(proto: onnx.ModelProto) -> None:
 
 
 def metadata(model: DetectorGraph, size_px: tuple[int, int]) -> dict[str, str]:
-    """What a user of the file has to know.
+    """What a user of the file needs to know.
 
     Args:
         model: The exported graph, with ``facts`` if it was built by our
@@ -184,11 +182,3 @@ def add_metadata(proto: onnx.ModelProto, texts: Mapping[str, str]) -> None:
     """Put texts into a model's metadata, replacing those of equal names."""
     known = {prop.key: prop.value for prop in proto.metadata_props}
     onnx.helper.set_model_props(proto, {**known, **texts})
-
-
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Texts of a file's metadata; empty for another kind of file."""
-    if Path(path).suffix != '.onnx':
-        return {}
-    proto = onnx.load(str(path), load_external_data=False)
-    return {prop.key: prop.value for prop in proto.metadata_props}

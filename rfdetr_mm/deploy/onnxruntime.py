@@ -1,4 +1,4 @@
-"""ONNX Runtime in int8 beside mmdeploy's float precisions."""
+"""ONNX Runtime in fp16 and int8, beside mmdeploy's fp32."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from mmdeploy.backend.base import BACKEND_MANAGERS
 from mmdeploy.backend.onnxruntime.backend_manager import ONNXRuntimeManager
 from mmdeploy.utils import get_backend_config
 
+from rfdetr_runtime.metadata import read_metadata
+
+from .fp16_matrices import to_fp16_matrices
 from .missing_package import require_package
+from .onnx_file import add_metadata
 from .package_manager import calibration_for, check_precision
 from .quantization import quantize
 from .whole_files import whole_files
@@ -21,10 +26,9 @@ INSTALL = "pip install 'rfdetr_mm[deploy]'"
 
 @BACKEND_MANAGERS.register('onnxruntime')
 class QuantizingManager(ONNXRuntimeManager):
-    """mmdeploy's manager that also quantises to int8.
+    """mmdeploy's manager that also writes fp16 and int8.
 
-    ``backend_config.precision`` says to what; float files of other models
-    are left to mmdeploy.
+    ``backend_config.precision`` says which; fp32 is left to mmdeploy.
     """
 
     @classmethod
@@ -43,16 +47,16 @@ class QuantizingManager(ONNXRuntimeManager):
         Args:
             ir_files: ONNX files.
             work_dir: Where the results go.
-            deploy_cfg: With ``backend_config.precision``.
+            deploy_cfg: A deploy config with ``backend_config.precision``.
             log_level: Part of mmdeploy's interface.
             device: Part of mmdeploy's interface.
-            calibration: For 'int8': normalised images, shape (bs, channels,
+            calibration: Normalised images for 'int8', shape (bs, channels,
                 h_px, w_px) each; those of ``calib_config`` if None.
             **kwargs: Part of mmdeploy's interface.
 
         Returns:
-            The files: ``*_int8.onnx`` or ``*_int8-dynamic.onnx`` beside the
-            float ones.
+            The files: ``*_fp16.onnx``, ``*_int8.onnx`` or
+            ``*_int8-dynamic.onnx`` beside the float ones.
 
         Raises:
             InputError: If the precision is unknown, or images are missing.
@@ -60,7 +64,7 @@ class QuantizingManager(ONNXRuntimeManager):
         require_package('onnxruntime', 'ONNX Runtime', INSTALL)
         precision = get_backend_config(deploy_cfg).get('precision', 'fp32')
         check_precision(precision, PRECISIONS)
-        if not precision.startswith('int8'):
+        if precision == 'fp32':
             return super().to_backend(
                 ir_files, work_dir, deploy_cfg, log_level, device, **kwargs
             )
@@ -71,6 +75,21 @@ class QuantizingManager(ONNXRuntimeManager):
         with whole_files(work_dir) as folder:
             for ir_file in map(Path, ir_files):
                 name = f'{ir_file.stem}_{precision}.onnx'
-                quantize(ir_file, folder / name, calibration)
+                if precision == 'fp16':
+                    write_fp16(ir_file, folder / name)
+                else:
+                    quantize(ir_file, folder / name, calibration)
                 files.append(str(Path(work_dir, name)))
         return files
+
+
+def write_fp16(source: Path, target: Path) -> None:
+    """Write a copy of a float32 file whose matrix products are in fp16.
+
+    Args:
+        source: The float32 file.
+        target: The new file; inputs and outputs stay float32.
+    """
+    proto = to_fp16_matrices(onnx.load(str(source)))
+    add_metadata(proto, {**read_metadata(source), 'precision': 'fp16'})
+    onnx.save(proto, str(target))

@@ -5,11 +5,9 @@ longer has. Registered here under the same name, ``openvino``, are a manager
 and a wrapper that use ``convert_model`` and ``Core``.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import mmdeploy.backend.openvino  # noqa: F401  registers what is replaced
 import numpy as np
@@ -21,16 +19,14 @@ from mmdeploy.backend.base import (
 from mmdeploy.utils import Backend, get_backend_config
 from mmdeploy.utils.timer import TimeCounter
 
-from rfdetr_mm.errors import InputError
+from rfdetr_runtime.metadata import NAME, read_metadata
+from rfdetr_runtime.sessions.openvino import INSTALL, OpenVINOSession
+from rfdetr_runtime.sessions.session import Arrays
 
-from . import onnx_file
-from .fixed_size_file import Arrays, FixedSizeWrapper
 from .missing_package import require_package
 from .package_manager import PackageManager
+from .session_wrapper import SessionWrapper
 from .whole_files import whole_files
-
-INSTALL = "pip install 'rfdetr_mm[openvino]'"
-METADATA_SECTION = 'rfdetr_mm'  # of the model's runtime information
 
 
 def onnx_to_openvino(
@@ -55,34 +51,15 @@ def onnx_to_openvino(
 
     model = openvino.convert_model(str(file))
     precision = 'fp16' if compress_to_fp16 else 'fp32'
-    facts = {**onnx_file.read_metadata(file), 'precision': precision}
+    facts = {**read_metadata(file), 'precision': precision}
     for key, text in facts.items():
-        model.set_rt_info(text, [METADATA_SECTION, key])
+        model.set_rt_info(text, [NAME, key])
     name = f'{Path(file).stem}.xml'
     with whole_files(folder) as unfinished:
         openvino.save_model(
             model, str(unfinished / name), compress_to_fp16=compress_to_fp16
         )
     return Path(folder) / name
-
-
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Texts that :func:`onnx_to_openvino` took over; empty without.
-
-    Raises:
-        InputError: If the file is not a model of OpenVINO.
-    """
-    try:
-        model = ElementTree.parse(path)
-    except ElementTree.ParseError as error:
-        raise InputError(
-            f'{path} cannot be read as an OpenVINO model: {error}'
-        ) from error
-    section = model.find(f'rt_info/{METADATA_SECTION}')
-    return {
-        entry.tag: entry.get('value', '')
-        for entry in (() if section is None else section)
-    }
 
 
 @BACKEND_MANAGERS.register('openvino')
@@ -133,10 +110,8 @@ TimeCounter.names.pop(Backend.OPENVINO.value, None)
 
 
 @BACKEND_WRAPPER.register_module(Backend.OPENVINO.value, force=True)
-class OpenVINOWrapper(FixedSizeWrapper):
+class OpenVINOWrapper(SessionWrapper):
     """Runs an OpenVINO model on the CPU, in float32.
-
-    A file of one batch size runs other batches in parts.
 
     Args:
         ir_model_file: The ``.xml`` file.
@@ -151,30 +126,8 @@ class OpenVINOWrapper(FixedSizeWrapper):
     def __init__(
         self, ir_model_file: str, output_names: Sequence[str] | None = None
     ) -> None:
-        require_package('openvino', 'OpenVINO', INSTALL)
-        import openvino
-
-        try:
-            # A CPU that can compute in bf16 would do it by default.
-            self._model = openvino.Core().compile_model(
-                str(ir_model_file), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'}
-            )
-        except RuntimeError as error:
-            raise InputError(
-                f'{ir_model_file} cannot be read as an OpenVINO model: '
-                f'{str(error).splitlines()[-1]}'
-            ) from error
-        known = sorted(output.any_name for output in self._model.outputs)
-        shape = [
-            side.get_length() if side.is_static else None
-            for side in self._model.input(0).partial_shape
-        ]
-        super().__init__(ir_model_file, shape, known, output_names)
+        super().__init__(OpenVINOSession(ir_model_file), output_names)
 
     @TimeCounter.count_time(Backend.OPENVINO.value)
     def _run(self, images: np.ndarray) -> Arrays:
-        results = self._model([images])
-        return {
-            name: results[name]
-            for name in (output.any_name for output in self._model.outputs)
-        }
+        return super()._run(images)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ from mmdeploy.utils import (
 )
 from mmengine.config import Config
 
-from rfdetr_mm.checkpoints import atomic_file
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.metadata import side_file
 
 from .calibration import read_calibration
 from .missing_package import require_package
+from .whole_files import whole_files
 
 
 class PackageManager(BaseBackendManager):
@@ -64,6 +66,19 @@ class PackageManager(BaseBackendManager):
         raise NotImplementedError
 
     @classmethod
+    def facts_beside(cls, ir_file: str, precision: str) -> dict[str, str]:
+        """Texts for a file beside the result, which has no room for them.
+
+        Args:
+            ir_file: The file that mmdeploy exported.
+            precision: One of ``precisions``.
+
+        Returns:
+            Names to texts; empty if the result itself has its metadata.
+        """
+        return {}
+
+    @classmethod
     def load(
         cls, file: str, output_names: Sequence[str] | None, device: str
     ) -> BaseWrapper:
@@ -98,9 +113,9 @@ class PackageManager(BaseBackendManager):
             deploy_cfg: The deploy config, with ``backend_config.precision``.
             log_level: Not used; part of mmdeploy's interface.
             device: Not used; part of mmdeploy's interface.
-            calibration: For 'int8': normalised images, shape (bs, channels,
-                h_px, w_px) each; the calibration file that mmdeploy wrote
-                into ``work_dir`` unless given.
+            calibration: Normalised images for 'int8', shape (bs, channels,
+                h_px, w_px) each; the calibration file that mmdeploy wrote into
+                ``work_dir`` unless given.
             **kwargs: Not used; part of mmdeploy's interface.
 
         Returns:
@@ -121,8 +136,13 @@ class PackageManager(BaseBackendManager):
         for ir_file in ir_files:
             content = cls.convert(ir_file, precision, calibration, settings)
             file = Path(work_dir, Path(ir_file).stem + cls.suffix)
-            with atomic_file(file) as target:
-                target.write(content)
+            facts = cls.facts_beside(ir_file, precision)
+            with whole_files(work_dir) as folder:
+                (folder / file.name).write_bytes(content)
+                if facts:
+                    side_file(folder / file.name).write_text(
+                        json.dumps(facts, indent=1)
+                    )
             files.append(str(file))
         return files
 

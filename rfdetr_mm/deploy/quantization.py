@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.metadata import read_metadata
 
-from .onnx_file import add_metadata, read_metadata
+from .onnx_file import add_metadata
 
 # The head picks and places boxes by small differences, and takes a tenth of
 # the time: it stays float32, and so does the first layer.

@@ -14,7 +14,9 @@ from mmengine.runner.checkpoint import load_checkpoint
 from torch import nn
 from torch.utils.data import Dataset
 
+from rfdetr_mm.checkpoints import weights_md5
 from rfdetr_mm.checkpoints.class_rows import default_class_names
+from rfdetr_mm.datasets.transforms.resize import RFDETRResize
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import (
     check_size_of_model,
@@ -26,10 +28,16 @@ from rfdetr_mm.sizes.data_sets import (
     innermost_datasets,
     named_classes,
 )
+from rfdetr_runtime.resizing import PREDICT, VALIDATION
 
 from .backend_model import DetectionBackendModel
 
-HEADS = ('RFDETRHead', 'RFDETRInsHead')
+# Head: the folder of its deploy configs, and what its graph gives besides.
+HEADS = {
+    'RFDETRHead': ('detection', None),
+    'RFDETRInsHead': ('instance-seg', 'masks'),
+    'RFDETRPoseHead': ('pose', 'keypoints'),
+}
 
 
 @MMDET_TASK.register_module('ObjectDetection', force=True)
@@ -104,11 +112,15 @@ class RFDETRObjectDetection(ObjectDetection):
                 model, model_checkpoint, map_location=self.device
             )
             meta = checkpoint.get('meta', {})
+        model.weights_md5 = weights_md5(model.state_dict())
         if hasattr(model, 'merge_adapters'):
             model.merge_adapters()
         model.dataset_meta = dict(
             classes=class_names(self.model_cfg, meta.get('dataset_meta', {}))
         )
+        kernel = resize_kernel(self.model_cfg)
+        if kernel is not None:
+            model.resize_kernel = kernel
         return model
 
     def build_backend_model(
@@ -152,7 +164,7 @@ class RFDETRObjectDetection(ObjectDetection):
 
 
 def check_task(model_cfg: Config, deploy_cfg: Config) -> None:
-    """Refuse a deploy config of the other task.
+    """Refuse a deploy config of another task.
 
     Raises:
         InputError: With both and the way out.
@@ -160,13 +172,13 @@ def check_task(model_cfg: Config, deploy_cfg: Config) -> None:
     outputs = list(get_ir_config(deploy_cfg).get('output_names', []))
     if get_codebase_config(deploy_cfg).get('backbone_only'):
         return
-    has_masks = model_cfg.model.bbox_head.type == 'RFDETRInsHead'
-    if has_masks != ('masks' in outputs):
-        tasks = ('detection', 'instance-seg')
+    folder, wanted = HEADS[model_cfg.model.bbox_head.type]
+    given = [name for name in ('masks', 'keypoints') if name in outputs]
+    if given != [wanted][: wanted is not None]:
         raise InputError(
             f'the deploy config gives {outputs}, the model has '
-            f'{"" if has_masks else "no "}masks: use a deploy config of '
-            f'configs/deploy/{tasks[has_masks]}'
+            f'{wanted or "no masks"}: use a deploy config of '
+            f'configs/deploy/{folder}'
         )
 
 
@@ -182,6 +194,48 @@ def class_names(
         if len(names) == count:
             return names
     return default_class_names(count)
+
+
+def resize_kernel(model_cfg: Config) -> str | None:
+    """How the test pipeline of a model resizes images.
+
+    Args:
+        model_cfg: Config of the model.
+
+    Returns:
+        A kernel that exported files know; None for a resizing transform that
+        is not RF-DETR's.
+    """
+    for step in _test_steps(model_cfg):
+        kernel = step.get('kernel', VALIDATION)
+        # That of training has the pixels of that of the validation.
+        return PREDICT if kernel == PREDICT else VALIDATION
+    return None
+
+
+def set_resize_kernel(model_cfg: Config, kernel: str) -> None:
+    """Let the test pipeline of a model resize in another way, in place.
+
+    Args:
+        model_cfg: Config of the model.
+        kernel: A kernel of ``RFDETRResize``.
+    """
+    for step in _test_steps(model_cfg):
+        step['kernel'] = kernel
+
+
+def _test_steps(model_cfg: Config) -> list[dict]:
+    """RF-DETR's resizing transforms of the test pipelines."""
+    dataset = (model_cfg.get('test_dataloader') or {}).get('dataset')
+    inner = innermost_datasets(dataset) if dataset else []
+    pipelines = [part.get('pipeline') for part in inner]
+    pipelines.append(model_cfg.get('test_pipeline'))
+    return [
+        step
+        for pipeline in pipelines
+        for step in pipeline or ()
+        if step['type'] in ('RFDETRResize', RFDETRResize)
+    ]
 
 
 def _for_sdk(transform: dict[str, Any]) -> dict[str, Any]:

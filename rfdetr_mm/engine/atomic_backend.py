@@ -24,7 +24,7 @@ class AtomicBackend(LocalBackend):
 
         Args:
             obj: The content.
-            filepath: Where to; missing folders are made.
+            filepath: The file to write; missing folders are made.
 
         Raises:
             OSError: If the content cannot be written, e.g. on a full disk.
@@ -50,7 +50,7 @@ class AtomicBackend(LocalBackend):
 
         Args:
             obj: The text.
-            filepath: Where to.
+            filepath: The file to write.
             encoding: How to encode it.
         """
         self.put(obj.encode(encoding), filepath)

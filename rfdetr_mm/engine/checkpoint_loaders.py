@@ -99,7 +99,7 @@ def load_from_rfdetr(
     """Load a published RF-DETR file, e.g. ``rfdetr://rf-detr-nano.pth``.
 
     Args:
-        filename: The address. XL and 2XL files want
+        filename: The address. XL and 2XL files need
             ``?accept_platform_model_license=1`` at its end.
         map_location: Device for the tensors; the CPU if None.
 

@@ -93,7 +93,7 @@ class Keys:
     """The keys that somebody reads at one place.
 
     Args:
-        names: Those that are known.
+        names: Names that are known.
         is_open: Whether others are taken as well.
         neighbours: Keys that are there; a new one that is almost one of them
             is taken for a misspelling.

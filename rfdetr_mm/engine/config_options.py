@@ -8,6 +8,7 @@ entry that mmengine's Runner takes. A ``+`` before a key adds it all the same.
 
 import argparse
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -30,6 +31,10 @@ ADDS = '+'
 
 _SPACES_WITHIN = re.compile(r'(?<=[^\s,()\[\]]) +(?=[^\s,()\[\]])')
 _MAX_NAMES = 12
+_MAX_KEY = 300  # characters
+_MAX_DIGITS = 40
+_LONG_NUMBER = re.compile(rf'\d{{{_MAX_DIGITS + 1}}}')
+_MAX_DEPTH = 32  # Python and mmengine read deep lists by recursion
 _NEW = object()
 
 
@@ -51,7 +56,7 @@ class OptionAction(DictAction):
         for text in values or ():
             problem = _malformed(text)
             if problem:
-                parser.error(f'{option_string} {text}: {problem}')
+                parser.error(f'{option_string} {text:.200}: {problem}')
         super().__call__(parser, namespace, values, option_string)
 
     @staticmethod
@@ -70,13 +75,13 @@ def read_options(texts: Iterable[str]) -> dict[str, Any]:
         Key to value.
 
     Raises:
-        InputError: If one is no option.
+        InputError: If one is not an option.
     """
     options = {}
     for text in texts:
         problem = _malformed(text)
         if problem:
-            raise InputError(f'--cfg-options {text}: {problem}')
+            raise InputError(f'--cfg-options {text:.200}: {problem}')
         key, _, value = text.partition('=')
         options[key] = OptionAction._parse_iterable(value)
     return options
@@ -86,6 +91,8 @@ def _malformed(text: str) -> str | None:
     key, equals, value = text.partition('=')
     if not equals or not key.strip(ADDS):
         return 'an option is written KEY=VALUE'
+    if len(key) > _MAX_KEY:
+        return f'a key of {len(key)} characters names no entry of a config'
     if any(not part for part in key.removeprefix(ADDS).split('.')):
         return f'the key {key!r} has an empty part; parts are joined by one .'
     for opening, closing in ('()', '[]'):
@@ -95,7 +102,19 @@ def _malformed(text: str) -> str | None:
                 f'{value.count(closing)} times {closing!r}; a list is '
                 '"[a,b]", in quotes'
             )
+    if _LONG_NUMBER.search(value):
+        return f'a number of more than {_MAX_DIGITS} digits'
+    if _depth(value) > _MAX_DEPTH:
+        return (
+            f'lists within lists, {_depth(value)} deep, are more than '
+            f'{_MAX_DEPTH}'
+        )
     return None
+
+
+def _depth(value: str) -> int:
+    steps = ((c in '([') - (c in ')]') for c in value)
+    return max(itertools.accumulate(steps), default=0)
 
 
 def _with_spaces(value: Any) -> Any:
@@ -123,8 +142,8 @@ def merge_options(
 
     Raises:
         InputError: If a key is not known at its place, an option cannot have
-            an effect, the image size cannot be, or the config's places say
-            different ones.
+            an effect, the model cannot take the image size, or the config's
+            places say different ones.
     """
     options = dict(options)
     resolution = options.pop('resolution', None)
@@ -213,7 +232,7 @@ def check_options(
     Args:
         cfg: The config.
         options: Key to value; a key that begins with ``+`` is added anyhow.
-        types: As in :func:`merge_options`.
+        types: Types as in :func:`merge_options`.
 
     Raises:
         InputError: With one part for each wrong key, and the nearest key

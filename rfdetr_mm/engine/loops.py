@@ -34,7 +34,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             ``dynamic_intervals`` of EpochBasedTrainLoop.
 
     Raises:
-        TypeError: If ``dataloader`` is no config.
+        TypeError: If ``dataloader`` is not a config.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self._num_done = 0
 
     def run(self) -> Any:
-        """Train, and before that validate if a resumed run has to."""
+        """Train; a resumed run first makes a validation that is due."""
         self.runner.call_hook('before_train')
         if self._epoch > 0 and self._num_done == 0:
             self._validate_if_due()

@@ -256,7 +256,7 @@ def _are_same(old: Any, new: Any) -> bool:
 
 
 def _is_decayed(backbone: nn.Module, path: str) -> bool:
-    """Whether a backbone parameter is no embedding, bias or norm."""
+    """Whether a backbone parameter is not an embedding, bias or norm."""
     if path.split('.')[0] in EMBEDDINGS or 'bias' in path or 'norm' in path:
         return False
     owner = backbone.get_submodule(path.rpartition('.')[0])

@@ -1,7 +1,7 @@
 """The one way from a config to a Runner, with one set of guards.
 
-The tools, ``train()`` and ``evaluate()`` of the Python page and the command
-line come through here.
+The tools, ``train()`` and ``evaluate()`` of the Python interface and the
+command line come through here.
 """
 
 import tempfile
@@ -84,7 +84,7 @@ def build_runner(cfg: Config, device: str | None = None) -> Runner:
             runner_class = DeviceRunner
     if runner_class is None:
         raise InputError(
-            f'runner_type={cfg.runner_type!r} is no Runner; known are '
+            f'runner_type={cfg.runner_type!r} is not a Runner; known are '
             f'{", ".join(RUNNERS.module_dict)}'
         )
     runner = with_console(runner_class).from_cfg(cfg)
@@ -123,7 +123,7 @@ def check_work_dir(work_dir: str) -> None:
 
 
 def check_resumable(location: str | None) -> None:
-    """Refuse to resume from a local file that is no state of a training.
+    """Refuse to resume from a local file without the state of a training.
 
     Args:
         location: The checkpoint; None for the latest one in the work dir.

@@ -63,8 +63,8 @@ class SeededBatchSampler(BatchSampler):
     than the others.
 
     Args:
-        sampler: Which indices an epoch has, in which order; anew for every
-            epoch.
+        sampler: Gives the indices of an epoch in their order, anew for
+            every epoch.
         batch_size: Images per batch.
         window: Batches per step of the optimizer.
         drop_last: Leave an incomplete window out instead of filling it.

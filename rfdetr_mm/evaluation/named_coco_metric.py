@@ -53,7 +53,7 @@ class NamedCocoMetric(CocoMetric):
         ann_file: Annotation file; None takes the boxes from the data loader.
         crowd_as_object: Whether ``iscrowd`` is not looked at, as in
             ``NamedCocoDataset``.
-        **kwargs: As for ``CocoMetric``.
+        **kwargs: Arguments as for ``CocoMetric``.
 
     Raises:
         InputError: If ``proposal_nums`` lacks the 100 that COCO's mAP counts,
@@ -102,7 +102,7 @@ class NamedCocoMetric(CocoMetric):
         ):
             raise InputError(
                 f'{type(self).__name__} counts the best 100 detections of an '
-                'image for mAP, so proposal_nums has to hold 100, got '
+                'image for mAP, so proposal_nums must hold 100, got '
                 f'{tuple(self.proposal_nums)}; to count others, take '
                 "type='VernierCocoMetric' with them"
             )
@@ -164,7 +164,7 @@ class NamedCocoMetric(CocoMetric):
         """Write detections to JSON files, with category ids of the file.
 
         Args:
-            results: With ``labels``, positions in the classes.
+            results: Results with ``labels``, positions in the classes.
             outfile_prefix: Beginning of the file names.
 
         Returns:

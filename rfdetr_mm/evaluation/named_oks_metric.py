@@ -52,7 +52,7 @@ class NamedOksMetric(NamedCocoMetric):
             the object's area: a list for classes of that many keypoints, or
             lists by the names of the classes. By default COCO's for 17
             keypoints, 0.05 for others.
-        **kwargs: As for ``NamedCocoMetric``.
+        **kwargs: Arguments as for ``NamedCocoMetric``.
 
     Raises:
         InputError: As ``NamedCocoMetric``; if a sigma is not positive; later
@@ -83,7 +83,8 @@ class NamedOksMetric(NamedCocoMetric):
 
         Args:
             data_batch: Not used.
-            data_samples: With ``pred_instances``, which have ``keypoints``.
+            data_samples: Samples with ``pred_instances``, which have
+                ``keypoints``.
         """
         super().process(data_batch, data_samples)
         kept = self.results[len(self.results) - len(data_samples) :]

@@ -26,9 +26,9 @@ class VernierCocoMetric(NamedCocoMetric):
     log.
 
     Args:
-        **kwargs: As for ``NamedCocoMetric``. ``metric`` may be 'bbox',
-            'segm' or both; AP counts the last of ``proposal_nums`` of an
-            image's detections, by default 100.
+        **kwargs: Arguments as for ``NamedCocoMetric``. ``metric`` may be
+            'bbox', 'segm' or both; AP counts the last of ``proposal_nums`` of
+            an image's detections, by default 100.
 
     Raises:
         InputError: For other metrics or IoU thresholds, or if vernier is not

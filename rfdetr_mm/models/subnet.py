@@ -178,7 +178,7 @@ class SearchSpace:
     Attributes:
         resolutions: Nominal image sizes, (height, width) in pixels; a point
             is rounded to whole blocks, see :meth:`Subnet.rounded`.
-        patch_sizes: In pixels.
+        patch_sizes: Patch sizes in pixels.
         num_windows: Per side.
         num_decoder_layers: How many are run.
         num_queries: How many are kept.

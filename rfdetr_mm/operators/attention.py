@@ -55,11 +55,11 @@ def ms_deform_attn_backward(
     """Gradients of :func:`ms_deform_attn_forward`.
 
     Args:
-        value: As of the forward pass.
-        value_spatial_shapes: As of the forward pass.
+        value: As in the forward pass.
+        value_spatial_shapes: As in the forward pass.
         value_level_start_index: Not used.
-        sampling_locations: As of the forward pass.
-        attention_weights: As of the forward pass.
+        sampling_locations: As in the forward pass.
+        attention_weights: As in the forward pass.
         grad_output: (B, Q, heads * channels of a head).
         grad_value: As ``value``, receives the result.
         grad_sampling_loc: As ``sampling_locations``, receives the result.

@@ -90,24 +90,24 @@ def deform_conv_backward_input(
     """Gradients of :func:`deform_conv_forward` for input and offset.
 
     Args:
-        input: As of the forward pass.
-        offset: As of the forward pass.
+        input: As in the forward pass.
+        offset: As in the forward pass.
         gradOutput: (B, D, h, w).
         gradInput: As ``input``, receives the result.
         gradOffset: As ``offset``, receives the result.
-        weight: As of the forward pass.
+        weight: As in the forward pass.
         columns: Receives the weight's gradient, for
             :func:`deform_conv_backward_parameters`.
-        kW: As of the forward pass.
-        kH: As of the forward pass.
-        dW: As of the forward pass.
-        dH: As of the forward pass.
-        padW: As of the forward pass.
-        padH: As of the forward pass.
-        dilationW: As of the forward pass.
-        dilationH: As of the forward pass.
-        group: As of the forward pass.
-        deformable_group: As of the forward pass.
+        kW: As in the forward pass.
+        kH: As in the forward pass.
+        dW: As in the forward pass.
+        dH: As in the forward pass.
+        padW: As in the forward pass.
+        padH: As in the forward pass.
+        dilationW: As in the forward pass.
+        dilationH: As in the forward pass.
+        group: As in the forward pass.
+        deformable_group: As in the forward pass.
         im2col_step: Not used.
     """
     gradients = _backward(
@@ -148,23 +148,23 @@ def deform_conv_backward_parameters(
     """Gradient of :func:`deform_conv_forward` for the weight.
 
     Args:
-        input: As of the forward pass.
-        offset: As of the forward pass.
+        input: As in the forward pass.
+        offset: As in the forward pass.
         gradOutput: (B, D, h, w).
         gradWeight: As ``weight``; ``scale`` times the gradient is added.
         columns: What :func:`deform_conv_backward_input` left there, or
             empty if mmcv did not call it.
         ones: Not used.
-        kW: As of the forward pass.
-        kH: As of the forward pass.
-        dW: As of the forward pass.
-        dH: As of the forward pass.
-        padW: As of the forward pass.
-        padH: As of the forward pass.
-        dilationW: As of the forward pass.
-        dilationH: As of the forward pass.
-        group: As of the forward pass.
-        deformable_group: As of the forward pass.
+        kW: As in the forward pass.
+        kH: As in the forward pass.
+        dW: As in the forward pass.
+        dH: As in the forward pass.
+        padW: As in the forward pass.
+        padH: As in the forward pass.
+        dilationW: As in the forward pass.
+        dilationH: As in the forward pass.
+        group: As in the forward pass.
+        deformable_group: As in the forward pass.
         scale: What the gradient is multiplied with.
         im2col_step: Not used.
     """
@@ -272,12 +272,12 @@ def modulated_deform_conv_backward(
     """Gradients of :func:`modulated_deform_conv_forward`.
 
     Args:
-        input: As of the forward pass.
-        weight: As of the forward pass.
-        bias: As of the forward pass.
+        input: As in the forward pass.
+        weight: As in the forward pass.
+        bias: As in the forward pass.
         ones: Not used.
-        offset: As of the forward pass.
-        mask: As of the forward pass.
+        offset: As in the forward pass.
+        mask: As in the forward pass.
         columns: Not used.
         grad_input: As ``input``, receives the result.
         grad_weight: As ``weight``, receives the result.
@@ -285,17 +285,17 @@ def modulated_deform_conv_backward(
         grad_offset: As ``offset``, receives the result.
         grad_mask: As ``mask``, receives the result.
         grad_output: (B, D, h, w).
-        kernel_h: As of the forward pass.
-        kernel_w: As of the forward pass.
-        stride_h: As of the forward pass.
-        stride_w: As of the forward pass.
-        pad_h: As of the forward pass.
-        pad_w: As of the forward pass.
-        dilation_h: As of the forward pass.
-        dilation_w: As of the forward pass.
-        group: As of the forward pass.
-        deformable_group: As of the forward pass.
-        with_bias: As of the forward pass.
+        kernel_h: As in the forward pass.
+        kernel_w: As in the forward pass.
+        stride_h: As in the forward pass.
+        stride_w: As in the forward pass.
+        pad_h: As in the forward pass.
+        pad_w: As in the forward pass.
+        dilation_h: As in the forward pass.
+        dilation_w: As in the forward pass.
+        group: As in the forward pass.
+        deformable_group: As in the forward pass.
+        with_bias: As in the forward pass.
     """
     gradients = _backward(
         grad_output,

@@ -51,12 +51,12 @@ def sigmoid_focal_loss_backward(
     """Derivative of :func:`sigmoid_focal_loss_forward`.
 
     Args:
-        input: As of the forward pass.
-        target: As of the forward pass.
-        weight: As of the forward pass.
+        input: As in the forward pass.
+        target: As in the forward pass.
+        weight: As in the forward pass.
         grad_input: (N, C), receives the result.
-        gamma: As of the forward pass.
-        alpha: As of the forward pass.
+        gamma: As in the forward pass.
+        alpha: As in the forward pass.
     """
     p = input.sigmoid()
     q = 1 - p
@@ -101,12 +101,12 @@ def softmax_focal_loss_backward(
 
     Args:
         input: (N, C), probabilities.
-        target: As of the forward pass.
-        weight: As of the forward pass.
+        target: As in the forward pass.
+        weight: As in the forward pass.
         buff: (N,), receives an intermediate result.
         grad_input: (N, C), receives the result.
-        gamma: As of the forward pass.
-        alpha: As of the forward pass.
+        gamma: As in the forward pass.
+        alpha: As in the forward pass.
     """
     p, factor = _of_class(input, target, weight)
     q = 1 - p

@@ -95,12 +95,12 @@ def roi_align_backward(
         argmax_y: What the forward pass wrote.
         argmax_x: What the forward pass wrote.
         grad_input: (B, C, H, W), receives the result.
-        aligned_height: As of the forward pass.
-        aligned_width: As of the forward pass.
-        spatial_scale: As of the forward pass.
-        sampling_ratio: As of the forward pass.
-        pool_mode: As of the forward pass.
-        aligned: As of the forward pass.
+        aligned_height: As in the forward pass.
+        aligned_width: As in the forward pass.
+        spatial_scale: As in the forward pass.
+        sampling_ratio: As in the forward pass.
+        pool_mode: As in the forward pass.
+        aligned: As in the forward pass.
     """
     if pool_mode == 1:
         # The operator itself, not autograd: it needs no forward pass.
@@ -196,9 +196,9 @@ def roi_pool_backward(
         rois: (R, 5).
         argmax: What the forward pass wrote.
         grad_input: (B, C, H, W), receives the result.
-        pooled_height: As of the forward pass.
-        pooled_width: As of the forward pass.
-        spatial_scale: As of the forward pass.
+        pooled_height: As in the forward pass.
+        pooled_width: As in the forward pass.
+        spatial_scale: As in the forward pass.
     """
     for row, roi in enumerate(rois):
         index = argmax[row].flatten(1).long()
@@ -246,7 +246,7 @@ def deform_roi_pool_forward(
         pooled_height: Bins downwards.
         pooled_width: Bins to the right.
         spatial_scale: Pixels of the feature map per pixel of the image.
-        sampling_ratio: As of :func:`roi_align_forward`.
+        sampling_ratio: As in :func:`roi_align_forward`.
         gamma: What the offsets are multiplied with.
     """
     for row, roi in enumerate(rois):
@@ -278,16 +278,16 @@ def deform_roi_pool_backward(
 
     Args:
         grad_output: (R, C, pooled_height, pooled_width).
-        input: As of the forward pass.
-        rois: As of the forward pass.
-        offset: As of the forward pass.
+        input: As in the forward pass.
+        rois: As in the forward pass.
+        offset: As in the forward pass.
         grad_input: As ``input``, receives the result.
         grad_offset: As ``offset``, receives the result.
-        pooled_height: As of the forward pass.
-        pooled_width: As of the forward pass.
-        spatial_scale: As of the forward pass.
-        sampling_ratio: As of the forward pass.
-        gamma: As of the forward pass.
+        pooled_height: As in the forward pass.
+        pooled_width: As in the forward pass.
+        spatial_scale: As in the forward pass.
+        sampling_ratio: As in the forward pass.
+        gamma: As in the forward pass.
     """
     for row, roi in enumerate(rois):
         index = int(roi[0])

@@ -57,8 +57,8 @@ def write_stand_in() -> str:
     for other in sorted(folder.glob('_ext*')):
         if other != path and other.suffix in ('', '.so', '.pyd'):
             raise SetupError(
-                f'mmcv has operators already ({other}), so that nothing has '
-                'to stand in for them; nothing was written'
+                f'mmcv has operators already ({other}), so they need no '
+                'stand-in; nothing was written'
             )
     text = stand_in_source()
     if path.exists():

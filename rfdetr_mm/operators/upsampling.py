@@ -61,18 +61,18 @@ def carafe_backward(
     """Gradients of :func:`carafe_forward`.
 
     Args:
-        top_grad: As the forward pass's output.
+        top_grad: As the output of the forward pass.
         rfeatures: The features, as the forward pass kept them.
-        masks: As of the forward pass.
+        masks: As in the forward pass.
         rtop_grad: Not used.
         rbottom_grad_hs: Not used.
         rbottom_grad: Not used.
         rmask_grad: Not used.
         bottom_grad: As the features, receives the result.
         mask_grad: As ``masks``, receives the result.
-        kernel_size: As of the forward pass.
-        group_size: As of the forward pass.
-        scale_factor: As of the forward pass.
+        kernel_size: As in the forward pass.
+        group_size: As in the forward pass.
+        scale_factor: As in the forward pass.
     """
     carafe_naive_backward(
         top_grad,
@@ -131,14 +131,14 @@ def carafe_naive_backward(
     """Gradients of :func:`carafe_naive_forward`.
 
     Args:
-        top_grad: As the forward pass's output.
-        features: As of the forward pass.
-        masks: As of the forward pass.
+        top_grad: As the output of the forward pass.
+        features: As in the forward pass.
+        masks: As in the forward pass.
         bottom_grad: As ``features``, receives the result.
         mask_grad: As ``masks``, receives the result.
-        kernel_size: As of the forward pass.
-        group_size: As of the forward pass.
-        scale_factor: As of the forward pass.
+        kernel_size: As in the forward pass.
+        group_size: As in the forward pass.
+        scale_factor: As in the forward pass.
     """
     batch, channels, height, width = features.shape
     blocks = (height, scale_factor, width, scale_factor)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rfdetr_mm.errors import InputError
 
+MAX_SIDE_PX = 2**16  # beyond what any memory holds
 MIN_BLOCKS = 2  # per side, of multi-scale training
 
 
@@ -113,9 +114,14 @@ def parse_resolution(
             'resolution must be the side of a square, such as resolution='
             f'{8 * block}, or "(height, width)", in whole pixels and in '
             f'multiples of patch_size * num_windows = {patch_size} * '
-            f'{num_windows} = {block}: got {value!r}. {legal}'
+            f'{num_windows} = {block}: got {value!r:.80}. {legal}'
         )
     size_hw = (sides[0].__index__(), sides[1].__index__())
+    if max(size_hw) > MAX_SIDE_PX:
+        raise InputError(
+            f'resolution must be at most {MAX_SIDE_PX} px on each side, got '
+            f'{value!r:.80}.'
+        )
     check_divisible(
         f'resolution={value!r}: an image size',
         size_hw,
@@ -147,7 +153,7 @@ def multi_scale_sizes(
         (height, width) in pixels, ascending.
 
     Raises:
-        InputError: If a side is no multiple of a block.
+        InputError: If a side is not a multiple of a block.
 
     Source: rfdetr 1.11.2, datasets.coco.compute_multi_scale_scales, whose
         sizes are square (Apache-2.0).

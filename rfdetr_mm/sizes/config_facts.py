@@ -235,7 +235,7 @@ def set_resolution(cfg: Any, resolution: Any) -> None:
         resolution: Side of a square, or (height, width), in pixels.
 
     Raises:
-        InputError: If it is no size that windows of patches fill, or the
+        InputError: If windows of patches do not fill it, or the
             config has no place for it.
     """
     size_hw = parse_resolution(resolution, *windows_of(cfg))
@@ -409,7 +409,7 @@ def _place_of(step: Mapping[str, Any], name: str) -> SizePlace | None:
 def _hw_of(scale: Any) -> tuple[int, int]:
     """(height, width) of mmcv's scale, a side or (width, height)."""
     if isinstance(scale, (list, tuple)):
-        # Anything else than two numbers is no size.
+        # Only two numbers are a size.
         return (scale[1], scale[0]) if len(scale) == 2 else (None, None)
     return scale, scale
 

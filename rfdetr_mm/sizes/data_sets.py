@@ -1,7 +1,9 @@
 """The one reader of class names, and of the data sets within wrappers."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from rfdetr_mm_light.class_rows import as_names
 
 
 def named_classes(metainfo: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -14,20 +16,9 @@ def named_classes(metainfo: Mapping[str, Any] | None) -> tuple[str, ...]:
     Returns:
         The names; empty if there are none.
     """
-    metainfo = metainfo or {}
+    if not isinstance(metainfo, Mapping):  # of a file, maybe anything
+        return ()
     return as_names(metainfo.get('classes', metainfo.get('CLASSES')))
-
-
-def as_names(names: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Take one name for a list of one, as in ``metainfo.classes='cell'``.
-
-    Args:
-        names: Names, one name, or None.
-
-    Returns:
-        The names; empty if there are none.
-    """
-    return (names,) if isinstance(names, str) else tuple(names or ())
 
 
 def class_names_of_split(

@@ -8,17 +8,19 @@ Examples:
   rfdetr-mm benchmark --model nano
   rfdetr-mm benchmark --model nano --optimize torchscript --dtype float16
   rfdetr-mm benchmark --weights best.pth --batch-size 8 --runs 100 --json
+  rfdetr-mm benchmark exported/rfdetr-nano.onnx
 """
 
 import argparse
 
 from rfdetr_mm_light.errors import UsageError
 
-from .options import add_model_options, check_model_options
+from .options import add_model_file, add_model_options, check_model_options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
+    add_model_file(parser)
     parser.add_argument(
         '--batch-size', type=int, default=1, metavar='N', help='default: 1'
     )
@@ -55,7 +57,7 @@ def check(args: argparse.Namespace) -> None:
     """Check the options.
 
     Raises:
-        UsageError: If options exclude each other or cannot be.
+        UsageError: If options exclude each other or a value is out of range.
         InputError: If the weights are missing.
     """
     if min(args.batch_size, args.runs, *args.image_size) < 1:

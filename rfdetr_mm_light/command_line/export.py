@@ -23,6 +23,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--output-dir', default='output', help='default: output'
     )
     parser.add_argument(
+        '--output-name',
+        metavar='NAME',
+        help='of the file, without suffix (default: of size and precision)',
+    )
+    parser.add_argument(
+        '--notes', metavar='TEXT', help="for the file's metadata"
+    )
+    parser.add_argument(
         '--shape',
         type=int,
         nargs=2,
@@ -38,6 +46,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--opset-version', type=int, metavar='N', help="ONNX's (default: 17)"
+    )
+    parser.add_argument(
+        '--layout',
+        choices=('end2end', 'raw'),
+        help="outputs: the best detections, or the network's boxes and "
+        "logits as in rfdetr's own files (default: end2end)",
     )
     parser.add_argument('--quantization', choices=('fp32', 'fp16', 'int8'))
     parser.add_argument(

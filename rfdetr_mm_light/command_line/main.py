@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from rfdetr_mm_light import interrupts
 from rfdetr_mm_light.errors import UsageError, curable_line
+from rfdetr_mm_light.exported_files import is_exported
 from rfdetr_mm_light.version import __version__
 
 from . import (
@@ -68,6 +69,8 @@ COMMANDS = (
 One that has ``run`` as well needs no torch. The others run in the module of
 the same name in ``rfdetr_mm.apis.command_line``.
 """
+TORCH_FREE = ('predict', 'benchmark')
+"""Subcommands that ``rfdetr_runtime.command_line`` has for exported files."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -115,12 +118,18 @@ def _no_check(args: argparse.Namespace) -> None:
     """For subcommands whose options cannot be wrong."""
 
 
-def _find_run(module: ModuleType) -> Callable[[argparse.Namespace], None]:
+def _find_run(
+    args: argparse.Namespace,
+) -> Callable[[argparse.Namespace], None]:
     """The function that runs a subcommand; most of them import torch now."""
-    if not hasattr(module, 'run'):
-        name = module.__name__.rpartition('.')[2]
-        module = importlib.import_module(f'rfdetr_mm.apis.command_line.{name}')
-    return module.run
+    module = args.module
+    if hasattr(module, 'run'):
+        return module.run
+    name = module.__name__.rpartition('.')[2]
+    package = 'rfdetr_mm.apis.command_line'
+    if name in TORCH_FREE and is_exported(args.weights or ''):
+        package = 'rfdetr_runtime.command_line'
+    return importlib.import_module(f'{package}.{name}').run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # What is wrong without torch is said before it is imported.
         getattr(args.module, 'check', _no_check)(args)
-        run = _find_run(args.module)
+        run = _find_run(args)
         with interrupts.unwinding():
             run(args)
     except UsageError as error:

@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rfdetr_mm_light.errors import InputError, UsageError
+from rfdetr_mm_light.exported_files import is_exported
 from rfdetr_mm_light.published_files import PUBLISHED_FILES
 from rfdetr_mm_light.sizes import find_size
+
+EXPORTED_COMMANDS = ('predict', 'val', 'benchmark')
+"""Subcommands that take an exported file instead of a checkpoint."""
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +27,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--weights',
         metavar='FILE',
-        help='checkpoint of rfdetr or of this package, or the name of a '
+        help='checkpoint of rfdetr or of this package; for predict, val and '
+        'benchmark an exported file as well; or the name of a '
         "published file (default: the size's published one; that of tiny "
         'comes with this package)',
     )
@@ -50,6 +55,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model_file(parser: argparse.ArgumentParser) -> None:
+    """Add the file of ``--weights`` as a positional argument as well."""
+    parser.add_argument(
+        'weights',
+        metavar='FILE',
+        nargs='?',
+        default=argparse.SUPPRESS,
+        help='an exported file or a checkpoint, as --weights takes it',
+    )
+
+
 def check_model_options(args: argparse.Namespace) -> None:
     """Check what needs neither torch nor a network.
 
@@ -65,6 +81,9 @@ def check_model_options(args: argparse.Namespace) -> None:
         raise UsageError(
             'choose a model: --model SIZE, such as nano, or --weights FILE'
         )
+    if args.weights is not None and is_exported(args.weights):
+        check_exported(args)
+        return
     if args.model is not None:
         find_size(args.model)
     if args.weights is None or '://' in args.weights:
@@ -79,6 +98,59 @@ def check_model_options(args: argparse.Namespace) -> None:
         )
 
 
+def check_exported(args: argparse.Namespace) -> None:
+    """Check the options of an exported file.
+
+    Args:
+        args: Parsed options of :func:`add_model_options`.
+
+    Raises:
+        UsageError: If there is ``--model`` as well.
+        InputError: If the subcommand needs a checkpoint, or there is no such
+            file.
+    """
+    if args.model is not None:
+        raise UsageError(
+            f'{args.weights} is an exported file, which says what model it '
+            'is: leave --model out'
+        )
+    if args.command not in EXPORTED_COMMANDS:
+        raise InputError(
+            f'{args.weights} is an exported file, which can only predict; '
+            f'{args.command} needs a checkpoint'
+        )
+    if not Path(args.weights).is_file():
+        raise InputError(
+            f'There is no exported file {args.weights} (seen from '
+            f'{Path.cwd()}).'
+        )
+
+
+def take_file(args: argparse.Namespace, values: list[str]) -> list[str]:
+    """Take an exported file among positional arguments for ``--weights``.
+
+    Args:
+        args: Parsed options of :func:`add_model_options`.
+        values: The positional arguments.
+
+    Returns:
+        The others.
+
+    Raises:
+        UsageError: If there are two files, or ``--weights`` as well.
+    """
+    files = [value for value in values if is_exported(value)]
+    if not files:
+        return values
+    if len(files) > 1 or args.weights is not None:
+        raise UsageError(
+            f'there must be one model, got {", ".join(files)}'
+            + (f' and --weights {args.weights}' if args.weights else '')
+        )
+    (args.weights,) = files
+    return [value for value in values if value not in files]
+
+
 def check_data_set(folder: str) -> None:
     """Check that the folder of a data set is there.
 
@@ -86,7 +158,7 @@ def check_data_set(folder: str) -> None:
         folder: DATASET of the command line.
 
     Raises:
-        InputError: If it is no folder.
+        InputError: If it is not a folder.
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
@@ -105,7 +177,7 @@ def score(text: str) -> float:
     """
     value = float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is no score, from 0 to 1')
+        raise argparse.ArgumentTypeError(f'{text} is not a score from 0 to 1')
     return value
 
 
@@ -115,7 +187,7 @@ def batch_size(text: str) -> int | str:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """Read ``KEY=VALUE``; a value that is no Python literal is text.
+    """Read ``KEY=VALUE``; a value that is not a Python literal is text.
 
     Raises:
         argparse.ArgumentTypeError: If there is no ``=``.

@@ -10,6 +10,7 @@ Examples:
   rfdetr-mm predict photos/ --model seg-small --threshold 0.4 --out-dir found
   rfdetr-mm predict *.png --weights best.pth --out-dir found --save coco
   rfdetr-mm predict street.jpg --model nano --classes person car --json
+  rfdetr-mm predict exported/rfdetr-nano.onnx street.jpg
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pathlib import Path
 from rfdetr_mm_light.errors import InputError, UsageError
 
 from ..scores import SCORE_THRESHOLD
-from .options import add_model_options, check_model_options, score
+from .options import add_model_options, check_model_options, score, take_file
 
 OUTPUTS = ('images', 'json', 'coco')
 
@@ -26,7 +27,10 @@ OUTPUTS = ('images', 'json', 'coco')
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
     parser.add_argument(
-        'inputs', nargs='+', help='images, folders of images, web addresses'
+        'inputs',
+        nargs='+',
+        help='images, folders of images, web addresses; an exported file '
+        'among them is the model',
     )
     parser.add_argument(
         '--threshold',
@@ -64,13 +68,16 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs neither torch nor a model.
 
     Raises:
-        UsageError: If options exclude each other or cannot be.
+        UsageError: If options exclude each other or a value is out of range.
         InputError: If an image or a folder does not exist.
     """
     if args.save and args.out_dir is None:
         raise UsageError('--save needs --out-dir')
     if args.batch_size < 1:
         raise UsageError('--batch-size is 1 at least')
+    args.inputs = take_file(args, args.inputs)
+    if not args.inputs:
+        raise UsageError('name an image as well')
     check_model_options(args)
     for name in args.inputs:
         if not name or ('://' not in name and not Path(name).exists()):

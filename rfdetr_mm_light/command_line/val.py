@@ -6,16 +6,23 @@ there is nothing to measure, such as no small objects.
 Examples:
   rfdetr-mm val DATASET --weights mine/checkpoint_best_total.pth
   rfdetr-mm val DATASET --weights best.pth --split test --json metrics.json
+  rfdetr-mm val exported/rfdetr-nano.onnx DATASET
 """
 
 import argparse
 from pathlib import Path
 
-from .options import add_model_options, check_data_set, check_model_options
+from .options import (
+    add_model_file,
+    add_model_options,
+    check_data_set,
+    check_model_options,
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
+    add_model_file(parser)
     parser.add_argument('dataset_dir', metavar='DATASET', help='its folder')
     parser.add_argument(
         '--split',

@@ -13,10 +13,10 @@ def test_devices_that_are_there(device):
 @pytest.mark.parametrize(
     'device, message',
     [
-        ('foo', "'foo' is no device; .*'cuda:1' or 'mps'"),
-        ('cuda:x', "'cuda:x' is no device"),
-        (None, 'None is no device'),
-        (['cpu'], r"\['cpu'\] is no device"),
+        ('foo', "'foo' is not a device; .*'cuda:1' or 'mps'"),
+        ('cuda:x', "'cuda:x' is not a device"),
+        (None, 'None is not a device'),
+        (['cpu'], r"\['cpu'\] is not a device"),
         ('cuda:99', r'torch sees \d CUDA devices'),
         ('cuda', 'torch sees 0 CUDA devices'),
         ('mps', 'torch sees no such GPU'),

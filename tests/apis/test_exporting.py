@@ -1,7 +1,10 @@
 """export() of a live model: the file is the model, which stays as it is."""
 
+import inspect
 import itertools
+import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +12,18 @@ import pytest
 import torch
 from PIL import Image
 
+import rfdetr_runtime
 from rfdetr_mm.apis import RFDETRNano
 from rfdetr_mm.apis.exporting import (
     FORMATS,
     ExportRequest,
     calibration_batches,
+    settle_precision,
+    warn_of_unused,
 )
 from rfdetr_mm.apis.images import load_image, make_batch
 from rfdetr_mm.apis.in_process import RawDetector
+from rfdetr_mm.checkpoints import weights_md5
 from rfdetr_mm.errors import InputError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 70, 3), np.uint8)
@@ -66,7 +73,7 @@ def batch(nano):
 def test_onnx(nano, tmp_path):
     pytest.importorskip('mmdeploy')
     onnxruntime = pytest.importorskip('onnxruntime')
-    path = nano.export(tmp_path, shape=SHAPE, verbose=False)
+    path = nano.export(tmp_path, shape=SHAPE, verbose=False, layout='raw')
     assert [file.name for file in tmp_path.iterdir()] == ['rfdetr-nano.onnx']
     session = onnxruntime.InferenceSession(str(path))
     assert [i.name for i in session.get_inputs()] == ['input']
@@ -78,6 +85,83 @@ def test_onnx(nano, tmp_path):
     # Upstream's files have a spare class, the last one.
     assert logits.shape == (1, 9, 4)
     np.testing.assert_allclose(logits[..., :3], expected[1], atol=1e-4)
+
+
+def test_three_lines_use_a_file(nano, tmp_path):
+    pytest.importorskip('mmdeploy')
+    pytest.importorskip('onnxruntime')
+    path = nano.export(tmp_path, shape=SHAPE, verbose=False)
+    model = rfdetr_runtime.load(path)
+    assert model.facts.layout == 'end2end' and model.input_hw == SHAPE
+    found = model.predict(IMAGE, threshold=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        expected = nano.predict(IMAGE, threshold=0.0, shape=SHAPE)
+    assert len(found) == len(expected) > 0
+    np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.01)
+    np.testing.assert_allclose(
+        found.confidence, expected.confidence, atol=1e-5
+    )
+    assert found.class_id.tolist() == expected.class_id.tolist()
+    for name in ('class_name', 'source_shape'):
+        assert (found.data[name] == expected.data[name]).all()
+
+
+def test_names_notes_and_provenance(nano, tmp_path):
+    pytest.importorskip('mmdeploy')
+    notes = {'run': 7, 'by': 'ä'}
+    path = nano.export(
+        tmp_path,
+        shape=SHAPE,
+        verbose=False,
+        output_name='mine',
+        notes=notes,
+        quantization='fp16',
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ['mine.onnx']
+    facts = rfdetr_runtime.read_metadata(path)
+    assert json.loads(facts['rfdetr_notes']) == notes
+    assert facts['weights_md5'] == weights_md5(nano.model.model.state_dict())
+    assert facts['torch_version'] == torch.__version__
+    assert facts['command'] and facts['precision'] == 'fp16'
+
+
+def test_upstreams_arguments_in_upstreams_order():
+    ours = list(inspect.signature(RFDETRNano.export).parameters.values())
+    rfdetr = pytest.importorskip('rfdetr')
+    theirs = inspect.signature(rfdetr.RFDETRNano.export).parameters.values()
+    assert [(p.name, p.kind) for p in theirs] == [
+        (p.name, p.kind) for p in ours[: len(theirs)]
+    ]
+    assert {p.name: p.default for p in theirs} == {
+        p.name: p.default for p in ours[: len(theirs)]
+    }
+
+
+@pytest.mark.parametrize(
+    'given, expected',
+    [
+        (('tensorrt', None, True, None), 'fp16'),
+        (('trt', None, False, None), None),
+        (('trt', 'int8', True, None), 'int8'),
+        (('onnx', None, True, 'float16'), None),
+        (('openvino', None, True, None), None),
+        (('openvino', None, True, 'float16'), 'fp16'),
+        (('openvino', 'fp32', True, 'float32'), 'fp32'),
+    ],
+)
+def test_one_word_for_precision(given, expected):
+    assert settle_precision(*given) == expected
+
+
+def test_arguments_of_other_formats_get_a_warning(recwarn):
+    given = dict(backend=None, soc='SM8650', openvino_precision='float16')
+    warn_of_unused('openvino', **given)
+    warn_of_unused('trt', max_batch_size=4)
+    (warning,) = recwarn.list
+    assert "soc='SM8650' has no effect with format='openvino'" in str(
+        warning.message
+    )
 
 
 @pytest.mark.slow
@@ -100,7 +184,9 @@ def test_backbone(nano, tmp_path):
 def test_openvino(nano, tmp_path):
     pytest.importorskip('mmdeploy')
     openvino = pytest.importorskip('openvino')
-    path = nano.export(tmp_path, format='openvino', shape=SHAPE, verbose=False)
+    path = nano.export(
+        tmp_path, format='openvino', shape=SHAPE, verbose=False, layout='raw'
+    )
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {'rfdetr-nano.xml', 'rfdetr-nano.bin'}
     # Without it, bfloat16 on a CPU that has it.
@@ -118,7 +204,7 @@ def test_openvino(nano, tmp_path):
         (dict(format='coreml'), 'format must be one of onnx, tflite'),
         (dict(format=['onnx']), r'format must .*got \[.onnx.\]'),
         (dict(quantization='int4'), 'onnx. has no quantization=.int4.: onnx'),
-        (dict(quantization='fp16'), 'onnx has fp32, int8; tflite has fp32, f'),
+        (dict(quantization='bf16'), 'onnx has fp32, fp16, int8; tflite has '),
         (dict(format='openvino', quantization='int8'), 'openvino has fp32, f'),
         (
             dict(format='tflite', dynamic_batch=True),
@@ -130,6 +216,22 @@ def test_openvino(nano, tmp_path):
         (dict(calibration_data='', quantization='int8'), "of .*, got ''"),
         (dict(shape=(64, 65)), 'multiple of patch_size'),
         (dict(patch_size=14), "not the model's"),
+        (dict(output_name='a/b'), "name of a file .*, got 'a/b'"),
+        (dict(max_batch_size=0, format='trt'), 'at least batch_size=1'),
+        (dict(notes={1, 2}), 'notes must be a text or what JSON'),
+        (
+            dict(format='openvino', openvino_precision='int8'),
+            'one of float32, float16 and agree',
+        ),
+        (
+            dict(
+                format='openvino',
+                openvino_precision='float32',
+                quantization='fp16',
+            ),
+            'agree with quantization',
+        ),
+        (dict(layout='nms'), "layout must be one of end2end, raw, got 'nms'"),
         (dict(batch_size=0), 'batch_size'),
         (dict(max_images=0), 'max_images must be a positive integer'),
         (dict(opset_version=11), '16 at least'),
@@ -183,7 +285,9 @@ def test_tensorrt(nano, tmp_path, monkeypatch):
 
 def test_without_mmdeploy(nano, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rfdetr_mm.deploy.export', None)
-    with pytest.raises(ImportError, match=r'\[deploy,tflite\].*mmdeploy=='):
+    with pytest.raises(
+        ImportError, match=r'\[deploy,tflite-export\].*mmdeploy=='
+    ):
         nano.export(tmp_path, format='tflite')
 
 
@@ -226,7 +330,7 @@ def test_calibration(nano, tmp_path):
     [
         ('empty', InputError, 'empty, for calibration, has no image'),
         ('missing', FileNotFoundError, 'neither a folder nor a file'),
-        ('text.npy', InputError, 'is no .npy file'),
+        ('text.npy', InputError, 'is not a .npy file'),
         ('broken', InputError, 'a.png cannot be read'),
         (np.zeros((4, 6, 3), np.float32), InputError, r'\(N, H, W, 3\)'),
         (np.zeros((0, 4, 6, 3), np.float32), InputError, r'got \(0, 4, 6'),

@@ -157,7 +157,7 @@ def test_what_is_changed_in_the_config():
         (dict(sa_nheads=3), 'a multiple of 48'),
         (dict(ca_nheads=7), 'a multiple of 56'),
         (dict(hidden_dim=202, sa_nheads=2, ca_nheads=2), 'a multiple of 4,'),
-        (dict(device='foo'), "device='foo' is no device"),
+        (dict(device='foo'), "device='foo' is not a device"),
         (dict(device='cuda:99'), "torch sees . CUDA devices; .* or 'cpu'"),
     ],
 )

@@ -8,6 +8,7 @@ from rfdetr_mm.checkpoints import (
     check_target,
     summarise,
     upstream_to_mmdet,
+    weights_md5,
     write_checkpoint,
 )
 from rfdetr_mm.errors import InputError
@@ -48,3 +49,20 @@ def test_the_summary_names_counts_drops_and_notes():
         'empty keypoint buffer', '3 of 4 kept',
     ):  # fmt: skip
         assert part in text, part
+
+
+def test_the_md5_of_weights_is_of_names_shapes_and_values():
+    weights = {'a': torch.arange(6.0), 'b': torch.tensor(1)}
+    known = weights_md5(weights)
+    assert known == weights_md5(dict(reversed(weights.items())))
+    others = [
+        {'a': torch.arange(6.0)},
+        {**weights, 'b': torch.tensor(2)},
+        {**weights, 'b': torch.tensor(1, dtype=torch.int32)},
+        {**weights, 'a': torch.arange(6.0).reshape(2, 3)},
+        {'c': weights['a'], 'b': weights['b']},
+    ]
+    found = {weights_md5(other) for other in others}
+    assert len(found) == len(others) and known not in found
+    turned = torch.arange(6.0).reshape(2, 3).t()
+    assert weights_md5({'a': turned}) == weights_md5({'a': turned.clone()})

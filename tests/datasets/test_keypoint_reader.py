@@ -365,7 +365,7 @@ def test_yolo_pose(tmp_path, shape, line, expected):
 @pytest.mark.parametrize(
     ('line', 'entries', 'message'),
     [
-        ('.1 .1 3', dict(kpt_shape=[1, 3]), 'line 1: 3 is no visibility'),
+        ('.1 .1 3', dict(kpt_shape=[1, 3]), 'line 1: 3 is not a visibility'),
         ('.1 nan 2', dict(kpt_shape=[1, 3]), 'line 1: .*finite'),
         ('.1 x 2', dict(kpt_shape=[1, 3]), 'line 1: not a number'),
         ('.1 .1', dict(kpt_shape=[1, 3]), 'line 1: .*3 numbers of the keyp'),

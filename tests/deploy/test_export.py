@@ -255,7 +255,7 @@ def test_image_size_is_the_test_pipelines():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(task='pose'), 'task must be one of'),
+        (dict(task='tracking'), 'task must be one of'),
         (dict(layout='nms'), 'layout must be one of'),
         (dict(backend='abacus'), 'no deploy config detection_abacus_static'),
         (dict(precision='int3'), 'detection_onnxruntime-int3_static'),

@@ -1,5 +1,9 @@
 """OpenVINO files are the same model, in the real runtime."""
 
+import sys
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from mmdeploy.apis import build_task_processor
@@ -15,6 +19,7 @@ from rfdetr_mm.deploy.openvino import (
     onnx_to_openvino,
 )
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime import load
 
 pytest.importorskip('openvino')
 
@@ -49,6 +54,23 @@ def differences(outputs, model, x):
     )
 
 
+def check_runtime(file):
+    """The file, and the ONNX file it was made of, predict the same."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (h, 70, 3), np.uint8) for h in (40, 90)]
+    model = load(file)
+    assert model.class_names == ['cat', 'dog', 'emu']
+    source = load(file.with_suffix('.onnx'))
+    assert model.facts == replace(source.facts, precision='fp32')
+    expected = source.predict(pictures, 0.0)
+    for ours, other in zip(model.predict(pictures, 0.0), expected):
+        assert len(ours) == len(other) > 0
+        np.testing.assert_allclose(ours.xyxy, other.xyxy, atol=0.01)
+        np.testing.assert_allclose(
+            ours.confidence, other.confidence, atol=1e-5
+        )
+
+
 @pytest.mark.parametrize(
     'options', [dict(batch_size=2), dict(dynamic_batch=1)]
 )
@@ -70,6 +92,7 @@ def test_detector_equals_pytorch(tmp_path, options):
     assert score > 1e-4
     with pytest.raises(InputError, match='takes images of shape'):
         backend_model.predict(images(1, HW[::-1]))
+    check_runtime(file)
 
 
 def test_masks_equal_pytorch_and_fp16_is_half_the_size(tmp_path):
@@ -106,6 +129,7 @@ def test_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(
         missing_package.importlib.util, 'find_spec', lambda name: None
     )
+    monkeypatch.setitem(sys.modules, 'openvino', None)
     assert OpenVINOManager.get_version() == 'None'
     for call in (
         lambda: onnx_to_openvino('a.onnx', tmp_path),

@@ -37,7 +37,9 @@ INPUTS = {
     'xlarge': (80, 100),
     '2xlarge': (80, 120),
     'seg-nano': (48, 60),
+    'pose-preview': (48, 96),
 }
+NUM_KEYPOINTS = (3, 0, 5, 2, 0)  # of the classes of pose-preview
 
 
 def seeded_model(variant: str) -> nn.Module:
@@ -46,12 +48,17 @@ def seeded_model(variant: str) -> nn.Module:
     path = f'rfdetr/rfdetr_{variant}_coco.py'
     if variant.startswith('seg-'):
         path = f'rfdetr_seg/rfdetr-seg_{variant[4:]}_coco.py'
+    if variant.startswith('pose-'):
+        path = f'rfdetr_pose/rfdetr-pose_{variant[5:]}_coco.py'
     config = Config.fromfile(ROOT / 'configs' / path).model
     config.bbox_head.num_classes = NUM_CLASSES
     config.bbox_head.num_queries = NUM_QUERIES
+    if variant.startswith('pose-'):
+        config.bbox_head.num_keypoints = NUM_KEYPOINTS
     model = MODELS.build(config)
     for key, value in model.state_dict().items():
-        value.copy_(_seeded(key, tuple(value.shape)))
+        if value.is_floating_point():  # not a schema of keypoints
+            value.copy_(_seeded(key, tuple(value.shape)))
     return model
 
 
@@ -86,7 +93,8 @@ def seeded_picture() -> np.ndarray:
 def seeded_targets(variant: str) -> list[dict[str, Tensor]]:
     """Objects of both images (none in the second), cxcywh normalised.
 
-    Their masks are the cells whose centres are in the box.
+    Their masks are the cells whose centres are in the box; their keypoints
+    are anywhere, as many as the largest class has.
     """
     random = np.random.RandomState(9)
     centers = random.uniform(0.3, 0.7, (3, 2))
@@ -98,15 +106,19 @@ def seeded_targets(variant: str) -> list[dict[str, Tensor]]:
     masks = [
         (abs(x - cx) < w / 2) & (abs(y - cy) < h / 2) for cx, cy, w, h in boxes
     ]
+    keypoints = random.uniform(0.2, 0.8, (3, max(NUM_KEYPOINTS), 3))
+    keypoints[..., 2] = random.randint(0, 3, keypoints.shape[:2])
     return [
         dict(
             labels=torch.tensor([0, 3, 4]),
             boxes=torch.from_numpy(boxes),
             masks=torch.from_numpy(np.stack(masks)),
+            keypoints=torch.from_numpy(keypoints.astype(np.float32)),
         ),
         dict(
             labels=torch.empty(0).long(),
             boxes=torch.empty(0, 4),
             masks=torch.empty(0, height, width, dtype=torch.bool),
+            keypoints=torch.empty(0, max(NUM_KEYPOINTS), 3),
         ),
     ]

@@ -19,6 +19,7 @@ from golden import (
     LOSS_SEED,
     MAX_PER_IMG,
     NUM_CLASSES,
+    NUM_KEYPOINTS,
     NUM_QUERIES,
     ORIGINALS,
     RESOLUTION,
@@ -36,7 +37,10 @@ from rfdetr_mm.checkpoints import mmdet_to_upstream
 
 def upstream_numbers(variant: str) -> dict[str, np.ndarray]:
     """Raw outputs, detections, and loss and gradients of a variant."""
-    config = upstream_config(variant, NUM_CLASSES, NUM_QUERIES)
+    given = {}
+    if variant.startswith('pose-'):
+        given = dict(num_keypoints_per_class=list(NUM_KEYPOINTS))
+    config = upstream_config(variant, NUM_CLASSES, NUM_QUERIES, **given)
     model = build_upstream(config)
     weights = mmdet_to_upstream(seeded_model(variant).state_dict())[0]
     model.load_state_dict(weights)
@@ -61,10 +65,17 @@ def evaluation_numbers(
         'bbox_preds': outputs['pred_boxes'],
         'last_map_corner': maps[-1][:, :8, :2, :3],
     }
-    detections = PostProcess(num_select=MAX_PER_IMG)(
+    given = {}
+    if 'pred_keypoints' in outputs:
+        numbers['keypoint_preds'] = outputs['pred_keypoints']
+        given = dict(num_keypoints_per_class=list(NUM_KEYPOINTS))
+    detections = PostProcess(num_select=MAX_PER_IMG, **given)(
         outputs, torch.tensor(ORIGINALS)
     )
-    for name in ('scores', 'labels', 'boxes'):
+    names = ['scores', 'labels', 'boxes']
+    if given:
+        names += ['keypoints', 'keypoint_precision_cholesky']
+    for name in names:
         numbers[f'detected_{name}'] = torch.stack(
             [d[name] for d in detections]
         )
@@ -100,19 +111,28 @@ def training_numbers(
 
 def upstream_losses(variant: str, model: nn.Module, config: object) -> Tensor:
     """The sum of upstream's loss terms, each times its weight."""
-    from rfdetr.config import SegmentationTrainConfig, TrainConfig
+    from rfdetr.config import (
+        KeypointTrainConfig,
+        SegmentationTrainConfig,
+        TrainConfig,
+    )
     from rfdetr.models import build_criterion_from_config
 
-    has_masks = variant.startswith('seg-')
-    train_config = SegmentationTrainConfig if has_masks else TrainConfig
+    task = variant.partition('-')[0]
+    train_config = {
+        'seg': SegmentationTrainConfig,
+        'pose': KeypointTrainConfig,
+    }.get(task, TrainConfig)
     criterion, _ = build_criterion_from_config(
         config, train_config(dataset_dir='.')
     )
     targets = seeded_targets(variant)
     for target in targets:
         target['orig_size'] = torch.tensor(INPUTS[variant])
-        if not has_masks:
+        if task != 'seg':
             del target['masks']
+        if task != 'pose':
+            del target['keypoints']
     predictions = model.train()(nested(seeded_images(variant)))
     torch.manual_seed(LOSS_SEED)
     losses = criterion.train()(predictions, targets)

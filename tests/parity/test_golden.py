@@ -25,6 +25,9 @@ from mmengine.dataset import Compose
 from mmengine.structures import InstanceData
 from PIL import Image
 
+# In the order in which a model gives them
+OUTPUTS = ('cls_scores', 'bbox_preds', 'mask_preds', 'keypoint_preds')
+
 
 def read(name):
     path = FILES / f'{name}.npz'
@@ -50,9 +53,8 @@ def test_evaluation(case):
     model.eval()
     images = seeded_images(variant)
     outputs = model(images, mode='tensor')
-    names = ['cls_scores', 'bbox_preds', 'mask_preds'][: len(outputs)]
-    assert ('mask_preds' in expected) == (len(outputs) == 3)
-    for name, output in zip(names, outputs):
+    names = [name for name in OUTPUTS if name in expected]
+    for name, output in zip(names, outputs, strict=True):
         close(output[-1], expected[name])
     corner = model.backbone(images)[-1][:, :8, :2, :3]
     close(corner, expected['last_map_corner'])
@@ -79,13 +81,21 @@ def test_post_processing(case):
         )
         for h, w in ORIGINALS
     ]
-    names = ('cls_scores', 'bbox_preds', 'mask_preds')
-    outputs = [expected[name][None] for name in names if name in expected]
+    outputs = [expected[name][None] for name in OUTPUTS if name in expected]
     results = head.predict_by_feat(*outputs, metas, rescale=True)
     for i, ours in enumerate(results):
         assert torch.equal(ours.labels, expected['detected_labels'][i])
         close(ours.scores, expected['detected_scores'][i])
         close(ours.bboxes, expected['detected_boxes'][i])
+        if 'keypoints' in ours:
+            points = expected['detected_keypoints'][i]
+            close(ours.keypoints, points[..., :2])
+            close(ours.keypoint_scores, points[..., 2])
+            torch.testing.assert_close(
+                ours.keypoint_precision,
+                expected['detected_keypoint_precision_cholesky'][i],
+                equal_nan=True,
+            )
         if 'masks' in ours:
             packed = torch.from_numpy(np.packbits(ours.masks.numpy()))
             assert torch.equal(packed, expected[f'detected_masks_{i}'])
@@ -110,6 +120,7 @@ def samples_for(variant, labels_shift=0):
             bboxes=xyxy * torch.tensor([width, height] * 2),
             labels=(target['labels'] + labels_shift) % 5,
             masks=target['masks'],
+            keypoints=target['keypoints'] * torch.tensor([width, height, 1]),
         )
         samples.append(sample)
     return samples

@@ -12,6 +12,7 @@ from oracle import class_layers  # noqa: E402
 from supervision import KeyPoints  # noqa: E402
 
 from rfdetr_mm.apis import from_checkpoint  # noqa: E402
+from rfdetr_runtime import load  # noqa: E402
 
 NUM_CLASSES, NUM_QUERIES = 7, 12
 SIZES = {
@@ -138,6 +139,32 @@ def test_predictions_are_equal(models, tmp_path, has_shape):
     for one, other in zip(found, expected):
         assert_equal(one, other)
     assert_equal(ours.predict(inputs[2], **options), expected[2])
+
+
+@pytest.mark.parametrize('dynamic_batch', [False, True])
+def test_its_own_exported_file_predicts_by_itself(
+    models, tmp_path, dynamic_batch
+):
+    """rfdetr's ONNX file in rfdetr_runtime gives what its predict() gives."""
+    pytest.importorskip('onnxruntime')
+    upstream, ours, shape = models
+    file = upstream.export(
+        output_dir=str(tmp_path),
+        shape=shape,
+        dynamic_batch=dynamic_batch,
+        verbose=False,
+    )
+    with pytest.warns(UserWarning, match='does not say its class_names'):
+        unnamed = load(file)
+    assert unnamed.class_names == [f'class_{i}' for i in range(NUM_CLASSES)]
+    with pytest.warns(UserWarning, match='does not say its mean'):
+        model = load(file, class_names=ours.class_names)
+    assert model.facts.layout == 'raw' and model.input_hw == shape
+    inputs = [x for x in images(tmp_path) if not isinstance(x, torch.Tensor)]
+    expected = upstream.predict(inputs, threshold=0.01, shape=shape)
+    found = model.predict(inputs, threshold=0.01)
+    for one, other in zip(found, expected, strict=True):
+        assert_equal(one, other)
 
 
 def test_another_resize_is_seen(models, tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def mim(target, tmp_path_factory):
 def test_mim_search(mim, tmp_path):
     mim('search', 'rfdetr_mm', '--json', tmp_path / 'models.json')
     columns = json.loads((tmp_path / 'models.json').read_text())
-    assert len(columns['weight']) == 15  # eight, and seven with masks
+    assert len(columns['weight']) == 16  # 8, 7 with masks, 1 with keypoints
     nano = {
         name: column['rfdetr_nano_coco'] for name, column in columns.items()
     }

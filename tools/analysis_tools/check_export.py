@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ from torch import nn  # noqa: E402
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
 from rfdetr_mm.errors import InputError  # noqa: E402
 from rfdetr_mm.sizes.config_facts import size_of_tests  # noqa: E402
+from rfdetr_runtime import load, read_metadata  # noqa: E402
+from rfdetr_runtime.facts import KEYPOINTS  # noqa: E402
 
 BACKENDS = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'tflite'}
 PYTORCH = 'PyTorch'
@@ -67,7 +69,7 @@ class Row:
 
         Args:
             reference: PyTorch's row.
-            limits: By name; None stands for any.
+            limits: Limits by name; None stands for any value.
         """
         given = self.precision == 'fp32'
         limits = {
@@ -182,7 +184,7 @@ def compare(args: argparse.Namespace) -> list[Row]:
     if args.data is not None:
         cfg.data_root = args.data
     resolve_own_data(cfg)
-    exported = [find_deploy_config(cfg, file) for file in args.files]
+    exported = [find_deploy_config(file) for file in args.files]
     for file, deploy_cfg, _ in exported:
         check_size_of_file(cfg, file, deploy_cfg)
     tasks = [build_task_processor(cfg, c, args.device) for _, c, _ in exported]
@@ -219,25 +221,25 @@ def compare(args: argparse.Namespace) -> list[Row]:
         ]
 
 
-def find_deploy_config(cfg: Config, file: str) -> tuple[Path, Config, str]:
+def find_deploy_config(file: str) -> tuple[Path, Config, str]:
     """Find out how a file is read.
 
     Args:
-        cfg: Config of the model.
         file: FILE or DEPLOY_CONFIG:FILE.
 
     Returns:
         The file, its deploy config and its precision.
+
+    Raises:
+        InputError: If it cannot be loaded, or is not a detector.
     """
     from rfdetr_mm.deploy.export import deploy_config
-    from rfdetr_mm.deploy.metadata import read_metadata
 
     deploy_cfg, _, path = file.rpartition(':')
     path = Path(path)
-    facts = read_metadata(path)
-    precision = facts.get('precision', 'fp32')
     if deploy_cfg:
         deploy_cfg = Config.fromfile(deploy_cfg)
+        precision = read_metadata(path).get('precision', 'fp32')
         precision = deploy_cfg.backend_config.get('precision', precision)
         return path, deploy_cfg, precision
     if path.suffix not in BACKENDS:
@@ -245,15 +247,31 @@ def find_deploy_config(cfg: Config, file: str) -> tuple[Path, Config, str]:
             f'the kind of {path} is not known by its name; give it as '
             'DEPLOY_CONFIG:FILE'
         )
-    has_masks = cfg.model.bbox_head.type == 'RFDETRInsHead'
-    size = facts.get('resolution')
+    if path.is_file() and read_metadata(path).get('task') == KEYPOINTS:
+        return path, *_keypoint_file(path, deploy_config)
+    exported = load(path)
     deploy_cfg = deploy_config(
-        ('detection', 'instance-seg')[has_masks],
+        exported.task,
+        BACKENDS[path.suffix],
+        input_size=exported.input_hw,
+        layout=exported.facts.layout,
+    )
+    return path, deploy_cfg, exported.facts.precision
+
+
+def _keypoint_file(
+    path: Path, deploy_config: Callable[..., Config]
+) -> tuple[Config, str]:
+    """How a file with keypoints is read, which rfdetr_runtime does not."""
+    texts = read_metadata(path)
+    size = texts.get('resolution')
+    deploy_cfg = deploy_config(
+        'pose',
         BACKENDS[path.suffix],
         input_size=size and tuple(json.loads(size)),
-        layout=facts.get('layout', 'end2end'),
+        layout=texts.get('layout', 'end2end'),
     )
-    return path, deploy_cfg, precision
+    return deploy_cfg, texts.get('precision', 'fp32')
 
 
 def check_size_of_file(cfg: Config, file: Path, deploy_cfg: Config) -> None:
@@ -294,11 +312,11 @@ def run(
     """Run the models in turn on each image.
 
     Args:
-        models: By name, PyTorch first.
-        precisions: By name; images at which float32 cannot decide are left
-            out of the differences of 'fp32'.
+        models: Models by name, PyTorch first.
+        precisions: Precisions by name; images at which float32 cannot decide
+            are left out of the differences of 'fp32'.
         loader: Images, one at a time.
-        aps: By name; get the detections.
+        aps: AP of each model by name, to which the detections are added.
 
     Returns:
         Differences and seconds by name, and the ids of the images.

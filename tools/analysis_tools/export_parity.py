@@ -35,9 +35,11 @@ class Difference:
         box_px: Largest difference of a coordinate.
         score: Largest difference of a score.
         expected: Detections of the reference that must be found again.
-        matched: Those that were.
+        matched: The number of those that were.
         mask_ious: The IoU of the masks of each pair.
         undecided: Images that are left out, see :func:`is_undecided`.
+        keypoint_px: Largest difference of a keypoint's coordinate, None
+            without keypoints.
     """
 
     box_px: float = 0.0
@@ -46,6 +48,7 @@ class Difference:
     matched: int = 0
     mask_ious: list[float] = field(default_factory=list)
     undecided: int = 0
+    keypoint_px: float | None = None
 
     def within(self, box_px: float, score: float) -> bool:
         """Whether nothing is missed and nothing differs by more."""
@@ -60,6 +63,11 @@ class Difference:
         self.matched += other.matched
         self.mask_ious += other.mask_ious
         self.undecided += other.undecided
+        self._see_keypoints(other.keypoint_px)
+
+    def _see_keypoints(self, px: float | None) -> None:
+        if px is not None:
+            self.keypoint_px = max(self.keypoint_px or 0.0, px)
 
     @property
     def mask_iou(self) -> float | None:
@@ -75,10 +83,12 @@ class Difference:
         because the scores are equal, it is not missed.
 
         Args:
-            reference: Detections, best first.
-            found: Detections of the other model, best first.
+            reference: Detections.
+            found: Detections of the other model.
         """
-        best, rest = reference[:TOP], reference[TOP:]
+        # How sure keypoints are changes scores, not their order.
+        order = reference.scores.sort(descending=True, stable=True).indices
+        best, rest = reference[order[:TOP]], reference[order[TOP:]]
         if not len(best):
             return
         last = float(best.scores[-1])
@@ -98,6 +108,9 @@ class Difference:
         self.score = max(
             self.score, float((first.scores - second.scores).abs().max())
         )
+        if 'keypoints' in best:
+            moved = (first.keypoints - second.keypoints).abs()
+            self._see_keypoints(float(moved.max()))
         if 'masks' in best:
             self.mask_ious += _mask_ious(first.masks, second.masks)
 
@@ -117,7 +130,7 @@ def is_undecided(
     program may decide otherwise with the same right.
 
     Args:
-        model: In PyTorch.
+        model: The detector in PyTorch.
         inputs: Normalised, of one image, shape (1, 3, h, w).
         samples: Its ``DetDataSample``, in a list.
         reference: What the model detects in it.
@@ -170,7 +183,7 @@ class AveragePrecision:
     Args:
         evaluator: Config of the :class:`NamedCocoMetric`.
         dataset_meta: The meta data of the data set.
-        folder: For the detections.
+        folder: Folder for the detections.
         name: The model's name, for file names.
     """
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ('rfdetr_mm', 'rfdetr_mm_light')
+PACKAGES = ('rfdetr_mm', 'rfdetr_mm_light', 'rfdetr_runtime')
 MIM = ('benchmarks', 'configs', 'demo', 'tools', 'model-index.yml')
 # Of these folders the wheel has a copy, see setup.py.
 MIM_FOLDERS = ('rfdetr_mm/.mim', '+rfdetr_mm/.mim')

@@ -27,7 +27,7 @@ def build_model(
     Args:
         cfg: Its config.
         weights: Its state dict.
-        device: Where to put it.
+        device: The device to put it on.
 
     Raises:
         InputError: If the weights are of another model.
@@ -59,7 +59,7 @@ class Accuracy:
     Args:
         cfg: The supernet's config.
         weights: Its state dict.
-        device: Where to run.
+        device: The device to run on.
     """
 
     def __init__(

@@ -97,7 +97,7 @@ def write_subnet(
         weights: Its state dict.
         meta: Meta data of its checkpoint; class names are kept.
         subnet: What to extract.
-        folder: Where to.
+        folder: The folder to write to.
         force: Whether existing files may be replaced.
 
     Returns:

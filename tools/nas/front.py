@@ -22,7 +22,7 @@ class Measurement:
 
     Attributes:
         nominal: The point as the search space lists it.
-        latency_ms: For one image, median.
+        latency_ms: Median time of one image in ms.
         metrics: Metrics of the validation set by the evaluator's names; None
             if the point was too slow to be evaluated.
     """
@@ -101,11 +101,11 @@ def write_results(
     """Write results.json, results.csv, front.md and front.png.
 
     Args:
-        measured: All points.
+        measured: All measured points.
         metric: The evaluator's name of what was searched for.
         about: How they were measured; goes into the JSON file and the
             table.
-        folder: Where to; made if missing.
+        folder: The folder to write to; it is made if missing.
 
     Returns:
         Indices of the front, fastest first.

@@ -4,15 +4,13 @@ Its options are in ``rfdetr_mm_light/command_line/benchmark.py``.
 """
 
 import argparse
-import json
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from rfdetr_mm.apis.in_process import RawDetector
+from rfdetr_runtime.command_line.benchmark import latency_ms, print_result
 
 from .options import load_model
 
@@ -41,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
         runs=args.runs,
         **_measured(model, args),
     )
-    print(json.dumps(result) if args.json else _table(result))
+    print_result(result, args.json)
 
 
 def _measured(model: Any, args: argparse.Namespace) -> dict[str, Any]:
@@ -71,58 +69,8 @@ def _measured(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     )
 
 
-def latency_ms(
-    work: Callable[[], Any], runs: int, warm_up: int
-) -> dict[str, float]:
-    """Time a piece of work.
-
-    Args:
-        work: What is timed; it returns when it is done.
-        runs: How often.
-        warm_up: How often before.
-
-    Returns:
-        ``median``, ``p10``, ``p90`` and ``min`` in milliseconds.
-    """
-    times = []
-    for number in range(warm_up + runs):
-        start = time.perf_counter()
-        work()
-        if number >= warm_up:
-            times.append(1000 * (time.perf_counter() - start))
-    p10, median, p90 = np.percentile(times, (10, 50, 90))
-    return {
-        name: round(float(value), 3)
-        for name, value in (
-            ('median', median),
-            ('p10', p10),
-            ('p90', p90),
-            ('min', min(times)),
-        )
-    }
-
-
 def device_name(device: torch.device) -> str:
     """Name of a device, with the model of a GPU."""
     if device.type == 'cuda':
         return f'{device}, {torch.cuda.get_device_name(device)}'
     return str(device)
-
-
-def _table(result: dict[str, Any]) -> str:
-    count = result['batch_size']
-    lines = [
-        f'{result["model"]}, {result["resolution"]} px, batch {count}, '
-        f'{result["dtype"]}, {result["optimize"] or "not optimised"}, on '
-        f'{result["device"]}, {result["threads"]} threads, '
-        f'{result["runs"]} runs',
-        '             median      p10      p90   images/s',
-    ]
-    for name in ('predict', 'network'):
-        times = result[f'{name}_ms']
-        rate = 1000 * count / times['median']
-        lines.append(
-            f'{name:<8} {times["median"]:7.1f} ms {times["p10"]:8.1f} '
-            f'{times["p90"]:8.1f} {rate:10.1f}'
-        )
-    return '\n'.join(lines)

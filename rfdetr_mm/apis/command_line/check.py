@@ -13,8 +13,7 @@ from rfdetr_mm.datasets.inspection import (
     report_lines,
 )
 from rfdetr_mm.datasets.suspect_sheet import draw_suspects
-
-from .detection_files import write_json
+from rfdetr_runtime.detection_files import write_json
 
 _QUALITY = 90  # of the sheet's JPEG
 

@@ -27,7 +27,7 @@ def check_training(
 
     Args:
         args: Parsed options of the command line.
-        options: Those of them that are arguments of ``train()``.
+        options: The options among them that are arguments of ``train()``.
 
     Raises:
         InputError: At the first one that cannot be used.
@@ -51,7 +51,7 @@ def check_evaluation(
 
     Args:
         args: Parsed options of the command line.
-        options: Those of them that are arguments of ``evaluate()``.
+        options: The options among them that are arguments of ``evaluate()``.
 
     Raises:
         InputError: At the first one that cannot be used.

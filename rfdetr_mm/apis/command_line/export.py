@@ -20,6 +20,9 @@ def run(args: argparse.Namespace) -> None:
             'quantization',
             'calibration_data',
             'max_images',
+            'layout',
+            'notes',
+            'output_name',
         ),
     )
     if args.shape is not None:

@@ -5,9 +5,12 @@ Its options are in ``rfdetr_mm_light/command_line/val.py``.
 
 import argparse
 
+from rfdetr_mm.apis.exported import evaluate_file
 from rfdetr_mm.engine.console import FULL, QUIET, console
+from rfdetr_mm_light.exported_files import is_exported
+from rfdetr_runtime.command_line.options import load_file
+from rfdetr_runtime.detection_files import write_json
 
-from .detection_files import write_json
 from .early_checks import check_evaluation
 from .options import given, load_model
 
@@ -22,10 +25,14 @@ def run(args: argparse.Namespace) -> None:
     options = given(args, ('batch_size', 'num_workers', 'output_dir'))
     with console(FULL if args.verbose else QUIET):
         check_evaluation(args, options)
-        model = load_model(args)
-        metrics = model.evaluate(
-            args.split, dataset_dir=args.dataset_dir, **options
-        )
+        if is_exported(args.weights or ''):
+            metrics = evaluate_file(
+                load_file(args), args.split, args.dataset_dir, **options
+            )
+        else:
+            metrics = load_model(args).evaluate(
+                args.split, dataset_dir=args.dataset_dir, **options
+            )
     width = max(map(len, metrics))
     for name, value in metrics.items():
         # COCO's -1: the data set has no such objects.

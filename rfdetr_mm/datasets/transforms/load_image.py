@@ -13,8 +13,7 @@ from mmengine import fileio
 from mmengine.logging import print_log
 
 from rfdetr_mm.errors import InputError
-
-from ..image_file import (
+from rfdetr_runtime.image_file import (
     BrokenImageError,
     ImageFileError,
     open_picture,
@@ -62,7 +61,7 @@ class LoadCheckedImage(LoadImageFromFile):
             of the pipeline. For training only, and with
             ``color_type='color_ignore_orientation'``. Pictures with RLE
             masks are decoded in full.
-        **kwargs: As for ``LoadImageFromFile``.
+        **kwargs: Arguments as for ``LoadImageFromFile``.
 
     Raises:
         InputError: If ``draft_size`` is not positive, or given with another
@@ -92,8 +91,8 @@ class LoadCheckedImage(LoadImageFromFile):
         """Load ``results['img_path']``.
 
         Args:
-            results: With ``img_path``; if there are ``height`` and ``width``
-                in pixels, the picture must have them.
+            results: The pipeline's dict with ``img_path``; if there are
+                ``height`` and ``width`` in pixels, the picture must have them.
 
         Returns:
             The results with ``img`` (h, w, channels), ``img_shape`` and
@@ -261,8 +260,9 @@ def check_size(results: dict, found: tuple[int, int]) -> None:
     """Refuse a picture whose size is not that of its annotations.
 
     Args:
-        results: With ``img_path``, and ``height`` and ``width`` in pixels,
-            where the annotation file tells them; ``img_id`` names it.
+        results: The pipeline's dict with ``img_path``, and ``height`` and
+            ``width`` in pixels, where the annotation file tells them;
+            ``img_id`` names it.
         found: (height, width) of the picture in pixels.
 
     Raises:

@@ -30,8 +30,8 @@ class LoadPoseAnnotations(LoadAnnotations):
         """Load the annotations of an image.
 
         Args:
-            results: With ``instances`` that have ``keypoints``, and
-                ``keypoint_info`` of the data set.
+            results: The pipeline's dict with ``instances`` that have
+                ``keypoints``, and ``keypoint_info`` of the data set.
 
         Returns:
             The same with ``gt_bboxes``.
@@ -82,7 +82,8 @@ class PoseRandomFlip(RandomFlip):
         """Mirror an image with some probability.
 
         Args:
-            results: With ``gt_bboxes`` of :class:`LoadPoseAnnotations`.
+            results: The pipeline's dict with ``gt_bboxes`` of
+                :class:`LoadPoseAnnotations`.
 
         Returns:
             The same, mirrored or not.
@@ -113,8 +114,8 @@ class PackPoseInputs(PackDetInputs):
         """Pack an image and its objects.
 
         Args:
-            results: With ``gt_bboxes`` of :class:`LoadPoseAnnotations`, or
-                without annotations.
+            results: The pipeline's dict with ``gt_bboxes`` of
+                :class:`LoadPoseAnnotations`, or without annotations.
 
         Returns:
             ``inputs`` and ``data_samples``.

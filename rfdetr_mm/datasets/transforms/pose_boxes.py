@@ -26,7 +26,7 @@ class PoseBoxes(HorizontalBoxes):
         mirrors: Index of the keypoint that each one becomes in a mirror,
             shape (n, num_keypoints); None if that is not known.
         clone: Whether to copy the boxes.
-        **kwargs: Of HorizontalBoxes.
+        **kwargs: Arguments of ``HorizontalBoxes``.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class PoseBoxes(HorizontalBoxes):
         """Join the objects of several images.
 
         Args:
-            box_list: Of each, with equally many keypoints.
-            dim: 0.
+            box_list: The objects of each image, with equally many keypoints.
+            dim: Must be 0.
 
         Returns:
             All of them.

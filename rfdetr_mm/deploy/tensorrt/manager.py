@@ -9,9 +9,12 @@ import numpy as np
 import onnx
 from mmdeploy.backend.base import BACKEND_MANAGERS, BaseWrapper
 
+from rfdetr_runtime.metadata import read_metadata
+
+from ..fp16_matrices import to_fp16_matrices
 from ..package_manager import PackageManager, check_precision
 from .onnx_check import unsupported
-from .precision import to_fp16_matrices, to_int8_matrices
+from .precision import to_int8_matrices
 
 PRECISIONS = ('fp32', 'fp16', 'int8')
 
@@ -80,6 +83,11 @@ class TensorRTManager(PackageManager):
             batch_sizes=settings.get('batch_sizes', (1, 1, 1)),
             max_workspace_bytes=settings.get('max_workspace_size', 1 << 30),
         )
+
+    @classmethod
+    def facts_beside(cls, ir_file: str, precision: str) -> dict[str, str]:
+        """See :meth:`PackageManager.facts_beside`."""
+        return {**read_metadata(ir_file), 'precision': precision}
 
     @classmethod
     def load(

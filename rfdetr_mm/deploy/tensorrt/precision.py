@@ -1,115 +1,14 @@
-"""Where a graph computes in fp16 or int8, written into the graph."""
+"""Where a graph computes in int8, written into the graph, for TensorRT."""
 
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
+from ..fp16_matrices import is_reducible
 from ..quantization import calibration_reader
-
-# Nearly all of the arithmetic; norms, softmax, sampling and the choice of
-# queries stay in fp32,
-MATRIX_OPERATORS = ('MatMul', 'Gemm', 'Conv')
-# and so do the small products that place boxes and sampling points.
-FP32_LAYERS = ('reg_branch', 'pos_fc', 'offsets_weights')
-MAX_FP16 = 65504.0
-
-
-def to_fp16_matrices(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let matrix products and convolutions compute in fp16.
-
-    Their inputs are cast to fp16 and their results back to fp32, so that a
-    strongly typed engine does the same, and any ONNX runtime as well. Those
-    that are quantised, or whose weights do not fit into fp16, are left alone.
-
-    Args:
-        model: A graph in fp32; not changed.
-
-    Returns:
-        The graph with casts.
-    """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
-    weights = {item.name: item for item in graph.initializer}
-    quantised = {
-        node.output[0]
-        for node in graph.node
-        if node.op_type == 'DequantizeLinear'
-    }
-    casts: dict[str, str] = {}  # fp32 value to its fp16 counterpart
-    nodes: list[onnx.NodeProto] = []
-    for node in graph.node:
-        if (
-            not _is_reducible(node)
-            or quantised & set(node.input)
-            or not _fits(node, weights)
-        ):
-            nodes.append(node)
-            continue
-        for i, name in enumerate(node.input):
-            if name not in casts:
-                casts[name] = f'{name}_fp16'
-                if name in weights:
-                    array = numpy_helper.to_array(weights[name])
-                    graph.initializer.append(
-                        numpy_helper.from_array(
-                            array.astype(np.float16), casts[name]
-                        )
-                    )
-                else:
-                    nodes.append(_cast(name, casts[name], TensorProto.FLOAT16))
-            node.input[i] = casts[name]
-        output = node.output[0]
-        node.output[0] = f'{output}_in_fp16'
-        nodes.append(node)
-        nodes.append(_cast(node.output[0], output, TensorProto.FLOAT))
-    _replace(graph.node, nodes)
-    _drop_unused_weights(graph)
-    # Of fp32; kept, it would contradict the casts.
-    del graph.value_info[:]
-    onnx.checker.check_model(result)
-    return result
-
-
-def _is_reducible(node: onnx.NodeProto) -> bool:
-    return node.op_type in MATRIX_OPERATORS and not any(
-        layer in node.name for layer in FP32_LAYERS
-    )
-
-
-def _fits(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> bool:
-    arrays = [
-        numpy_helper.to_array(weights[name])
-        for name in node.input
-        if name in weights
-    ]
-    return all(
-        array.dtype == np.float32 and np.abs(array).max(initial=0) < MAX_FP16
-        for array in arrays
-    )
-
-
-def _cast(source: str, target: str, to: int) -> onnx.NodeProto:
-    return helper.make_node(
-        'Cast', [source], [target], f'cast_{target}', to=to
-    )
-
-
-def _replace(field: Sequence, items: Sequence) -> None:
-    kept = list(items)
-    del field[:]
-    field.extend(kept)
-
-
-def _drop_unused_weights(graph: onnx.GraphProto) -> None:
-    used = Counter(name for node in graph.node for name in node.input)
-    used.update(output.name for output in graph.output)
-    _replace(graph.initializer, [w for w in graph.initializer if used[w.name]])
 
 
 def to_int8_matrices(
@@ -144,7 +43,7 @@ def to_int8_matrices(
             nodes_to_quantize=[
                 node.name
                 for node in graph.node
-                if _is_reducible(node) and node.input[1] in weights
+                if is_reducible(node) and node.input[1] in weights
             ],
             per_channel=True,
             activation_type=quantization.QuantType.QInt8,

@@ -9,7 +9,9 @@ from mmdeploy.utils import Backend
 from mmdeploy.utils.timer import TimeCounter
 from torch import Tensor
 
-from ..fixed_size_file import check_image_size, choose_outputs
+from rfdetr_runtime.sessions.session import check_image_size
+
+from ..session_wrapper import choose_outputs
 from .engine import load_engine
 
 # The counter of mmdeploy's own wrapper: names must not come twice.

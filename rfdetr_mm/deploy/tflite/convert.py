@@ -8,13 +8,11 @@ import numpy as np
 import torch
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.metadata import NAME
 
-from ..missing_package import require_package
-from .names import INSTALL
 from .program import load_program
 
 SIGNATURE = 'serving_default'
-METADATA_NAME = 'rfdetr_mm'
 # Products with weights and convolutions are what is quantised: nearly all of
 # the weights and of the arithmetic. Norms, softmax, products of activations,
 # sampling and the choice of queries stay in float32,
@@ -145,29 +143,8 @@ def add_metadata(content: bytes, facts: Mapping[str, str]) -> bytes:
     buffer = flatbuffer_utils.BufferT()
     buffer.data = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
     entry = flatbuffer_utils.schema_fb.MetadataT()
-    entry.name = METADATA_NAME.encode()
+    entry.name = NAME.encode()
     entry.buffer = len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Texts that :func:`add_metadata` put into a file; empty without.
-
-    Raises:
-        InputError: If the file is not a TFLite file, or the runtime is
-            missing.
-    """
-    require_package('ai_edge_litert', 'TFLite', INSTALL)
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    with open(path, 'rb') as file:
-        if file.read(8)[4:] != b'TFL3':
-            raise InputError(f'{path} is not a TFLite file')
-    model = flatbuffer_utils.read_model(str(path))
-    for entry in model.metadata or []:
-        if entry.name == METADATA_NAME.encode():
-            data = model.buffers[entry.buffer].data
-            return json.loads(bytes(bytearray(data)).decode())
-    return {}

@@ -90,7 +90,7 @@ class Program:
         """Write the program; the file appears whole or not at all.
 
         Args:
-            path: Where to.
+            path: The file to write.
             _extra_files: Not used; part of TorchScript's interface.
         """
         facts = metadata(self.model, tuple(self.images.shape[-2:]))

@@ -34,8 +34,8 @@ class ClassRowsHook(Hook):
       class rows (repeated or cut, as upstream does) and warns once.
     * The same names in another order: training from ``load_from`` puts the
       rows in the data set's order, which loses nothing, and warns once.
-    * As many other names: a warning. A class may have been renamed, so this
-      is no error.
+    * As many other names: a warning. It is not an error, since a class may
+      have been renamed.
 
     In testing and resuming the first two are errors: rows of other classes
     give plausible nonsense, and so do the optimiser's averages of them.

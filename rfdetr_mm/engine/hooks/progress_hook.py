@@ -111,7 +111,7 @@ class ProgressHook(Hook):
         self._end_with(
             f'training on {len(dataset)} images{validated}; {len(classes)} '
             f'classes ({shown}); {_size(runner)}batch '
-            f'{runner.train_dataloader.batch_size}; '
+            f'{runner.cfg.train_dataloader.batch_size}; '
             f'{runner.max_epochs} epochs; {type(optimizer).__name__}, lr '
             f'{optimizer.defaults.get("lr"):g}; {_device(runner)}; into '
             f'{runner.work_dir}'

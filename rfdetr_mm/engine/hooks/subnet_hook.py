@@ -40,7 +40,7 @@ class SubnetHook(Hook):
             hours later.
 
     Raises:
-        InputError: If ``search_space`` is no search space.
+        InputError: If ``search_space`` is not a search space.
 
     Source: "RF-DETR: Neural Architecture Search for Real-Time Detection
         Transformers" (arXiv 2511.09554).
@@ -80,7 +80,7 @@ class SubnetHook(Hook):
 
         Raises:
             InputError: If a sub-network of the space is not in the model.
-            InputError: If there is no search space, or validation would not
+            InputError: If there is not a search space, or validation would not
                 know what to validate.
         """
         if self.space is None and 'search_space' not in runner.cfg:

@@ -29,6 +29,9 @@ def scaled_gelu_linear(
 
     Returns:
         Shape (..., out_channels).
+
+    Source: "Gaussian Error Linear Units" (arXiv 1606.08415); LayerScale of
+        "Going deeper with Image Transformers" (arXiv 2103.17239).
     """
     if not torch.is_grad_enabled():
         return F.linear(torch.ops.aten.gelu_(hidden), weight, bias) * scale

@@ -23,6 +23,8 @@ def weighted_samples(maps: Tensor, grids: Tensor, weights: Tensor) -> Tensor:
 
     Returns:
         Shape (n, channels, num_queries).
+
+    Source: Deformable DETR (arXiv 2010.04159), the sum over sampled points.
     """
     if has_own_backward([maps, grids, weights]):
         return _WeightedSamples.apply(maps, grids, weights)

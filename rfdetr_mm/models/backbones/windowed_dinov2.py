@@ -18,13 +18,13 @@ from ..layers.patch_kernel import adapt_patch_kernel, resize_patch_kernel
 from ..layers.position_table import resize_position_table
 from ..layers.window_ops import window_partition, window_unpartition
 from ..loading.adapters import fit_adapters
-from ..loading.state_dict_check import refuse_mis_shaped
+from ..loading.state_dict_check import AdaptingModule
 
 NUM_BLOCKS = 12
 
 
 @MODELS.register_module()
-class WindowedDINOv2(BaseModule):
+class WindowedDINOv2(AdaptingModule, BaseModule):
     """Windowed DINOv2: image to four maps of one stride.
 
     The patch grid is cut into ``num_windows`` x ``num_windows`` windows,
@@ -262,13 +262,6 @@ class WindowedDINOv2(BaseModule):
             patches.contiguous(), self.num_windows, grid_h, grid_w
         )
         return grid.permute(0, 3, 1, 2).contiguous()
-
-    def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args, **kwargs
-    ) -> None:
-        self.adapt_state_dict(state_dict, prefix)
-        refuse_mis_shaped(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def adapt_state_dict(self, state_dict: dict, prefix: str = '') -> None:
         """Fit position table, patch kernels and adapters, in place.

@@ -19,7 +19,7 @@ class BatchMultiScaleResize(nn.Module):
     """Resize each training batch to a size drawn from a set.
 
     An entry of ``DetDataPreprocessor.batch_augments``: it sees batches that
-    are normalised already, in training only. The pipeline has to resize
+    are normalised already, in training only. The pipeline must resize
     every image to the largest size, the last of :func:`multi_scale_sizes`,
     so that no batch is enlarged.
 
@@ -109,7 +109,7 @@ class BatchMultiScaleResize(nn.Module):
 
         Args:
             inputs: Normalised images, shape (bs, channels, h_px, w_px).
-            data_samples: With ``img_shape``, ``pad_shape`` and
+            data_samples: Samples with ``img_shape``, ``pad_shape`` and
                 ``batch_input_shape``; changed in place.
 
         Returns:

@@ -21,7 +21,7 @@ def resize_batch(
 
     Args:
         inputs: Normalised images, shape (bs, channels, h_px, w_px).
-        data_samples: With ``img_shape``, ``pad_shape`` and
+        data_samples: Samples with ``img_shape``, ``pad_shape`` and
             ``batch_input_shape``; changed in place.
         size: Wanted (height, width) in pixels.
         antialias: Whether images are smoothed when they shrink.

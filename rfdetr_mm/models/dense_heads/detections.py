@@ -19,12 +19,13 @@ def best_detections(
 
     Pairs whose score or box is not finite come last, so that they are taken
     only where there are no others. They are not left out: that a model gives
-    them is what evaluation and prediction have to notice.
+    them is what evaluation and prediction must notice.
 
     Args:
         cls_scores: Logits, shape (num_queries, num_classes).
         bboxes_cxcywh_norm: Boxes, shape (num_queries, 4).
-        img_meta: With ``img_shape`` and, to rescale, ``scale_factor``.
+        img_meta: Meta data with ``img_shape`` and, to rescale,
+            ``scale_factor``.
         max_per_img: How many to take at most.
         rescale: Give boxes in pixels of the original image instead of the
             network's input.

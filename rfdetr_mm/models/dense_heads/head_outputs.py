@@ -19,7 +19,7 @@ class LayerOutputs:
         bbox_preds: Normalised (cx, cy, w, h), shape (bs, num_groups *
             num_queries, 4).
         masks: Mask logits, if the head has masks.
-        keypoints: In the compact layout, shape (bs, num_groups *
+        keypoints: Keypoints in the compact layout, shape (bs, num_groups *
             num_queries, num_keypoints, 8), if the head has keypoints.
     """
 
@@ -142,8 +142,8 @@ def sums_of_layers(values: Tensor, num_layers: int) -> Tensor:
     """Sum up what losses without a reduction gave for all layers together.
 
     Args:
-        values: As many rows of values for each layer, layer after layer; or a
-            single zero, as mmdet's losses give for no boxes.
+        values: Equally many rows of values for each layer, layer after layer;
+            or a single zero, as mmdet's losses give for no boxes.
         num_layers: How many layers.
 
     Returns:

@@ -35,7 +35,7 @@ from ..loading.query_rows import (
     refuse_other_classes,
     refuse_other_task,
 )
-from ..loading.state_dict_check import refuse_mis_shaped
+from ..loading.state_dict_check import AdaptingModule
 from ..task_modules.batch_objects import BatchObjects, mean_over_processes
 from ..task_modules.group_matching import Matches
 from .detections import best_detections
@@ -52,7 +52,7 @@ BOX_EPS = 1e-7  # keeps IoU finite for empty boxes
 
 
 @MODELS.register_module()
-class RFDETRHead(BaseDenseHead):
+class RFDETRHead(AdaptingModule, BaseDenseHead):
     """Two-stage, Group-DETR head over one map or several.
 
     Works under any ``SingleStageDetector`` whose neck gives maps of
@@ -71,8 +71,8 @@ class RFDETRHead(BaseDenseHead):
         decoder: Arguments of :class:`RFDETRDecoder` but ``embed_dims``.
         loss_cls: A :class:`IABCELoss` or another with the interface
             of mmdet's ``QualityFocalLoss``.
-        loss_bbox: On normalised (cx, cy, w, h).
-        loss_iou: On normalised (x1, y1, x2, y2).
+        loss_bbox: Config of the loss of normalised (cx, cy, w, h).
+        loss_iou: Config of the loss of normalised (x1, y1, x2, y2).
         train_cfg: ``dict(assigner=...)``.
         test_cfg: ``dict(max_per_img=...)``; with ``num_layers`` or
             ``num_queries`` evaluation runs only so many.
@@ -152,7 +152,7 @@ class RFDETRHead(BaseDenseHead):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: With ``batch_input_shape`` and
+            batch_data_samples: Samples with ``batch_input_shape`` and
                 ``img_shape``; without them nothing is taken for padding.
 
         Returns:
@@ -235,7 +235,7 @@ class RFDETRHead(BaseDenseHead):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: With ``gt_instances`` in pixels of the
+            batch_data_samples: Samples with ``gt_instances`` in pixels of the
                 network's input.
 
         Returns:
@@ -284,7 +284,7 @@ class RFDETRHead(BaseDenseHead):
             outs: What this head computed.
             batch_gt_instances: Boxes (x1, y1, x2, y2) in pixels of the
                 network's input, and labels.
-            batch_img_metas: With ``img_shape``.
+            batch_img_metas: Meta data of each image with ``img_shape``.
 
         Returns:
             See :meth:`loss`.
@@ -428,7 +428,7 @@ class RFDETRHead(BaseDenseHead):
 
         Args:
             x: Maps, one for each level, shape (bs, embed_dims, h, w).
-            batch_data_samples: With ``img_shape`` and, to rescale,
+            batch_data_samples: Samples with ``img_shape`` and, to rescale,
                 ``scale_factor``.
             rescale: Give boxes in pixels of the original image instead of
                 the network's input.
@@ -511,13 +511,6 @@ class RFDETRHead(BaseDenseHead):
                 cls_scores[-1].float(), bbox_preds[-1].float(), batch_img_metas
             )
         ]
-
-    def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, *args, **kwargs
-    ) -> None:
-        self.adapt_state_dict(state_dict, prefix)
-        refuse_mis_shaped(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def adapt_state_dict(self, state_dict: dict, prefix: str = '') -> None:
         """Cut groups and queries to this model's, in place.

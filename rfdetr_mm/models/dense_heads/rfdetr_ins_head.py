@@ -124,8 +124,8 @@ class RFDETRInsHead(RFDETRHead):
             outs: What this head computed.
             batch_gt_instances: Boxes (x1, y1, x2, y2) in pixels of the
                 network's input, labels, and masks of the input's size.
-            batch_img_metas: With ``img_shape`` and, if the input is padded,
-                ``batch_input_shape``.
+            batch_img_metas: Meta data of each image with ``img_shape`` and, if
+                the input is padded, ``batch_input_shape``.
 
         Returns:
             See :meth:`RFDETRHead.loss`; for every prefix ``loss_mask`` and
@@ -219,9 +219,9 @@ class RFDETRInsHead(RFDETRHead):
 
         Args:
             layer: Its predictions, with masks.
-            pairs: For each image (query indices, object indices).
-            batch_gt_instances: With masks as tensors of the padded input's
-                size.
+            pairs: Query indices and object indices of each image.
+            batch_gt_instances: Objects of each image with masks as tensors of
+                the padded input's size.
             avg_factor: Divisor of all sums.
         """
         # Of matched queries alone: (num_matched, mask_h, mask_w)

@@ -59,11 +59,13 @@ class RFDETRPoseHead(RFDETRHead):
         num_keypoints: Keypoints of each class; 0 for a class without any.
         decoder: Arguments of :class:`KeypointDecoder` but ``embed_dims`` and
             ``schema``.
-        loss_keypoint_l1: Of the interface of :class:`KeypointL1Loss`.
-        loss_keypoint_findable: Likewise; "an annotator could find it".
-        loss_keypoint_visible: Likewise; "nothing hides it".
-        loss_keypoint_nll: Likewise; how sure the place is.
-        **kwargs: Of :class:`RFDETRHead`. ``test_cfg`` may also have
+        loss_keypoint_l1: Config of the loss of the places. All four have the
+            interface of :class:`KeypointL1Loss`.
+        loss_keypoint_findable: Config of the loss of "an annotator could find
+            it".
+        loss_keypoint_visible: Config of the loss of "nothing hides it".
+        loss_keypoint_nll: Config of the loss of how sure the place is.
+        **kwargs: Arguments of :class:`RFDETRHead`. ``test_cfg`` may also have
             ``trace_alpha`` (0.2), see
             :func:`~..layers.keypoint_scores.fuse_scores`.
 
@@ -257,12 +259,12 @@ class RFDETRPoseHead(RFDETRHead):
         """Compute all losses from the head's outputs.
 
         Args:
-            outs: Of this head.
+            outs: Outputs of this head.
             batch_gt_instances: Boxes (x1, y1, x2, y2) in pixels of the
                 network's input, labels, and ``keypoints``, x and y in the
                 same pixels and COCO's visibility, shape (num_objects,
                 largest number of keypoints, 3).
-            batch_img_metas: With ``img_shape``.
+            batch_img_metas: Meta data of each image with ``img_shape``.
 
         Returns:
             See :meth:`RFDETRHead.loss`; for every prefix
@@ -375,7 +377,8 @@ class RFDETRPoseHead(RFDETRHead):
                 num_classes).
             bbox_preds: Normalised (cx, cy, w, h), shape (num_layers, bs,
                 num_queries, 4).
-            keypoint_preds: In the padded layout, see :meth:`forward`.
+            keypoint_preds: Keypoints in the padded layout, see
+                :meth:`forward`.
             batch_img_metas: See :meth:`predict`.
             rescale: See :meth:`predict`.
 

@@ -34,8 +34,16 @@ def numbers_of_weights(weights: Mapping[str, Any]) -> dict[str, Any]:
         The numbers that decide on the size, and ``segmentation_head``.
 
     Raises:
-        KeyError: If they have no windowed backbone or no head of RF-DETR.
+        KeyError: If they have no windowed backbone or no head of RF-DETR, or
+            these have shapes that no such model has.
     """
+    try:
+        return _numbers(weights)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise KeyError(f'weights of RF-DETR: {error}') from error
+
+
+def _numbers(weights: Mapping[str, Any]) -> dict[str, Any]:
     layers = [
         int(key.split('.')[3])
         for key in weights

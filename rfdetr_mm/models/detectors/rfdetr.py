@@ -68,7 +68,7 @@ class RFDETR(SingleStageDetector):
         Args:
             subnet: Image size, patch size, windows, decoder layers and
                 queries, or their name such as ``384x512-p16-w2-d3-q300``.
-                The images have to come in that size.
+                The images must come in that size.
 
         Raises:
             InputError: If the sub-network is impossible or not in the model.

@@ -23,6 +23,8 @@ def attend(
 
     Returns:
         Shape (bs, num_queries, embed_dims).
+
+    Source: "Attention Is All You Need" (arXiv 1706.03762).
     """
     by_head = [
         x.unflatten(2, (num_heads, -1)).transpose(1, 2)

@@ -24,6 +24,9 @@ class QuerySelfAttention(nn.MultiheadAttention):
     Args:
         embed_dims: Channels of a query.
         num_heads: Attention heads; they share ``embed_dims`` evenly.
+
+    Source: DETR (arXiv 2005.12872), positions added to queries and keys;
+        rfdetr 1.11.2, TransformerDecoderLayer.
     """
 
     def __init__(self, embed_dims: int, num_heads: int) -> None:
@@ -164,7 +167,7 @@ class RFDETRDecoder(nn.Module):
         ):
             if heads < 1 or embed_dims % heads:
                 raise InputError(
-                    f'decoder.{name} has to divide embed_dims={embed_dims}, '
+                    f'decoder.{name} must divide embed_dims={embed_dims}, '
                     f'got {heads}'
                 )
         self.embed_dims = embed_dims

@@ -84,7 +84,7 @@ def _level_sizes(
 ) -> Tensor:
     """(w, h) of each level, shape (num_levels, 2), float32."""
     sizes = [(w, h) for h, w in spatial_shapes]
-    # Without waiting for what the device still has to do.
+    # Without waiting for the other work of the device.
     return torch.tensor(sizes, dtype=torch.float32).to(
         device, non_blocking=True
     )

@@ -122,6 +122,9 @@ def sample_maps(
 
     Returns:
         Shape (bs, num_queries, num_heads * head_dims).
+
+    Source: Deformable DETR (arXiv 2010.04159); rfdetr 1.11.2,
+        ms_deform_attn_core_pytorch.
     """
     bs, _, num_heads, head_dims = value.shape
     # Heads become images.

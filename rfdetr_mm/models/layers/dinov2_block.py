@@ -57,6 +57,8 @@ class DINOv2MLP(nn.Module):
     Args:
         embed_dims: Channels of a token.
         hidden_dims: Channels between the two layers.
+
+    Source: rfdetr 1.11.2, Dinov2WithRegistersMLP.
     """
 
     def __init__(self, embed_dims: int, hidden_dims: int) -> None:
@@ -89,12 +91,14 @@ def scaled_linear(layer: nn.Linear, x: Tensor, scale: Tensor) -> Tensor:
     the result is kept for the scale's gradient.
 
     Args:
-        layer: With or without bias.
-        x: Shape (..., in_features).
-        scale: Shape (out_features,).
+        layer: A linear layer, with or without bias.
+        x: Its input, shape (..., in_features).
+        scale: The factors, shape (out_features,).
 
     Returns:
         Shape (..., out_features).
+
+    Source: rfdetr 1.11.2, Dinov2WithRegistersLayerScale.
     """
     if not torch.is_grad_enabled() or type(layer) is not nn.Linear:
         return layer(x) * scale

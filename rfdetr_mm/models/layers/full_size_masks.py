@@ -18,10 +18,10 @@ def gt_mask_tensor(
     """Masks of an image's objects on the canvas of the network's input.
 
     Args:
-        gt_instances: With ``masks``: mmdet's ``BitmapMasks`` or
-            ``PolygonMasks``, or a tensor of shape (num_gts, h, w), of the
-            size of the unpadded or of the padded input.
-        img_meta: With ``img_shape`` and, if the input is padded,
+        gt_instances: Objects with ``masks``: mmdet's ``BitmapMasks`` or
+            ``PolygonMasks``, or a tensor of shape (num_gts, h, w), of the size
+            of the unpadded or of the padded input.
+        img_meta: Meta data with ``img_shape`` and, if the input is padded,
             ``batch_input_shape``, both (h, w) in pixels.
         device: Where to put them.
 
@@ -56,10 +56,10 @@ def gt_mask_tensor(
         padded,
     ):
         raise InputError(
-            'gt_instances.masks has to hold one mask for each object, of the '
+            'gt_instances.masks must hold one mask for each object, of the '
             f"image's size: {len(gt_instances.labels)} objects of {unpadded} "
             f'px (H, W), {padded} px with padding, got '
-            f'{tuple(masks.shape)}. Transforms that move an image have to '
+            f'{tuple(masks.shape)}. Transforms that move an image must '
             'move its masks'
         )
     missing_h, missing_w = (full - part for full, part in zip(padded, size))
@@ -78,7 +78,7 @@ def resize_masks(
 
     Args:
         mask_logits: Shape (n, mask_h, mask_w); cover the padded input.
-        img_meta: With ``img_shape`` and, if the input is padded,
+        img_meta: Meta data with ``img_shape`` and, if the input is padded,
             ``batch_input_shape``, both (h, w) in pixels.
         size_px: (h, w) of the result in pixels.
 

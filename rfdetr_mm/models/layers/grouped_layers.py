@@ -1,4 +1,8 @@
-"""One copy of a layer for each query group, run as one batched layer."""
+"""One copy of a layer for each query group, run as one batched layer.
+
+Source: Group DETR (arXiv 2207.13085); rfdetr 1.11.2, Transformer, whose
+    proposals of each group have layers of their own.
+"""
 
 import math
 

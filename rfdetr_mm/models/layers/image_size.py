@@ -11,7 +11,7 @@ def image_sizes_px(like: Tensor, img_metas: Sequence[dict]) -> Tensor:
 
     Args:
         like: Gives dtype and device; the device is not waited for.
-        img_metas: With ``img_shape``, (h, w).
+        img_metas: Meta data of each image with ``img_shape``, (h, w).
 
     Returns:
         A row for each of them, shape (n, 4).

@@ -71,7 +71,7 @@ class KeypointDecoderLayer(nn.Module):
             query_pos: Shape (bs, num_queries, embed_dims).
             keypoint_pos: Shape (num_keypoints, embed_dims).
             mask: See :meth:`KeypointSchema.attention_mask`.
-            reference_boxes: Of the queries, shape (bs, num_queries,
+            reference_boxes: Boxes of the queries, shape (bs, num_queries,
                 num_levels, 4), see :class:`DeformableAttention`.
             memory: The maps that the keypoints look at.
 
@@ -110,7 +110,10 @@ class KeypointDecoder(RFDETRDecoder):
         self_attn_num_heads: Heads of the self-attentions.
         cross_attn_num_heads: Heads of the deformable attentions.
         num_points: Sampled points per head and level.
-        **kwargs: Of :class:`RFDETRDecoder`.
+        **kwargs: Arguments of :class:`RFDETRDecoder`.
+
+    Source: GroupPose (arXiv 2308.07313); rfdetr 1.11.2, TransformerDecoder
+        with enable_keypoint_processing.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class KeypointSchema:
         counts: Keypoints of each class; 0 for a class without any.
 
     Raises:
-        InputError: If a count is no natural number, or no class has any.
+        InputError: If a count is not a natural number, or no class has any.
     """
 
     counts: tuple[int, ...]
@@ -116,6 +116,9 @@ class KeypointSchema:
         Returns:
             True where they may, shape (1 + total, 1 + total): everything but
             keypoints of other classes. None if there are none.
+
+        Source: rfdetr 1.11.2,
+            TransformerDecoder._create_keypoint_class_mask.
         """
         if sum(n > 0 for n in self.counts) == 1:
             return None

@@ -23,7 +23,8 @@ def fuse_scores(
 
     Args:
         scores: Shape (n,).
-        keypoints: Of the objects' classes, shape (n, num_keypoints, 8).
+        keypoints: Keypoints of the objects' classes, shape (n, num_keypoints,
+            8).
         active: Whether the class has the keypoint, shape (n, num_keypoints).
         alpha: How much uncertainty counts; 0 leaves the scores as they are.
 
@@ -64,10 +65,10 @@ def add_keypoints(
     """Give detections the keypoints of their classes, in place.
 
     Args:
-        detections: Of an image: ``scores``, which are changed, and
-            ``labels``, shape (n,).
-        keypoints: Of their queries, padded, shape (n, num_classes * largest
-            number of keypoints, 8), x and y normalised.
+        detections: Detections of an image with ``scores``, which are
+            changed, and ``labels``, shape (n,).
+        keypoints: Keypoints of their queries, padded, shape (n, num_classes *
+            largest number of keypoints, 8), x and y normalised.
         active: Whether a class has a keypoint, shape (num_classes, largest).
         size_px: (width, height) of the image.
         alpha: See :func:`fuse_scores`.

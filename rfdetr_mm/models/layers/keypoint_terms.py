@@ -35,7 +35,7 @@ def l1_term(
         preds: Shape (..., num_keypoints, 8), x and y normalised.
         targets: x and y normalised, and COCO's visibility: 0 not labelled, 1
             labelled and hidden, 2 visible. Shape (..., num_keypoints, 3).
-        areas: Of the objects' boxes, normalised, shape (...).
+        areas: Areas of the objects' boxes, normalised, shape (...).
         active: Whether the class has the keypoint, shape (...,
             num_keypoints).
 

@@ -22,6 +22,8 @@ class MaskFactors:
             network's input with its padding.
         query_features: Shape (bs, num_queries, embed_dims).
         bias: Shape (1,).
+
+    Source: rfdetr 1.11.2, models/heads/segmentation.py, SegmentationHead.
     """
 
     mask_features: Tensor

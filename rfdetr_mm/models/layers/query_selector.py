@@ -21,11 +21,11 @@ class SelectedProposals:
     Attributes:
         cls_scores: Logits, shape (bs, num_groups * num_selected,
             num_classes).
-        bboxes_cxcywh_norm: With gradient, shape (bs, num_groups *
+        bboxes_cxcywh_norm: Boxes with gradient, shape (bs, num_groups *
             num_selected, 4).
         embeddings: Features of the selected positions, shape (bs,
             num_groups * num_selected, embed_dims).
-        keypoints: In the compact layout, shape (bs, num_groups *
+        keypoints: Keypoints in the compact layout, shape (bs, num_groups *
             num_selected, num_keypoints, 8), where a head adds them.
     """
 

@@ -26,11 +26,14 @@ def cut_query_rows(
     warning.
 
     Args:
-        head: With ``num_groups`` and parameters of the names in
+        head: A head with ``num_groups`` and parameters of the names in
             ``QUERY_KEYS``, shape (num_groups, num_queries, C).
         state_dict: Keys to values; only entries are replaced, the tensors
             themselves stay as they are.
         prefix: What the head's keys begin with.
+
+    Source: rfdetr 1.11.2, models/weights.py, which keeps the same rows of
+        refpoint_embed and query_feat.
     """
     for key in list(state_dict):
         if key.startswith(tuple(prefix + part for part in GROUP_KEYS)):
@@ -48,7 +51,7 @@ def cut_query_rows(
                 f'{key}: the checkpoint has {known} queries in each group, '
                 f'the model num_queries={num_queries}; the '
                 f'{num_queries - known} others keep their initial '
-                'values and want training',
+                'values and must be trained',
                 stacklevel=2,
             )
             rows = torch.cat([rows, own[:, known:].to(rows)], dim=1)
@@ -59,7 +62,7 @@ def count_to_run(head: nn.Module, name: str) -> int:
     """How many decoder layers or queries a head runs in its current mode.
 
     Args:
-        head: With ``num_layers``, ``num_queries`` and ``test_cfg``.
+        head: A head with ``num_layers``, ``num_queries`` and ``test_cfg``.
         name: 'num_layers' or 'num_queries'.
 
     Returns:
@@ -156,7 +159,7 @@ def refuse_other_schema(
     """Raise if a checkpoint has other keypoints than the model.
 
     Args:
-        num_keypoints: Of the model, for each class.
+        num_keypoints: Keypoints of each class in the model.
         state_dict: Keys to values.
         prefix: What the head's keys begin with.
 

@@ -4,6 +4,8 @@ mmengine loads what fits and logs the rest as a warning; a detector that is
 half loaded looks like a bad model. So ours raise.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from rfdetr_mm.errors import InputError
@@ -34,21 +36,36 @@ def refuse_misfits(
     _raise_if_any(lines, type(module).__name__)
 
 
-def refuse_mis_shaped(
-    module: nn.Module, state_dict: dict[str, Tensor], prefix: str
-) -> None:
-    """Raise if a key has another shape than the module's.
+class AdaptingModule(nn.Module):
+    """Base of a module that fits weights to itself before it loads them.
 
-    Args:
-        module: The module that is about to load.
-        state_dict: Keys to tensors; missing and unknown keys are allowed.
-        prefix: What the module's keys begin with.
-
-    Raises:
-        InputError: Naming the mis-shaped keys.
+    It stands before mmengine's or mmdet's base class. A key that has another
+    shape than the module's after that is an InputError which names it;
+    missing and unknown keys are left to the caller of ``load_state_dict``.
     """
-    wanted = {prefix + k: v for k, v in module.state_dict().items()}
-    _raise_if_any(_mis_shaped(wanted, state_dict), type(module).__name__)
+
+    def adapt_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str = ''
+    ) -> None:
+        """Fit weights to this module, in place.
+
+        Args:
+            state_dict: Keys to values; only entries are replaced, the
+                tensors themselves stay as they are.
+            prefix: What this module's keys begin with.
+
+        Raises:
+            NotImplementedError: Always here; each module has its own.
+        """
+        raise NotImplementedError
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        self.adapt_state_dict(state_dict, prefix)
+        wanted = {prefix + k: v for k, v in self.state_dict().items()}
+        _raise_if_any(_mis_shaped(wanted, state_dict), type(self).__name__)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def _mis_shaped(

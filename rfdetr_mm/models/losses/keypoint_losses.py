@@ -27,6 +27,9 @@ class KeypointLoss(nn.Module):
 
     Raises:
         InputError: If ``reduction`` is unknown.
+
+    Source: rfdetr 1.11.2, models/heads/keypoints.py,
+        compute_l1_keypoint_loss.
     """
 
     term: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -55,7 +58,7 @@ class KeypointLoss(nn.Module):
                 8), see :mod:`~..layers.keypoint_schema`. N may be 0.
             target: Normalised x and y, and COCO's visibility, shape (N,
                 num_keypoints, 3).
-            areas: Of the objects' boxes, normalised, shape (N,).
+            areas: Areas of the objects' boxes, normalised, shape (N,).
             active: Whether the class has the keypoint, shape (N,
                 num_keypoints).
             weight: Weight of every object, shape (N,).

@@ -17,8 +17,8 @@ class DualProjector(MultiScaleProjector):
     keypoints. It takes the same maps for both if a neck gives one half only.
 
     Args:
-        *args: Of MultiScaleProjector, for both.
-        **kwargs: Of MultiScaleProjector, for both.
+        *args: Arguments of :class:`MultiScaleProjector`, the same for both.
+        **kwargs: Its keyword arguments, the same for both.
 
     Source: rfdetr 1.11.2, Backbone with dual_projector.
     """

@@ -35,7 +35,8 @@ class BatchObjects:
         Args:
             instances: Boxes (x1, y1, x2, y2) in pixels of the network's
                 input, and labels, of each image.
-            img_metas: With ``img_shape``.
+            img_metas: Meta data of each image with ``img_shape``, (h, w) in
+                pixels.
         """
         bboxes = torch.cat([x.bboxes for x in instances])
         metas_of_objects = [
@@ -73,7 +74,7 @@ def mean_over_processes(value: float, device: torch.device) -> float:
 
     Args:
         value: The value of this process.
-        device: On which the processes talk to each other.
+        device: The device on which the processes talk to each other.
 
     Returns:
         The mean; alone, the value itself, without asking the device.

@@ -134,7 +134,7 @@ class GroupHungarianAssigner(HungarianAssigner):
         """Match the predictions of several layers for a batch of images.
 
         Args:
-            layers: For each layer the predictions and the objects of every
+            layers: The predictions of each layer and the objects of every
                 image as :meth:`assign` takes them; layers have the same
                 objects and equally many predictions.
             img_metas: The meta data of every image.
@@ -261,7 +261,7 @@ def replace_non_finite(costs: Tensor) -> Tensor:
     entry is finite.
 
     Args:
-        costs: For each image, shape (..., num_preds, num_gts), not empty.
+        costs: Costs of each image, shape (..., num_preds, num_gts), not empty.
 
     Returns:
         Finite costs of the same shape.

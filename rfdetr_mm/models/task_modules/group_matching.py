@@ -64,6 +64,8 @@ def solve_groups(
 
     Raises:
         InputError: If the queries do not divide into the groups.
+
+    Source: Group DETR (arXiv 2207.13085); rfdetr 1.11.2, HungarianMatcher.
     """
     num_queries = costs.shape[2]
     if num_queries % num_groups:
@@ -154,5 +156,5 @@ def starts_of(counts: Sequence[int]) -> list[int]:
 
 
 def _to_device(device: torch.device, *tensors: Tensor) -> list[Tensor]:
-    """Copy without waiting for what the device still has to do."""
+    """Copy without waiting for the other work of the device."""
     return [x.to(device, non_blocking=True) for x in tensors]

@@ -22,6 +22,9 @@ class KeypointCost(BaseMatchCost):
 
     Args:
         weight: Factor on the cost.
+
+    Source: rfdetr 1.11.2, models/heads/keypoints.py,
+        compute_keypoint_matching_cost.
     """
 
     term: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -43,7 +46,7 @@ class KeypointCost(BaseMatchCost):
                 x2, y2) in pixels of the network's input, shape (num_gts,
                 4), and ``keypoints``, normalised x and y and COCO's
                 visibility, shape (num_gts, largest number of keypoints, 3).
-            img_meta: With ``img_shape``.
+            img_meta: Meta data with ``img_shape``, (h, w) in pixels.
             **kwargs: Not used.
 
         Returns:

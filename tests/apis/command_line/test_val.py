@@ -1,6 +1,11 @@
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+from PIL import Image
+from toy_onnx import END2END, write_toy
 
 from rfdetr_mm.apis import RFDETR
 from rfdetr_mm.apis.command_line import val
@@ -47,3 +52,59 @@ def test_the_split_is_val_by_default(command, loaded, calls):
     assert calls == [('val', dict(dataset_dir='.'))]
     code, *_ = command('val', '.', '--split', 'train')
     assert code == 2
+
+
+@pytest.mark.parametrize('seg', [False, True])
+def test_an_exported_file(command, tmp_path, seg):
+    """The toy finds the same two boxes in every picture."""
+    pytest.importorskip('onnxruntime')
+    boxes = END2END[0]
+    file = write_toy(tmp_path / 'toy.onnx', seg=seg)
+    folder = tmp_path / 'valid'
+    folder.mkdir()
+    images, annotations = [], []
+    for i, (height, width) in enumerate([(8, 18), (12, 6)]):
+        Image.new('RGB', (width, height)).save(folder / f'{i}.png')
+        images.append(
+            dict(id=i, file_name=f'{i}.png', height=height, width=width)
+        )
+        for box, category in zip(boxes, (1, 0)):
+            scale = np.array([width / 6, height / 4] * 2)
+            x1, y1, x2, y2 = (np.array(box[:4]) * scale).tolist()
+            bbox = [x1, y1, x2 - x1, y2 - y1]
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=i,
+                    category_id=category,
+                    bbox=bbox,
+                    area=bbox[2] * bbox[3],
+                    iscrowd=0,
+                    segmentation=[[x1, y1, x2, y1, x2, y2, x1, y2]],
+                )
+            )
+    # The other order of the classes: they are found by their names.
+    categories = [dict(id=0, name='cat'), dict(id=1, name='dog')]
+    content = dict(
+        images=images, annotations=annotations, categories=categories[::-1]
+    )
+    (folder / '_annotations.coco.json').write_text(json.dumps(content))
+    arguments = ('val', file, tmp_path, '--output-dir', tmp_path / 'out')
+    code, printed, errors = command(*arguments)
+    assert code == 0, errors
+    lines = [x for x in printed.splitlines() if x.startswith('coco/')]
+    values = dict(line.split() for line in lines)
+    assert values['coco/bbox_mAP'] == '100.00'
+    assert ('coco/segm_mAP' in values) == seg
+    if not seg:  # In a process of its own nothing is set up beforehand.
+        fresh = subprocess.run(
+            [sys.executable, '-m', 'rfdetr_mm_light', *map(str, arguments)],
+            capture_output=True,
+            text=True,
+        )
+        assert fresh.returncode == 0, fresh.stderr
+        assert [x for x in fresh.stdout.splitlines() if x in lines] == lines
+    content['categories'] = [dict(id=0, name='emu'), dict(id=1, name='dog')]
+    (folder / '_annotations.coco.json').write_text(json.dumps(content))
+    code, printed, errors = command(*arguments)
+    assert code == 1 and 'emu' in errors

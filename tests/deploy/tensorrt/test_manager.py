@@ -9,11 +9,13 @@ import pytest
 from mmdeploy.backend.base import get_backend_manager
 from mmengine.config import Config
 from onnx import TensorProto, helper
+from toy_onnx import write_toy
 
 import rfdetr_mm.deploy  # noqa: F401
 from rfdetr_mm.deploy import package_manager
 from rfdetr_mm.deploy.tensorrt import manager
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime import read_metadata
 
 
 def deploy_cfg(**backend):
@@ -97,6 +99,8 @@ def test_static_graph_needs_no_profile(calls, tmp_path):
     )
     assert file == str(tmp_path / 'o' / 'a.engine')
     assert open(file, 'rb').read() == b'engine'
+    # A source without metadata has none to hand on.
+    assert read_metadata(file) == dict(precision='fp32')
     assert calls['flags'] == 1 << Flag.STRONGLY_TYPED
     assert calls['cleared'] == (Flag.TF32,)
     assert 'profile' not in calls
@@ -124,6 +128,22 @@ def test_failure_leaves_no_engine(calls, tmp_path, broken):
             [onnx_file(tmp_path / 'a.onnx', 1)], str(tmp_path), deploy_cfg()
         )
     assert [path.name for path in tmp_path.iterdir()] == ['a.onnx']
+
+
+def test_an_engine_has_the_metadata_of_its_source(calls, tmp_path):
+    source = write_toy(tmp_path / 'toy.onnx')
+    (file,) = manager.TensorRTManager.to_backend(
+        [str(source)], str(tmp_path), deploy_cfg(precision='fp16')
+    )
+    assert read_metadata(file) == {
+        **read_metadata(source),
+        'precision': 'fp16',
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'toy.engine',
+        'toy.engine.json',
+        'toy.onnx',
+    ]
 
 
 def test_missing_package_is_named(tmp_path):

@@ -11,8 +11,8 @@ from mmdeploy.utils import Codebase
 from small_export import CLASSES, HW, build, config, images, predict
 
 from rfdetr_mm.deploy.export import deploy_config, write_graph
+from rfdetr_mm.deploy.fp16_matrices import FP32_LAYERS
 from rfdetr_mm.deploy.tensorrt.manager import prepare_onnx
-from rfdetr_mm.deploy.tensorrt.precision import FP32_LAYERS
 from rfdetr_mm.errors import InputError
 
 FP32_OPERATORS = ('LayerNormalization', 'Softmax', 'GridSample', 'TopK')

@@ -11,6 +11,7 @@ from rfdetr_mm.deploy.metadata import read_metadata
 from rfdetr_mm.deploy.tflite.convert import quantise
 from rfdetr_mm.deploy.tflite.wrapper import TFLiteWrapper
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime import load
 
 pytest.importorskip('litert_torch')
 pytest.importorskip('ai_edge_quantizer')
@@ -81,6 +82,16 @@ def test_file_knows_its_model(exported):
     assert facts['class_names'] == '["cat", "dog", "emu"]'
     assert facts['resolution'] == '[64, 96]'
     assert facts['precision'] == 'fp32'
+    # The torch-free way, without mmdeploy
+    model = load(exported[3])
+    assert model.facts.resize_kernel == 'validation'
+    assert model.task == 'detection' and model.batch_size == BATCH_SIZE
+    x, sizes = images(3), [HW, (50, 84), HW]
+    found = model.detect(x.numpy(), sizes)
+    for ours, hw, wanted in zip(found, sizes, predict(exported[1], x)):
+        scale = np.array([hw[1] / HW[1], hw[0] / HW[0]] * 2)
+        np.testing.assert_allclose(ours.xyxy, wanted.bboxes * scale, atol=0.01)
+        np.testing.assert_allclose(ours.confidence, wanted.scores, atol=1e-5)
 
 
 def test_file_of_other_classes_is_refused(exported):

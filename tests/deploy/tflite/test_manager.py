@@ -66,8 +66,10 @@ def test_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
         missing_package.importlib.util, 'find_spec', lambda name: None
     )
     assert TFLiteManager.get_version() == 'None'
-    with pytest.raises(InputError, match=r"'rfdetr_mm\[tflite\]'"):
+    with pytest.raises(InputError, match=r"'rfdetr_mm\[tflite-export\]'"):
         TFLiteManager.to_backend(['a.pt'], str(tmp_path), deploy_cfg())
+    for module in ('ai_edge_litert', 'ai_edge_litert.interpreter'):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=r"'rfdetr_mm\[tflite\]'"):
         TFLiteWrapper('a.tflite')
 

@@ -132,6 +132,9 @@ DEFAULTS = [
             dynamic_batch=False,
             backbone_only=False,
             opset_version=None,
+            layout=None,
+            notes=None,
+            output_name=None,
             quantization=None,
             calibration_data=None,
             max_images=None,
@@ -261,7 +264,7 @@ def test_info_without_a_stack(tmp_path):
 BEFORE_TORCH = [
     ('predict A --save coco --model nano', 2, '--save needs --out-dir'),
     ('predict A --batch-size 0 --model nano', 2, '--batch-size is 1 at'),
-    ('predict A --threshold 50 --model nano', 2, '50 is no score'),
+    ('predict A --threshold 50 --model nano', 2, '50 is not a score'),
     ('predict A --model nanoo', 1, 'Did you mean nano?'),
     ('predict A', 2, 'choose a model: --model SIZE'),
     ('predict gone.jpg --model nano', 1, 'no image or folder gone.jpg'),

@@ -1,6 +1,7 @@
 """The gate: what counts as the same detections, and what fails."""
 
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData
+from toy_onnx import FACTS, HW, write_toy
 
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import set_resolution
@@ -19,13 +21,14 @@ sys.path[:0] = [str(TOOLS), str(TOOLS / 'analysis_tools')]
 from check_export import (  # noqa: E402
     Row,
     check_size_of_file,
+    find_deploy_config,
     parse_args,
     table,
     to_json,
 )
 from export_parity import TOP, Difference, is_undecided  # noqa: E402
 
-NO_LIMITS = dict(box_px=None, score=None, ap=None, mask_iou=None)
+NO_LIMITS = dict.fromkeys(('box_px', 'score', 'ap', 'mask_iou', 'keypoint_px'))
 
 
 def detections(count=5, masks=False):
@@ -105,6 +108,22 @@ def test_masks():
     assert diff.mask_iou == pytest.approx((0.75 + 4) / 5)
 
 
+def test_keypoints_in_any_order_of_scores():
+    reference = detections()
+    reference.scores = reference.scores.flip(0)
+    reference.keypoints = torch.rand(5, 3, 2)
+    found = reference[[3, 1, 0, 2, 4]]
+    assert difference(reference, found).keypoint_px == 0
+    found.keypoints[1, 2, 0] += 0.25
+    diff = difference(reference, found)
+    assert diff.keypoint_px == pytest.approx(0.25)
+    assert (diff.matched, diff.expected, diff.score) == (5, 5, 0)
+    together = difference(detections(), detections())
+    assert together.keypoint_px is None
+    together.merge(diff)
+    assert together.keypoint_px == diff.keypoint_px
+
+
 @pytest.mark.parametrize('empty', ['reference', 'found', 'both'])
 def test_images_without_detections(empty):
     first, second = detections(), detections()
@@ -171,6 +190,8 @@ REFERENCE = Row('PyTorch', 'fp32', 2.0, dict(bbox=50.0))
         (dict(ap=49.8), 'ap 0.2'),
         (dict(ap=50.2), 'ap 0.2'),
         (dict(mask_ious=[1.0, 0.9]), 'mask_iou 0.95'),
+        (dict(keypoint_px=0.051), 'keypoint_px 0.051'),
+        (dict(keypoint_px=0.049), None),
         (dict(undecided=5), None),
         (dict(undecided=6), 'undecided 6 of 10 images'),
     ],
@@ -209,3 +230,18 @@ def test_a_file_of_another_size_fails():
     check_size_of_file(cfg, Path('a.onnx'), deploy_cfg)
     deploy_cfg.onnx_config.input_shape = None  # the test pipeline's
     check_size_of_file(cfg, Path('a.onnx'), deploy_cfg)
+
+
+@pytest.mark.parametrize('layout', ['end2end', 'raw'])
+@pytest.mark.parametrize('facts', [FACTS, {}])
+def test_how_a_file_is_read_is_seen_in_it(tmp_path, layout, facts):
+    """Also in rfdetr's own files, which have no metadata."""
+    pytest.importorskip('mmdeploy', reason='deployment is not installed')
+    file = write_toy(tmp_path / 'a.onnx', layout, seg=True, facts=facts)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        path, deploy_cfg, precision = find_deploy_config(str(file))
+    assert (path, precision) == (file, 'fp32')
+    assert deploy_cfg.codebase_config.output_layout == layout
+    assert deploy_cfg.onnx_config.output_names == ['dets', 'labels', 'masks']
+    assert deploy_cfg.onnx_config.input_shape == HW[::-1]

@@ -1,6 +1,6 @@
 """The one reader of image files: which files, which pixels, what is an error.
 
-It imports numpy and Pillow only, so that a package without torch can own it.
+Training, evaluation, calibration and exported files all read through it.
 
 Pixels are 8-bit RGB as they are stored. What a file may hold besides:
 
@@ -26,6 +26,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from rfdetr_mm_light.errors import InputError
+
 IMAGE_SUFFIXES = (
     '.bmp',
     '.jpeg',
@@ -44,7 +46,7 @@ _MAX_16_BITS = 65535
 _SEEN_DARK: set[int] = set()  # bits that were warned of
 
 
-class ImageFileError(ValueError):
+class ImageFileError(InputError):
     """A file holds no picture that can be taken; the message names it."""
 
 
@@ -220,7 +222,7 @@ def _explained(error: Exception, name: str) -> Exception:
     """What to raise for an error of Pillow's decoders, which are of all kinds.
 
     Args:
-        error: Caught.
+        error: The error that was caught.
         name: What messages call the file.
 
     Returns:

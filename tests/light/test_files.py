@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from rfdetr_mm.checkpoints import atomic_file, file_md5
+from rfdetr_mm_light.files import atomic_file, file_md5
 
 
 @pytest.mark.parametrize('size', [0, 1, 1 << 20, (1 << 21) + 3])

@@ -1,0 +1,3 @@
+_base_ = './detection_onnxruntime_dynamic.py'
+
+backend_config = dict(precision='fp16')

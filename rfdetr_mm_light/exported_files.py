@@ -1,0 +1,12 @@
+"""Which files are exported models, by their names."""
+
+import os
+
+EXPORTED_SUFFIXES = ('.onnx', '.xml', '.tflite', '.engine')
+"""Suffixes of files that ``rfdetr_runtime`` loads."""
+
+
+def is_exported(path: str | os.PathLike[str]) -> bool:
+    """Whether a name is that of an exported file."""
+    suffix = os.path.splitext(os.fspath(path))[1]
+    return suffix.lower() in EXPORTED_SUFFIXES

@@ -1,0 +1,1 @@
+"""Subcommands of ``rfdetr-mm`` that exported files run, without torch."""

@@ -1,0 +1,28 @@
+"""The exported file that the options of a subcommand name."""
+
+import argparse
+
+from ..exported_model import ExportedModel, load
+
+
+def load_file(args: argparse.Namespace) -> ExportedModel:
+    """Load the file of ``--weights``.
+
+    Args:
+        args: The parsed options of a subcommand; ``batch_size`` becomes that
+            of a file that takes only one, unless another one was given.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: If the file cannot be used, or was exported for another
+            image size than ``--resolution`` or another ``--batch-size``.
+    """
+    model = load(args.weights, device=args.device)
+    side = args.resolution
+    model.check(None if side is None else (side, side), None)
+    if args.batch_size in (None, 1) and model.batch_size is not None:
+        args.batch_size = model.batch_size
+    model.check(None, args.batch_size)
+    return model

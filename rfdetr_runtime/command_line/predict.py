@@ -1,0 +1,152 @@
+"""Run ``rfdetr-mm predict``: detect objects in images, by any model.
+
+Its options are in ``rfdetr_mm_light/command_line/predict.py``.
+"""
+
+import argparse
+import difflib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rfdetr_mm_light.errors import InputError
+
+from ..detection_files import (
+    as_detections,
+    paint,
+    to_coco,
+    to_record,
+    write_json,
+)
+from ..image_file import IMAGE_SUFFIXES, list_images
+from .options import load_file
+
+
+def run(args: argparse.Namespace) -> None:
+    """Detect by an exported file, print, write.
+
+    Args:
+        args: The parsed options.
+
+    Raises:
+        InputError: If file, images or classes cannot be used.
+    """
+    predict(args, load_file)
+
+
+def predict(
+    args: argparse.Namespace, load_model: Callable[[argparse.Namespace], Any]
+) -> None:
+    """Detect, print, write.
+
+    Args:
+        args: The parsed options.
+        load_model: Gives the model that they name, which has
+            ``predict(images, threshold=…)`` and ``class_names``.
+
+    Raises:
+        InputError: If model, images or classes cannot be used.
+    """
+    save = args.save or ('images', 'json')
+    files = find_images(args.inputs)
+    model = load_model(args)
+    kept = _class_ids(args.classes, model.class_names)
+    records = []
+    names = _unique_names(files)
+    for file, found in _detected(model, files, args):
+        if kept is not None:
+            found = found[np.isin(found.class_id, kept)]
+        records.append(to_record(file, found))
+        print(json.dumps(records[-1]) if args.json else _line(records[-1]))
+        if args.out_dir is not None and 'images' in save:
+            folder = args.out_dir / 'images'
+            folder.mkdir(parents=True, exist_ok=True)
+            paint(found).save(folder / names[file])
+    if args.out_dir is None:
+        return
+    if 'json' in save:
+        write_json(records, args.out_dir / 'predictions.json')
+    if 'coco' in save:
+        content = to_coco(records, model.class_names)
+        write_json(content, args.out_dir / 'coco.json')
+    if not args.json:
+        print(f'{", ".join(save)} in {args.out_dir}')
+
+
+def find_images(inputs: Sequence[str]) -> list[str]:
+    """List the images that paths, folders and addresses name.
+
+    Raises:
+        InputError: If a path does not exist, or a folder has no images.
+    """
+    files: list[str] = []
+    for name in inputs:
+        path = Path(name)
+        if '://' in name or path.is_file():
+            files.append(name)
+            continue
+        if not name or not path.is_dir():
+            shown = name or '(an empty path)'
+            raise InputError(f'there is no image or folder {shown}')
+        found = [str(file) for file in list_images(path)]
+        if not found:
+            raise InputError(
+                f'the folder {name} has no images '
+                f'({", ".join(IMAGE_SUFFIXES)})'
+            )
+        files += found
+    return list(dict.fromkeys(files))
+
+
+def _unique_names(files: Sequence[str]) -> dict[str, str]:
+    """Names for painted images: those of the images, made unique."""
+    names: dict[str, str] = {}
+    for file in files:
+        path = Path(file.partition('?')[0])
+        suffix = path.suffix.lower()
+        if suffix not in ('.jpg', '.jpeg', '.png', '.webp', '.bmp'):
+            suffix = '.png'
+        name, number = path.stem + suffix, 2
+        while name in names.values():
+            name, number = f'{path.stem}_{number}{suffix}', number + 1
+        names[file] = name
+    return names
+
+
+def _class_ids(
+    wanted: Sequence[str] | None, class_names: Sequence[str]
+) -> list[int] | None:
+    if wanted is None:
+        return None
+    for name in wanted:
+        if name not in class_names:
+            close = difflib.get_close_matches(name, class_names, 1)
+            hint = f' Did you mean {close[0]!r}?' if close else ''
+            known = ', '.join(class_names[:10])
+            raise InputError(
+                f'the model has no class {name!r}.{hint} It has '
+                f'{len(class_names)}: {known}'
+                + ('…' if len(class_names) > 10 else '')
+            )
+    return [class_names.index(name) for name in wanted]
+
+
+def _detected(
+    model: Any, files: Sequence[str], args: argparse.Namespace
+) -> Iterator[tuple[str, Any]]:
+    for start in range(0, len(files), args.batch_size):
+        batch = list(files[start : start + args.batch_size])
+        results = model.predict(batch, threshold=args.threshold)
+        for file, found in zip(batch, results):
+            yield file, as_detections(file, found)
+
+
+def _line(record: dict[str, Any]) -> str:
+    counts = Counter(d['class_name'] for d in record['detections'])
+    objects = ', '.join(f'{n} {name}' for name, n in counts.most_common())
+    size = f'{record["width"]} x {record["height"]}'
+    return f'{record["file"]} ({size}): {objects or "nothing"}'
