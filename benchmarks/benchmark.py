@@ -8,12 +8,13 @@ benchmark.png.
 """
 
 import argparse
+import copy
 import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import takewhile
+from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,14 @@ from mmengine.analysis import FlopAnalyzer  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.hub import get_config  # noqa: E402
 from mmengine.runner import Runner, load_checkpoint  # noqa: E402
+from onnx_files import export_ours, onnx_session  # noqa: E402
+from options import parser, positive  # noqa: E402
 from paired_rounds import (  # noqa: E402
+    call_alone,
     machine,
     matmul_peak,
-    onnx_session,
     paired_rounds,
     peak_mib,
-    run_alone,
     say,
     spread,
 )
@@ -53,64 +55,50 @@ BACKENDS = ('eager', 'compiled', 'onnxruntime')
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Compare detectors')
-    parser.add_argument(
-        'configs', nargs='+', help='config files, or PACKAGE::CONFIG'
-    )
-    parser.add_argument(
+    given = parser('Compare detectors')
+    add = given.add_argument
+    add('configs', nargs='+', help='config files, or PACKAGE::CONFIG')
+    add(
         '--checkpoints',
         nargs='+',
         default=[],
         help="weights, one for each config, 'none' for random ones",
     )
-    parser.add_argument(
+    add(
         '--shape',
-        type=int,
+        type=positive,
         nargs=2,
         metavar=('H', 'W'),
-        help="input of all models in pixels (default: each config's own)",
+        help="input of all models in pixels; each config's own without it",
     )
-    parser.add_argument(
-        '--batch-sizes', type=int, nargs='+', default=[1], help='(default: 1)'
-    )
-    parser.add_argument(
+    add('--batch-sizes', type=positive, nargs='+', default=[1], help='images')
+    add(
         '--backends',
         nargs='+',
         choices=BACKENDS,
         default=['eager'],
-        help='(default: eager)',
+        help='what runs the models',
     )
-    parser.add_argument(
-        '--rounds', type=int, default=5, help='timed, one before (default: 5)'
-    )
-    parser.add_argument(
+    add('--rounds', type=positive, default=5, help='timed, one before')
+    add(
         '--no-memory',
         action='store_true',
         help='leave out the peak memory, which takes a process per model',
     )
-    parser.add_argument(
+    add(
         '--evaluate',
         action='store_true',
         help='AP on the test set of every config that has weights',
     )
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/benchmark')
-    )
-    parser.add_argument('--memory-of', type=int, help=argparse.SUPPRESS)
-    parser.add_argument(
+    add('--out', type=Path, default=Path('work_dirs/benchmark'))
+    add(
         '--cfg-options',
         nargs='+',
         action=OptionAction,
         metavar='KEY=VALUE',
         help='changed in every config',
     )
-    argv = list(sys.argv[1:] if argv is None else argv)
-    args = parser.parse_args(argv)
-    args.argv = argv
-    for name in ('rounds', *(['shape'] if args.shape else []), 'batch_sizes'):
-        value = getattr(args, name)
-        if min(value if isinstance(value, list) else [value]) < 1:
-            stop(f'--{name.replace("_", "-")} must be positive, got {value}')
+    args = given.parse_args(argv)
     args.checkpoints = [
         None if name.lower() == 'none' else name for name in args.checkpoints
     ] or [None] * len(args.configs)
@@ -170,17 +158,13 @@ class Subject:
     """A model under test and its input.
 
     Args:
-        name: The name as given on the command line.
         cfg: Its config.
         checkpoint: Its weights; None for random ones.
         hw: Height and width of the input in pixels.
     """
 
-    def __init__(
-        self, name: str, cfg: Config, checkpoint: str | None, hw: tuple
-    ) -> None:
-        self.name, self.cfg = name, cfg
-        self.checkpoint, self.hw = checkpoint, hw
+    def __init__(self, cfg: Config, checkpoint: str | None, hw: tuple) -> None:
+        self.cfg, self.checkpoint, self.hw = cfg, checkpoint, hw
         torch.manual_seed(0)
         self.model = MODELS.build(cfg.model).eval()
         if checkpoint is not None:
@@ -225,42 +209,37 @@ class Subject:
         finally:
             self.model.forward = forward
 
-    def eager(self, batch_size: int) -> Callable[[], Any]:
-        """From normalised images to detections."""
+    def eager(
+        self, batch_size: int, model: nn.Module | None = None
+    ) -> Callable[[], Any]:
+        """From normalised images to detections.
+
+        Args:
+            batch_size: How many images.
+            model: Another one than the subject's own.
+        """
         images, samples = self.inputs(batch_size)
+        chosen = self.model if model is None else model
 
         @torch.no_grad()
         def work() -> Any:
-            return self.model(images, samples, mode='predict')
+            return chosen(images, samples, mode='predict')
 
         return work
 
+    @cached_property
+    def _compiled_model(self) -> nn.Module:
+        """A copy whose backbone and neck go through torch.compile."""
+        model = copy.deepcopy(self.model)
+        for name in ('backbone', 'neck'):
+            module = getattr(model, name, None)
+            if isinstance(module, nn.Module):
+                module.compile()
+        return model
+
     def compiled(self, batch_size: int) -> Callable[[], Any]:
         """The same with backbone and neck through torch.compile."""
-        for name in ('backbone', 'neck'):
-            module = getattr(self.model, name, None)
-            if isinstance(module, nn.Module):
-                # Kept apart: eager runs the plain one in the same round.
-                module.compiled = getattr(
-                    module, 'compiled', None
-                ) or torch.compile(module.forward)
-        work = self.eager(batch_size)
-
-        def compiled_work() -> Any:
-            parts = [
-                module
-                for module in self.model.children()
-                if hasattr(module, 'compiled')
-            ]
-            for module in parts:
-                module.forward = module.compiled
-            try:
-                return work()
-            finally:
-                for module in parts:
-                    del module.forward
-
-        return compiled_work
+        return self.eager(batch_size, self._compiled_model)
 
     def onnxruntime(self, batch_size: int) -> Callable[[], Any]:
         """The exported graph, detections included.
@@ -270,21 +249,15 @@ class Subject:
         """
         if self.cfg.model.type != 'RFDETR':
             raise NotImplementedError('only RFDETR is exported by this tool')
-        try:
-            from rfdetr_mm.deploy.export import deploy_config, export
-        except ImportError as error:
-            raise NotImplementedError(f'no export here: {error}') from error
-        head = self.cfg.model.bbox_head.type
-        deploy_cfg = deploy_config(
-            'instance-seg' if head == 'RFDETRInsHead' else 'detection',
-            'onnxruntime',
-            input_size=self.hw,
-            batch_size=batch_size,
-            dynamic_batch=batch_size > 1,
-        )
         with tempfile.TemporaryDirectory() as folder:
-            (file,) = export(
-                self.cfg, self.checkpoint, deploy_cfg, folder, progress=say
+            file = export_ours(
+                self.cfg,
+                self.checkpoint,
+                folder,
+                say,
+                input_size=self.hw,
+                batch_size=batch_size,
+                dynamic_batch=batch_size > 1,
             )
             session = onnx_session(file)
         images = self.inputs(batch_size)[0].numpy()
@@ -330,15 +303,13 @@ def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
         A row for each config.
     """
     rows, subjects, works = [], [], {}
-    for i, name in enumerate(args.configs):
+    for name, checkpoint in zip(args.configs, args.checkpoints):
         cfg = read(name, args.cfg_options)
-        subject = Subject(
-            name, cfg, args.checkpoints[i], input_hw(cfg, args.shape)
-        )
+        subject = Subject(cfg, checkpoint, input_hw(cfg, args.shape))
         say(f'{name}: built, counting')
         row = dict(
             config=name,
-            checkpoint=args.checkpoints[i],
+            checkpoint=checkpoint,
             input_hw=list(subject.hw),
             params=subject.num_params(),
             flops=subject.flops(),
@@ -349,26 +320,20 @@ def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
         )
         rows.append(row)
         subjects.append(subject)
-        for backend in args.backends:
-            for batch_size in args.batch_sizes:
-                try:
-                    work = getattr(subject, backend)(batch_size)
-                except NotImplementedError as error:
-                    row['skipped'][backend] = str(error)
-                    continue
-                works[f'{i} {backend} {batch_size}'] = work
+        for backend, size in product(args.backends, args.batch_sizes):
+            try:
+                work = getattr(subject, backend)(size)
+            except NotImplementedError as error:
+                row['skipped'][backend] = str(error)
+                continue
+            works[len(rows) - 1, backend, size] = work
     say(f'{len(works)} works, {args.rounds} rounds')
-    for key, seconds in paired_rounds(works, args.rounds, say).items():
-        number, backend, batch_size = key.split()
-        rows[int(number)]['latency'].append(
-            dict(
-                backend=backend,
-                batch_size=int(batch_size),
-                seconds=spread(seconds),
-                rounds=seconds,
-            )
-        )
-    for i, (row, subject) in enumerate(zip(rows, subjects)):
+    timed = paired_rounds(works, args.rounds, say)
+    for (number, backend, size), seconds in timed.items():
+        found = dict(backend=backend, batch_size=size)
+        found.update(seconds=spread(seconds), rounds=seconds)
+        rows[number]['latency'].append(found)
+    for row, subject in zip(rows, subjects):
         if args.evaluate and subject.checkpoint is None:
             row['skipped']['AP'] = 'no weights were given'
         elif args.evaluate:
@@ -376,24 +341,26 @@ def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
             row['ap'] = subject.average_precision()
         if not args.no_memory:
             say(f'{row["config"]}: memory, in a process of its own')
-            row['peak_mib'] = float(_alone(args, i))
+            row['peak_mib'] = call_alone(
+                peak_of, row['config'], args.cfg_options, args.shape
+            )
     return rows
 
 
-def _alone(args: argparse.Namespace, number: int) -> str:
-    """Peak memory of one image through one model."""
-    command = [__file__, args.configs[number], '--memory-of', '1']
-    if args.shape:
-        command += ['--shape', *map(str, args.shape)]
-    return run_alone([*command, *options_as_typed(args.argv)])
+def peak_of(
+    name: str, options: dict | None, shape: Sequence[int] | None
+) -> float:
+    """Peak memory of this process with one image through a model, in MiB.
 
-
-def options_as_typed(argv: Sequence[str]) -> list[str]:
-    """``--cfg-options`` and what follows it, for another process."""
-    if '--cfg-options' not in argv:
-        return []
-    first, *rest = argv[argv.index('--cfg-options') :]
-    return [first, *takewhile(lambda word: not word.startswith('--'), rest)]
+    Args:
+        name: The config.
+        options: Its changes.
+        shape: See :func:`input_hw`.
+    """
+    register_all_modules(init_default_scope=True)
+    cfg = read(name, options)
+    Subject(cfg, None, input_hw(cfg, shape)).eager(1)()
+    return peak_mib()
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -401,16 +368,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args = parse_args(argv)
     register_all_modules(init_default_scope=True)
     with input_errors_in_one_line():
-        if args.memory_of is not None:
-            cfg = read(args.configs[0], args.cfg_options)
-            subject = Subject('', cfg, None, input_hw(cfg, args.shape))
-            subject.eager(args.memory_of)()
-            print(peak_mib())
-            return {}
-        found = machine()
         content = dict(
             command=' '.join(sys.argv),
-            machine=found,
+            machine=machine(),
             matmul_peak=matmul_peak(),
             rounds=args.rounds,
             rows=collect(args),

@@ -11,7 +11,7 @@ import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from statistics import median
+from functools import partial
 from typing import Any
 
 import clone  # noqa: F401  first: this clone's package and tools
@@ -22,10 +22,13 @@ from run_config import (  # noqa: E402  (puts this clone in front)
 )
 
 # isort: split
+import numpy as np  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 from mmdet.utils import register_all_modules  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+from options import parser, positive  # noqa: E402
+from paired_rounds import paired_rounds, say  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
@@ -37,26 +40,25 @@ MIN_DRAFT_SIZE = 600  # px; upstream's crop branch resizes to that
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Time the data pipeline')
-    parser.add_argument('config', help='config file, of square images')
-    parser.add_argument(
-        '--batch-size', type=int, default=8, help='(default: 8)'
-    )
-    parser.add_argument(
+    given = parser('Time the data pipeline')
+    add = given.add_argument
+    add('config', help='config file, of square images')
+    add('--batch-size', type=positive, default=8, help='images')
+    add(
         '--workers',
         type=int,
         nargs='+',
         default=[0, 2],
-        help='numbers of worker processes (default: 0 2)',
+        help='numbers of worker processes',
     )
-    parser.add_argument(
+    add(
         '--passes',
-        type=int,
+        type=positive,
         default=5,
-        help='over the data set, one more before them (default: 5)',
+        help='over the data, one before them',
     )
-    add_cfg_options(parser)
-    return parser.parse_args(argv)
+    add_cfg_options(given)
+    return given.parse_args(argv)
 
 
 def our_loader(cfg: Config, batch_size: int, workers: int) -> DataLoader:
@@ -124,53 +126,44 @@ def _image_size(cfg: Config) -> int:
     return width
 
 
-def one_pass(
-    loader: Iterable, batch_size: int, then: Callable[[Any], Any] | None
-) -> tuple[float, float]:
+def wall_and_cpu() -> np.ndarray:
+    """Now, and the processor time of this process, workers excluded."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def one_pass(loader: Iterable, then: Callable[[Any], Any] | None) -> None:
     """Run through all batches once.
 
     Args:
         loader: The data loader, of full batches.
-        batch_size: Images per batch.
         then: What is done with each batch, in this process.
-
-    Returns:
-        Images per second, and milliseconds of processor time per image that
-        this process took, workers excluded.
     """
-    count = 0
-    start, cpu_start = time.perf_counter(), time.process_time()
     for batch in loader:
         if then is not None:
             then(batch)
-        count += batch_size
-    seconds = time.perf_counter() - start
-    return count / seconds, 1000 * (time.process_time() - cpu_start) / count
 
 
-def _rows(
+def _works(
     cfg: Config, batch_size: int, numbers_of_workers: Sequence[int]
-) -> dict[str, tuple[DataLoader, Callable[[Any], Any] | None]]:
-    """What is timed: a loader, and what is done with each batch."""
+) -> tuple[dict[str, Callable[[], None]], int]:
+    """What is timed, by name, and how many images that are."""
     has_upstream = importlib.util.find_spec('rfdetr') is not None
     preprocessor = MODELS.build(
         dict(cfg.model.data_preprocessor, batch_augments=None)
     )
-    rows = {}
+    works = {}
     for workers in numbers_of_workers:
         loader = our_loader(cfg, batch_size, workers)
         name = f'{workers} workers, '
-        rows[name + 'ours, uint8 batches'] = loader, None
-        rows[name + 'ours, normalised in this process'] = (
-            loader,
-            lambda batch: preprocessor(batch, training=True),
+        works[name + 'ours, uint8 batches'] = partial(one_pass, loader, None)
+        works[name + 'ours, normalised in this process'] = partial(
+            one_pass, loader, partial(preprocessor, training=True)
         )
         if has_upstream:
-            rows[name + 'rfdetr, normalised by its transforms'] = (
-                upstream_loader(cfg, batch_size, workers),
-                None,
+            works[name + 'rfdetr, normalised by its transforms'] = partial(
+                one_pass, upstream_loader(cfg, batch_size, workers), None
             )
-    return rows
+    return works, len(loader) * batch_size
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -181,23 +174,20 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         cfg = read_config(args)
         resolve_own_data(cfg)
         size = _image_size(cfg)
-        rows = _rows(cfg, args.batch_size, args.workers)
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
-    for number in range(args.passes + 1):
-        for name, (loader, then) in rows.items():
-            timed = one_pass(loader, args.batch_size, then)
-            if number:  # workers start and files are read in the first pass
-                times[name].append(timed)
+        works, images = _works(cfg, args.batch_size, args.workers)
+    # Workers start and files are read in the pass that is not timed.
+    times = paired_rounds(works, args.passes, say, wall_and_cpu)
     print(
         f'{size} x {size} px, batches of {args.batch_size}, '
         f'median of {args.passes} passes'
     )
     print(f'{"":50s} {"images/s":>8s} {"CPU ms/image, this process":>27s}')
     medians = {}
-    for name, timed in times.items():
-        speeds, cpu_ms = zip(*timed)
-        medians[name] = median(speeds)
-        print(f'{name:50s} {medians[name]:8.1f} {median(cpu_ms):27.2f}')
+    for name, passes in times.items():
+        seconds, cpu_seconds = np.median(passes, axis=0)
+        medians[name] = float(images / seconds)
+        cpu_ms = 1000 * cpu_seconds / images
+        print(f'{name:50s} {medians[name]:8.1f} {cpu_ms:27.2f}')
     return medians
 
 

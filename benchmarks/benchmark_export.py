@@ -11,6 +11,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import clone  # noqa: F401  first: this clone's package and tools
@@ -27,7 +28,9 @@ from run_config import (  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 from mmengine.config import Config  # noqa: E402
-from paired_rounds import onnx_session, paired_rounds  # noqa: E402
+from onnx_files import export_ours, onnx_session  # noqa: E402
+from options import parser, positive  # noqa: E402
+from paired_rounds import paired_rounds  # noqa: E402
 from report import table, write  # noqa: E402
 from upstream import export_like  # noqa: E402
 
@@ -45,25 +48,22 @@ MAX_BOX_DIFFERENCE = 1e-3
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of the model')
-    parser.add_argument('checkpoint', help='its weights')
-    parser.add_argument('--rounds', type=int, default=20)
-    parser.add_argument('--threads', type=int, default=0, help='0: all cores')
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument(
-        '--calibration', type=int, default=20, help='images for static int8'
-    )
-    parser.add_argument(
+    given = parser(__doc__.splitlines()[0])
+    add = given.add_argument
+    add('config', help='config of the model')
+    add('checkpoint', help='its weights')
+    add('--rounds', type=positive, default=20, help='timed, one before')
+    add('--threads', type=int, default=0, help='0 for all cores')
+    add('--batch', type=positive, default=8, help='images')
+    add('--calibration', type=int, default=20, help='images for static int8')
+    add(
         '--profile',
         action='store_true',
         help='time per kind of operator of each file as well',
     )
-    parser.add_argument(
-        '--out', type=Path, help='keep the files and the table in this folder'
-    )
-    add_cfg_options(parser)
-    return parser.parse_args(argv)
+    add('--out', type=Path, help='keep the files and the table in this folder')
+    add_cfg_options(given)
+    return given.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> dict:
@@ -105,36 +105,25 @@ def make_files(
     from mmdeploy.apis import build_task_processor
 
     from rfdetr_mm.deploy.calibration import dataset_calibration
-    from rfdetr_mm.deploy.export import deploy_config, export, image_size
+    from rfdetr_mm.deploy.export import TASKS, deploy_config, image_size
     from rfdetr_mm.deploy.quantization import quantize
 
-    task = ('detection', 'instance-seg')[
-        cfg.model.bbox_head.type == 'RFDETRInsHead'
-    ]
-
-    def ours(name: str, **options: object) -> Path:
-        deploy_cfg = deploy_config(task, 'onnxruntime', **options)
-        (file,) = export(cfg, args.checkpoint, deploy_cfg, folder / name)
-        return file
-
+    task = TASKS[cfg.model.bbox_head.type == 'RFDETRInsHead']
     static = deploy_config(task, 'onnxruntime', layout='raw')
     processor = build_task_processor(cfg, static, 'cpu')
-    files = {BASE: ours('raw', layout='raw')}
+    ours = partial(export_ours, cfg, args.checkpoint, layout='raw')
+    files = {BASE: ours(folder / 'raw')}
     size = image_size(cfg, static)
     model = processor.build_pytorch_model(args.checkpoint)
     weights, _ = mmdet_to_upstream(model.state_dict())
     files[UPSTREAM] = export_like(cfg, weights, size, folder / 'rfdetr')
-    images = [
-        batch
-        for _, batch in zip(
-            range(args.calibration), dataset_calibration(cfg, processor)
-        )
-    ]
+    images = dataset_calibration(cfg, processor)
+    images = list(islice(images, args.calibration))
     for kind, batches in (('int8-dynamic', None), ('int8', images)):
         target = folder / f'{kind}.onnx'
         quantize(files[BASE], target, batches)
         files[f'ours {kind}'] = target
-    files[ANY_BATCH] = ours('any_batch', layout='raw', dynamic_batch=True)
+    files[ANY_BATCH] = ours(folder / 'any_batch', dynamic_batch=True)
     return files
 
 

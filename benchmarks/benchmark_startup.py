@@ -7,83 +7,59 @@ one that is not counted, and the median of the processor's time. Each start is
 a process of its own.
 """
 
-import argparse
-import os
 import resource
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
-from clone import ROOT
+import clone  # noqa: F401  first: this clone's package and tools
+import numpy as np
+from options import parser, positive
+from paired_rounds import paired_rounds, run_alone, say
+from report import table
 
-# isort: split
-from rfdetr_mm_light.command_line.main import command_names  # noqa: E402
-
-_COMMAND = ('-m', 'rfdetr_mm_light')
+from rfdetr_mm_light.command_line.main import command_names
 
 
-def start_seconds(arguments: Sequence[str]) -> tuple[float, float]:
-    """Start Python once.
-
-    Args:
-        arguments: What Python is given.
-
-    Returns:
-        Seconds that passed, and seconds of processor time.
-
-    Raises:
-        SystemExit: If it fails.
-    """
-    paths = [str(ROOT), os.environ.get('PYTHONPATH', '')]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-    )
-    wall = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        sys.exit(f'python {" ".join(arguments)} failed:\n{done.stderr}')
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu
+def wall_and_cpu() -> np.ndarray:
+    """Now, and the processor time of all processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return np.array([time.perf_counter(), used.ru_utime + used.ru_stime])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument(
-        '--runs', type=int, default=10, help='starts that count (default: 10)'
+    given = parser(__doc__.split('\n')[0])
+    given.add_argument(
+        '--runs', type=positive, default=10, help='starts that count'
     )
-    parser.add_argument(
+    given.add_argument(
         '--no-import',
         action='store_true',
         help='leave out import rfdetr_mm, which takes seconds',
     )
-    args = parser.parse_args(argv)
-    rows = {'rfdetr-mm --help': (*_COMMAND, '--help')}
-    for name in command_names():
-        rows[f'rfdetr-mm {name} --help'] = (*_COMMAND, name, '--help')
-    rows['rfdetr-mm info'] = (*_COMMAND, 'info')
+    args = given.parse_args(argv)
+    commands = [
+        ['--help'],
+        *([x, '--help'] for x in command_names()),
+        ['info'],
+    ]
+    rows = {
+        ' '.join(['rfdetr-mm', *words]): ['-m', 'rfdetr_mm_light', *words]
+        for words in commands
+    }
     if not args.no_import:
-        rows['import rfdetr_mm'] = ('-c', 'import rfdetr_mm')
-    print(
-        '| start | median s | slowest s | processor s |\n|---|---:|---:|---:|'
-    )
-    for name, arguments in rows.items():
-        start_seconds(arguments)
-        walls, cpus = zip(
-            *(start_seconds(arguments) for _ in range(args.runs))
-        )
-        print(
-            f'| `{name}` | {statistics.median(walls):.2f} '
-            f'| {max(walls):.2f} | {statistics.median(cpus):.2f} |',
-            flush=True,
-        )
+        rows['import rfdetr_mm'] = ['-c', 'import rfdetr_mm']
+    works = {name: partial(run_alone, words) for name, words in rows.items()}
+    times = paired_rounds(works, args.runs, say, wall_and_cpu)
+    head = ['start', 'median s', 'slowest s', 'processor s']
+    lines = []
+    for name, starts in times.items():
+        wall, cpu = np.median(starts, axis=0)
+        slowest = np.max(starts, axis=0)[0]
+        numbers = (f'{x:.2f}' for x in (wall, slowest, cpu))
+        lines.append([f'`{name}`', *numbers])
+    print(table(head, lines))
 
 
 if __name__ == '__main__':

@@ -32,7 +32,8 @@ from mmcv.ops.multi_scale_deform_attn import (
     MultiScaleDeformableAttnFunction,
     multi_scale_deformable_attn_pytorch,
 )
-from paired_rounds import machine, paired_rounds, ratio
+from options import parser, positive
+from paired_rounds import machine, paired_rounds, ratio, spread
 from report import machine_line, span, table
 from torch import Tensor
 
@@ -42,26 +43,26 @@ CLASSES = 80
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('extension', nargs='?', help='mmcv/_ext.*.so')
-    parser.add_argument('--rounds', type=int, default=15)
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument(
+    given = parser(__doc__.splitlines()[0])
+    add = given.add_argument
+    add('extension', nargs='?', help='mmcv/_ext.*.so')
+    add('--rounds', type=positive, default=15, help='timed, one before')
+    add('--threads', type=positive, default=2, help='of torch')
+    add(
         '--cpu-time',
         action='store_true',
         help='count the processor time, where other programs run beside it',
     )
-    parser.add_argument('--only', default='', help='part of the names')
-    args = parser.parse_args()
+    add('--only', default='', help='part of the names')
+    args = given.parse_args()
     torch.set_num_threads(args.threads)
     compiled = load_compiled(args.extension)
     about = machine_line(machine())
-    rows = []
-    for name, work in compared():
-        if args.only in name:
-            rows.append(
-                row(name, on(compiled, work), on(extension, work), args)
-            )
+    rows = [
+        row(name, on(compiled, work), on(extension, work), args)
+        for name, work in compared()
+        if args.only in name
+    ]
     head = ['operator', 'compiled', 'stand-in', 'ratio', 'largest difference']
     if rows:
         print(table(head, rows), '\n')
@@ -126,7 +127,7 @@ def row(
         lambda line: None,
         time.process_time if args.cpu_time else time.perf_counter,
     )
-    times = [sorted(seconds[key])[args.rounds // 2] for key in seconds]
+    times = [spread(found)['median'] for found in seconds.values()]
     found = ratio(seconds['ours'], seconds['other'])
     return [
         name,

@@ -29,6 +29,7 @@ import training_pair as pair  # first: chooses package and device
 import torch
 from evaluate_pair import evaluate_ours, evaluate_upstream
 from mmengine.config import Config, DictAction
+from options import parser
 from run_config import input_errors_in_one_line, stop
 from training_report import write_report
 from upstream import VARIANTS, check_installed
@@ -153,11 +154,8 @@ def _add_noise(model: torch.nn.Module, size: float, seed: int) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
+    given = parser(__doc__.splitlines()[0])
+    add = given.add_argument
     add(
         '--data',
         type=lambda name: Path(name).resolve(),
@@ -167,16 +165,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--out', type=Path, default=Path('work_dirs/compare_training'))
     add('--variant', choices=VARIANTS, default='nano')
     add('--weights', type=Path, help='checkpoint of either side; else random')
-    add('--steps', type=int, default=30, help='optimizer steps in all')
-    add('--epochs', type=int, default=2, help='epochs that they make up')
-    add('--warmup', type=float, default=0.5, help='epochs of warm-up')
     add('--schedule', choices=['step', 'cosine'], default='cosine')
     add('--dtype', choices=pair.LIMITS, default='float64')
-    add('--image-size', type=int, default=192, help='side in px')
-    add('--num-queries', type=int, default=100)
-    add('--num-groups', type=int, default=5)
-    add('--batch-size', type=int, default=4)
-    add('--seed', type=int, default=0)
+    for one in fields(pair.Setup):
+        if 'help' in one.metadata:
+            option = '--' + one.name.replace('_', '-')
+            kind = type(one.default)
+            add(option, type=kind, default=one.default, **one.metadata)
     add('--noise', type=float, default=0.0, help='1e-7: see above')
     add('--evaluate', action='store_true', help='AP before and after')
     add(
@@ -187,9 +182,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='changes of our side only, which the comparison should notice, '
         'e.g. optim_wrapper.clip_grad.max_norm=0.2',
     )
-    args = parser.parse_args(argv)
+    args = given.parse_args(argv)
     if args.epochs < 1 or args.steps < 1 or args.steps % args.epochs:
-        parser.error('--steps must be a multiple of --epochs')
+        given.error('--steps must be a multiple of --epochs')
     return args
 
 

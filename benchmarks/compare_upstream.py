@@ -8,7 +8,6 @@ printed, whoever is ahead. Needs ``pip install "rfdetr[train]==1.11.2"``.
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,22 +20,19 @@ from run_config import input_errors_in_one_line, stop  # noqa: E402
 
 # isort: split
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 from coco_evaluators import (  # noqa: E402
     our_evaluation,
     synthetic,
     upstream_evaluation,
 )
-from gpu_rows import (  # noqa: E402
-    GPU_ROWS,
-    add_gpu_options,
-    compare_on_gpu,
-)
+from comparison import Comparison  # noqa: E402
+from gpu_rows import GpuComparison  # noqa: E402
+from onnx_files import onnx_session  # noqa: E402
+from options import parser, positive  # noqa: E402
 from paired_rounds import (  # noqa: E402
-    machine,
-    matmul_peak,
-    onnx_session,
+    call_alone,
     paired_rounds,
-    peak_mib,
     ratio,
     run_alone,
     say,
@@ -52,13 +48,14 @@ from report import (  # noqa: E402
     verdict,
 )
 from sides import (  # noqa: E402
+    CONFIGURATIONS,
     PHASES,
     SIDES,
     Ours,
     PhaseClock,
     Upstream,
-    agreement,
     images_of,
+    peak_of,
     start_up_code,
 )
 from upstream import VARIANTS, check_installed  # noqa: E402
@@ -73,107 +70,82 @@ ROWS = (
     'evaluation',
     'start_up',
 )
+GPU_ROWS = tuple(CONFIGURATIONS)
+NAMES = tuple(
+    dict.fromkeys(
+        name
+        for row in CONFIGURATIONS.values()
+        for side in SIDES
+        for name in row[side]
+    )
+)
 MEMORY_RUNS = 3  # the C library's holes differ from run to run by 5 %
-TOLERANCE = 2e-3  # of logits and boxes, before anything is timed
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description='Time this package beside rfdetr 1.11.2'
-    )
-    parser.add_argument(
-        '--rows',
-        nargs='+',
-        choices=ROWS,
-        help='what is measured (default: everything; on a GPU there are '
-        f'{" and ".join(GPU_ROWS)})',
-    )
-    parser.add_argument(
-        '--device',
-        choices=('cpu', 'cuda'),
-        default='cpu',
-        help='(default: cpu)',
-    )
-    parser.add_argument(
-        '--variant', choices=VARIANTS, default='nano', help='(default: nano)'
-    )
-    parser.add_argument(
-        '--rounds', type=int, default=5, help='timed, one before (default: 5)'
-    )
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        help='of training (default: 2, on a GPU 16)',
-    )
-    add_gpu_options(parser)
-    parser.add_argument(
-        '--data', help='folder of a data set, for the row data'
-    )
-    parser.add_argument(
-        '--eval-images', type=int, default=5000, help='(default: 5000)'
-    )
-    parser.add_argument(
+    given = parser('Time this package beside rfdetr 1.11.2')
+    add = given.add_argument
+    rows = f'what is measured; on a GPU there are {" and ".join(GPU_ROWS)}'
+    add('--rows', nargs='+', choices=ROWS, default=ROWS, help=rows)
+    add('--device', choices=('cpu', 'cuda'), default='cpu', help='of both')
+    add('--variant', choices=VARIANTS, default='nano', help='of the model')
+    add('--rounds', type=positive, default=5, help='timed, one before')
+    add('--batch-size', type=positive, help='of training: 2, on a GPU 16')
+    add('--data', help='folder of a data set, for the row data')
+    add('--eval-images', type=positive, default=5000, help='of the evaluation')
+    add(
         '--eval-rounds',
-        type=int,
+        type=positive,
         default=1,
-        help='of the evaluation; nothing is warmed up if 1 (default: 1)',
+        help='of the evaluation; nothing is warmed up if 1',
     )
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/compare_upstream')
+    add('--out', type=Path, default=Path('work_dirs/compare_upstream'))
+    add = given.add_argument_group('with --device cuda').add_argument
+    add(
+        '--configurations',
+        nargs='+',
+        choices=NAMES,
+        default=NAMES,
+        help='of either side',
     )
-    parser.add_argument('--peak-of', choices=SIDES, help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
-    _complete(args)
-    return args
-
-
-def _complete(args: argparse.Namespace) -> None:
-    """Fill in what depends on the device.
-
-    Raises:
-        SystemExit: If options make no sense.
-    """
+    add(
+        '--steps',
+        type=positive,
+        default=8,
+        help='training steps in a round; a forward is done more often',
+    )
+    add(
+        '--at-once',
+        type=positive,
+        help='processes that share the memory of the GPU; they take turns in '
+        'computing (4 that train, all of the forward)',
+    )
+    add(
+        '--limit',
+        type=positive,
+        default=240,
+        help='seconds for start and warm-up of a row',
+    )
+    args = given.parse_args(argv)
     on_gpu = args.device == 'cuda'
-    if args.batch_size is None:
-        args.batch_size = 16 if on_gpu else 2
-    if args.rows is None:
-        args.rows = list(GPU_ROWS if on_gpu else ROWS)
-    names = ['rounds', 'batch_size', 'eval_images', 'eval_rounds']
-    for name in [*names, 'steps', 'at_once', 'limit']:
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            option = '--' + name.replace('_', '-')
-            stop(f'{option} must be positive, got {value}')
+    args.batch_size = args.batch_size or (16 if on_gpu else 2)
+    if on_gpu and args.rows is ROWS:
+        args.rows = GPU_ROWS
     others = [row for row in args.rows if row not in GPU_ROWS]
     if on_gpu and others:
         stop(
             f'--device cuda has the rows {" and ".join(GPU_ROWS)}; '
             f'{", ".join(others)}: on a CPU only'
         )
+    return args
 
 
-class Comparison:
-    """The rows that were asked for.
+class CpuComparison(Comparison):
+    """The rows on a CPU."""
 
-    Args:
-        args: The command line.
-        folder: Folder for temporary files.
-    """
-
-    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        self.args, self.folder = args, folder
-        self.rows: list[dict[str, Any]] = []
-        self.skipped: dict[str, str] = {}
-        self.upstream = Upstream(args.variant)
-        self.weights = folder / 'weights.pth'
-        self.upstream.save(self.weights)
-        self.ours = Ours(args.variant, self.weights)
-        outputs = [one.forward(1)() for one in (self.ours, self.upstream)]
-        difference = agreement(*outputs, TOLERANCE)['largest']
-        say(f'largest difference of logits and boxes: {difference:.2g}')
-        if difference > TOLERANCE:
-            stop(f'the sides differ by {difference:.2g}: nothing is timed')
+    ours: Ours
+    upstream: Upstream
 
     def add(
         self,
@@ -200,7 +172,7 @@ class Comparison:
             flops=flops,
             rounds={side: list(seconds[side]) for side in SIDES},
         )
-        self.rows.append(row)
+        self.content['rows'].append(row)
         say(f'{what}: ratio {row["ratio"]["median"]:.3f}')
 
     def timed(
@@ -227,19 +199,14 @@ class Comparison:
 
     def train_step(self) -> None:
         """A step, and its parts."""
-        clocks = {side: PhaseClock() for side in SIDES}
-        works = {
-            side: one.train_step(self.args.batch_size, clocks[side])
-            for side, one in zip(SIDES, (self.ours, self.upstream))
-        }
-        whole = self.timed(works)
-        self.add(f'training step, batch {self.args.batch_size}', whole)
+        size, clocks = self.args.batch_size, (PhaseClock(), PhaseClock())
+        both = zip((self.ours, self.upstream), clocks)
+        steps = [one.train_step(size, clock) for one, clock in both]
+        whole = self.timed(dict(zip(SIDES, steps)))
+        self.add(f'training step, batch {size}', whole)
         for phase in PHASES:
-            parts = {
-                side: [run[phase] for run in clocks[side].runs[1:]]
-                for side in SIDES
-            }
-            self.add(f'training step: {phase}', parts)
+            parts = [[run[phase] for run in one.runs[1:]] for one in clocks]
+            self.add(f'training step: {phase}', dict(zip(SIDES, parts)))
 
     def onnxruntime(self) -> None:
         """Each side's export of logits and boxes, batch 1."""
@@ -280,7 +247,7 @@ class Comparison:
     def data(self) -> None:
         """Training batches from files, by benchmark_data.py."""
         if self.args.data is None:
-            self.skipped['data'] = 'no --data was given'
+            self.content['skipped']['data'] = 'no --data was given'
             return
         import benchmark_data
 
@@ -289,37 +256,34 @@ class Comparison:
             [str(config), '--passes', str(self.args.rounds)]
             + ['--cfg-options', f'data_root={self.args.data}']
         )
-        theirs = 'rfdetr, normalised by its transforms'
         for workers in (0, 2):
-            name = f'{workers} workers, '
+            names = (
+                f'{workers} workers, ours, normalised in this process',
+                f'{workers} workers, rfdetr, normalised by its transforms',
+            )
             self.add(
                 f'training data, {workers} workers, time per image',
                 {
-                    SIDES[0]: [
-                        1 / medians[name + 'ours, normalised in this process']
-                    ],
-                    SIDES[1]: [1 / medians[name + theirs]],
+                    side: [1 / medians[name]]
+                    for side, name in zip(SIDES, names)
                 },
             )
 
     def memory(self) -> None:
         """Peak of two training steps, in processes of their own."""
+        size = self.args.batch_size
         peaks: dict[str, list[float]] = {side: [] for side in SIDES}
         steps: dict[str, list[float]] = {side: [] for side in SIDES}
         for side in SIDES * MEMORY_RUNS:
             say(f'memory of {side}, in a process of its own')
-            line = run_alone(
-                [__file__, '--peak-of', side]
-                + ['--variant', self.args.variant]
-                + ['--batch-size', str(self.args.batch_size)]
-            )
-            before, peak = map(float, line.split())
+            before, peak = call_alone(peak_of, side, self.args.variant, size)
             peaks[side].append(peak)
             steps[side].append(peak - before)
-        batch = f'batch {self.args.batch_size}'
-        self.add(f'peak memory of training, {batch}', peaks, unit='MiB')
+        self.add(f'peak memory of training, batch {size}', peaks, unit='MiB')
         self.add(
-            f'of that, beyond imports and weights, {batch}', steps, unit='MiB'
+            f'of that, beyond imports and weights, batch {size}',
+            steps,
+            unit='MiB',
         )
 
     def evaluation(self) -> None:
@@ -345,14 +309,17 @@ class Comparison:
     def start_up(self) -> None:
         """From the imports to the first prediction, new processes."""
         works = {
-            side: _program(
-                start_up_code(side, self.args.variant, self.weights)
-            )
+            side: start_up_code(side, self.args.variant, self.weights)
             for side in SIDES
         }
-        works['mmdet'] = _program('import mmdet.apis\nprint(0)')
-        works['rfdetr alone'] = _program('import rfdetr\nprint(0)')
-        seconds = self.timed(works)
+        works['mmdet'] = 'import mmdet.apis'
+        works['rfdetr alone'] = 'import rfdetr'
+        seconds = self.timed(
+            {
+                name: partial(run_alone, ['-c', code])
+                for name, code in works.items()
+            }
+        )
         imports = [seconds['mmdet'], seconds['rfdetr alone']]
         self.add('start-up to the first prediction', seconds, unit='s')
         self.add(
@@ -374,19 +341,18 @@ class Comparison:
             try:
                 getattr(self, row)()
             except NotImplementedError as error:
-                self.skipped[row] = str(error)
+                self.content['skipped'][row] = str(error)
+
+    def markdown(self) -> str:
+        """The text of compare.md."""
+        return markdown(self.content)
 
 
 def forward_flops(ours: Ours) -> int:
     """Of one image, both sides alike; benchmark.py's count."""
     from benchmark import Subject
 
-    subject = Subject('', ours.cfg, None, (ours.size, ours.size))
-    return subject.flops()
-
-
-def _program(code: str) -> Callable[[], Any]:
-    return lambda: run_alone(['-c', code])
+    return Subject(ours.cfg, None, (ours.size, ours.size)).flops()
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -427,38 +393,23 @@ def markdown(content: Mapping[str, Any]) -> str:
     )
 
 
-def peak_of(args: argparse.Namespace) -> tuple[float, float]:
-    """Peak memory in MiB before and after two training steps of one side."""
-    side = {'rfdetr_mm': Ours, 'rfdetr': Upstream}[args.peak_of]
-    step = side(args.variant).train_step(args.batch_size, PhaseClock())
-    before = peak_mib()
-    for _ in range(2):
-        step()
-    return before, peak_mib()
-
-
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, write the report and return its content."""
     args = parse_args(argv)
     check_installed()
+    kind = CpuComparison
     if args.device == 'cuda':
-        return compare_on_gpu(args)
-    os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
-    if args.peak_of:
-        print(*peak_of(args))
-        return {}
-    found = machine()
+        kind = GpuComparison
+        if not torch.cuda.is_available():
+            stop('--device cuda needs a GPU, and torch finds none')
+    else:
+        os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
     with input_errors_in_one_line(), tempfile.TemporaryDirectory() as folder:
-        comparison = Comparison(args, Path(folder))
+        comparison = kind(args, Path(folder))
+        comparison.check()
         comparison.run()
-    content = dict(
-        command=' '.join(sys.argv),
-        machine=found,
-        matmul_peak=matmul_peak(),
-        rows=comparison.rows,
-        skipped=comparison.skipped,
-    )
-    publish(args.out, 'compare', content, markdown(content))
+    content = comparison.content
+    publish(args.out, 'compare', content, comparison.markdown())
     return content
 
 

@@ -12,42 +12,6 @@ Result = dict[str, Any]
 
 # What memory is compared of what a worker says.
 MEMORY = dict(steps='peak memory', reserved='memory pool')
-# Configurations that are set side by side: ours and rfdetr's.
-PAIRS = {
-    'train_step': (
-        ('eager', 'eager'),
-        ('compile', 'compile'),
-        ('compile+cuda_graphs', 'compile+cuda_graphs'),
-        ('cuda_graphs', 'cuda_graphs'),
-    ),
-    'forward': (
-        ('eager', 'eager'),
-        ('torchscript', 'torchscript'),
-        ('inductor', 'inductor'),
-    ),
-}
-
-
-def result_of(process: Any, work: str, found: Mapping[str, Any]) -> Result:
-    """An entry of the report, still without rounds.
-
-    Args:
-        process: Its row, batch size, side and configuration.
-        work: Name of the work.
-        found: What the process said when it was ready.
-    """
-    return dict(
-        row=process.row,
-        batch_size=process.batch_size,
-        side=process.side,
-        configuration=process.configuration,
-        work=work,
-        images_per_s=[],
-        warm_up_s=sum(found['seconds'][work]),
-        losses=found['losses'],
-        memory=None,
-        flops=None,
-    )
 
 
 def kind(result: Result) -> str:
@@ -78,9 +42,10 @@ def comparisons(results: Sequence[Result]) -> list[dict[str, Any]]:
         ]
         if not all(sides):
             continue
-        for pair in PAIRS[one[0]['row']]:
-            if all(c in side for c, side in zip(pair, sides)):
-                both = [side[c] for c, side in zip(pair, sides)]
+        ours, theirs = sides
+        for configuration in ours:
+            if configuration in theirs:
+                both = ours[configuration], theirs[configuration]
                 found.append(_compared(name, both))
         if any(len(side) > 1 for side in sides):
             best = [max(side.values(), key=_speed) for side in sides]
@@ -125,9 +90,9 @@ def _flops_per_image(results: Sequence[Result], of: Result) -> float | None:
 
 def _result_rows(content: Mapping[str, Any]) -> list[list[str]]:
     lines = []
-    for result in content['results']:
+    for result in content['rows']:
         speed = spread(result['images_per_s'])
-        flops, share = _flops_per_image(content['results'], result), None
+        flops, share = _flops_per_image(content['rows'], result), None
         if flops and result['work'] != 'fp32':
             share = flops * speed['median'] / content['matmul_peak']
         memory = (result['memory'] or dict.fromkeys('012')).values()
@@ -181,7 +146,7 @@ def markdown(content: Mapping[str, Any]) -> str:
     Returns:
         The text of compare.md.
     """
-    compared = comparisons(content['results'])
+    compared = comparisons(content['rows'])
     found = content['machine']
     parts = []
     if 'gpu' in found:

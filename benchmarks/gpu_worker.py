@@ -11,8 +11,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import clone  # noqa: F401  first: this clone's package and tools
@@ -20,24 +19,9 @@ import clone  # noqa: F401  first: this clone's package and tools
 # isort: split
 import torch  # noqa: E402
 from paired_rounds import peak_mib, synchronize  # noqa: E402
-from sides import Work, works_of  # noqa: E402
+from sides import Job, Work, works_of  # noqa: E402
 
 MIB = 1024**2
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Obey gpu_rows.py')
-    parser.add_argument('side')
-    parser.add_argument('row')
-    parser.add_argument('configuration')
-    parser.add_argument('--variant', required=True)
-    parser.add_argument('--weights', type=Path, required=True)
-    parser.add_argument('--device', required=True)
-    parser.add_argument('--batch-size', type=int, required=True)
-    parser.add_argument('--warm-up', type=int, required=True)
-    parser.add_argument('--backend', help='of torch.compile on our side')
-    return parser.parse_args(argv)
 
 
 class _OneModule(contextlib.nullcontext):
@@ -58,15 +42,15 @@ class Worker:
         self.device, self.works = device, works
         self._warm_up_peak = 0.0
 
-    def run(self, name: str, times: int) -> float:
+    def run(self, name: str, times: str) -> dict[str, float]:
         """Seconds that a work takes so many times."""
         work = self.works[name]
         synchronize(self.device)
         start = time.perf_counter()
-        for _ in range(times):
+        for _ in range(int(times)):
             work()
         synchronize(self.device)
-        return time.perf_counter() - start
+        return dict(seconds=time.perf_counter() - start)
 
     def warm_up(self, times: int) -> dict[str, Any]:
         """Do everything a few times.
@@ -105,7 +89,7 @@ class Worker:
         peak = max(steps, self._warm_up_peak)
         return dict(steps=steps, all=peak, reserved=reserved)
 
-    def flops(self, name: str) -> int | None:
+    def flops(self, name: str) -> dict[str, int | None]:
         """Arithmetic of a work by torch's counter; None if it fails."""
         from torch.utils.flop_counter import FlopCounterMode
 
@@ -117,24 +101,8 @@ class Worker:
                 self.works[name]()
         except Exception:
             traceback.print_exc()
-            return None
-        return counter.get_total_flops()
-
-    def obey(self, line: str) -> dict[str, Any]:
-        """Do what a line says.
-
-        Raises:
-            ValueError: If it says something else.
-        """
-        what, *arguments = line.split()
-        if what == 'run':
-            name, times = arguments
-            return dict(seconds=self.run(name, int(times)))
-        if what == 'memory':
-            return self.memory()
-        if what == 'flops':
-            return dict(flops=self.flops(*arguments))
-        raise ValueError(f'not a command: {line!r}')
+            return dict(flops=None)
+        return dict(flops=counter.get_total_flops())
 
 
 def last_line(error: BaseException) -> str:
@@ -144,30 +112,39 @@ def last_line(error: BaseException) -> str:
 
 
 def serve(
-    args: argparse.Namespace,
+    job: Job,
+    warm_up: int,
     lines: TextIO,
     say: Callable[[dict[str, Any]], None],
+    **changed: Any,
 ) -> None:
     """Warm up and obey.
 
     Args:
-        args: The command line.
-        lines: Commands.
+        job: What to build.
+        warm_up: How often each work is done first.
+        lines: Commands: a method of :class:`Worker` and its arguments.
         say: Takes every answer.
+        **changed: See :func:`sides.works_of`.
     """
     start = time.perf_counter()
-    hook = {} if args.backend is None else dict(backend=args.backend)
-    worker = Worker(args.device, works_of(args, **hook))
+    worker = Worker(job.device, works_of(job, **changed))
     built = time.perf_counter() - start
-    found = worker.warm_up(args.warm_up)
+    found = worker.warm_up(warm_up)
     say(dict(works=list(worker.works), built=built, **found))
     for line in lines:
-        say(worker.obey(line))
+        name, *arguments = line.split()
+        say(getattr(worker, name)(*arguments))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Serve until there are no more lines; everything else is the log's."""
-    args = parse_args(argv)
+    parser = argparse.ArgumentParser(description='Obey gpu_rows.py')
+    parser.add_argument('job', type=json.loads, help='sides.Job in JSON')
+    parser.add_argument(
+        'warm_up', type=int, help='how often each work is done'
+    )
+    args = parser.parse_args()
     channel = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
 
@@ -175,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(answer), file=channel, flush=True)
 
     try:
-        serve(args, sys.stdin, say)
+        serve(Job(**args.job), args.warm_up, sys.stdin, say)
     except Exception as error:
         traceback.print_exc()
         say(dict(error=last_line(error)))

@@ -4,18 +4,22 @@ A busy machine slows all works of a round alike, so ratios within a round say
 more than times.
 """
 
+import inspect
+import json
 import os
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import clone  # first: this clone's package and tools
 import torch
+
+from rfdetr_mm_light.stack import version_of
 
 PACKAGES = (
     'torch',
@@ -28,6 +32,7 @@ PACKAGES = (
     'pytorch_lightning',
     'vernier',
 )
+HERE = Path(__file__).resolve().parent
 # Sides of the square matrices that show the machine's limit.
 PEAK_SIDE = 2048
 GPU_PEAK_SIDE = 8192
@@ -127,24 +132,11 @@ def say(line: str) -> None:
 
 def cpu_name() -> str:
     """What this machine's processor is called."""
-    model = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
-    if info.is_file():
-        lines = info.read_text().splitlines()
-        names = [x for x in lines if x.startswith('model name')]
-        model = names[0].split(':')[1].strip() if names else model
-    return model
-
-
-def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Versions of those packages that are installed."""
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    for line in info.read_text().splitlines() if info.is_file() else ():
+        if line.startswith('model name'):
+            return line.split(':')[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def machine() -> dict[str, Any]:
@@ -156,33 +148,9 @@ def machine() -> dict[str, Any]:
         threads=torch.get_num_threads(),
         load_before=load,
         python=platform.python_version(),
-        packages=versions(PACKAGES),
-    )
-
-
-def onnx_session(
-    file: Path, threads: int | None = None, **options: Any
-) -> Any:
-    """Open an ONNX file in ONNX Runtime on the CPU.
-
-    Args:
-        file: The file; it may be deleted afterwards.
-        threads: How many, 0 for all cores; as many as torch has if None.
-        **options: More of ONNX Runtime's ``SessionOptions``.
-
-    Returns:
-        The session.
-    """
-    import onnxruntime
-
-    chosen = onnxruntime.SessionOptions()
-    if threads is None:
-        threads = torch.get_num_threads()
-    chosen.intra_op_num_threads = threads
-    for name, value in options.items():
-        setattr(chosen, name, value)
-    return onnxruntime.InferenceSession(
-        file.read_bytes(), chosen, ['CPUExecutionProvider']
+        packages={
+            name: found for name in PACKAGES if (found := version_of(name))
+        },
     )
 
 
@@ -193,24 +161,52 @@ def run_alone(arguments: Sequence[str]) -> str:
         arguments: After the interpreter.
 
     Returns:
-        The last line that it printed.
+        The last line that it printed, if any.
 
     Raises:
         RuntimeError: If it fails, with the end of what it complained about.
     """
+    paths = (str(clone.ROOT), os.environ.get('PYTHONPATH', ''))
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', *arguments],
         capture_output=True,
         text=True,
-        # Modules of a checkout are kept compiled, as installed ones are.
-        env={**os.environ, 'PYTHONDONTWRITEBYTECODE': ''},
+        env={
+            **os.environ,
+            'PYTHONPATH': os.pathsep.join(filter(None, paths)),
+            # Modules of a checkout are kept compiled, as installed ones are.
+            'PYTHONDONTWRITEBYTECODE': '',
+        },
     )
     if done.returncode:
         raise RuntimeError(
             f'{arguments[0]} ended with {done.returncode}: '
             f'{done.stderr.strip()[-2000:]}'
         )
-    return done.stdout.strip().splitlines()[-1]
+    return ['', *done.stdout.strip().splitlines()][-1]
+
+
+def call_alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of a module here in a process of its own.
+
+    Args:
+        function: It gives what JSON can hold.
+        *arguments: Plain values.
+
+    Returns:
+        What the function gave.
+
+    Raises:
+        RuntimeError: If it fails, see :func:`run_alone`.
+    """
+    # A script's own functions are of the module '__main__' here only.
+    module = inspect.getmodulename(inspect.getfile(function))
+    lines = (
+        f'import json, sys; sys.path.insert(0, {str(HERE)!r})',
+        f'import {module}',
+        f'print(json.dumps({module}.{function.__name__}(*{arguments!r})))',
+    )
+    return json.loads(run_alone(['-c', '\n'.join(lines)]))
 
 
 def peak_mib() -> float:

@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from clone import ROOT
+from onnx_files import export_ours
+from paired_rounds import peak_mib
 from torch import Tensor, nn
 from upstream import (
     NUM_CLASSES,
@@ -30,7 +33,8 @@ from upstream import (
 SIDES = ('rfdetr_mm', 'rfdetr')
 PHASES = ('forward', 'loss', 'backward', 'optimiser')
 MAX_NORM = 0.1  # of the gradients
-# Of rfdetr: fields of its ModelConfig. Of rfdetr_mm: options of CompileHook.
+# Of rfdetr: fields of its ModelConfig. Of rfdetr_mm: options of CompileHook,
+# None where nothing is compiled by it.
 TRAINING: dict[str, dict[str, dict | None]] = {
     'rfdetr_mm': {
         'eager': None,
@@ -45,10 +49,16 @@ TRAINING: dict[str, dict[str, dict | None]] = {
         'cuda_graphs': dict(cuda_graphs=True),
     },
 }
-FORWARD = {
-    'rfdetr_mm': ('eager', 'torchscript', 'inductor', 'parts'),
-    'rfdetr': ('eager', 'torchscript', 'inductor'),
+FORWARD: dict[str, dict[str, dict | None]] = {
+    'rfdetr_mm': {
+        'eager': None,
+        'torchscript': None,
+        'inductor': None,
+        'parts': dict(cuda_graphs=True),
+    },
+    'rfdetr': dict.fromkeys(('eager', 'torchscript', 'inductor')),
 }
+CONFIGURATIONS = dict(train_step=TRAINING, forward=FORWARD)
 OBJECTS = 8  # in every image
 # On a GPU: batches of training, in turn, with other numbers of objects each.
 BATCHES = 4
@@ -436,14 +446,14 @@ class Ours(Side):
         self,
         batch_size: int,
         clock: PhaseClock | None = None,
-        hook: Any = None,
+        options: dict[str, Any] | None = None,
     ) -> Work:
         """One step as mmengine's Runner makes it, on a GPU in bfloat16.
 
         Args:
             batch_size: Images of a step.
             clock: Times the phases, if given.
-            hook: A CompileHook, if the step is compiled.
+            options: Options of CompileHook; None if nothing is compiled.
 
         Returns:
             The step; it gives its loss.
@@ -457,7 +467,7 @@ class Ours(Side):
         schedules = ROOT / 'configs' / '_base_' / 'schedules'
         cfg = Config.fromfile(schedules / name)
         wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-        prepare = _compiled(model, hook)
+        prepare = _compiled(model, options)
         batches = self.batches(batch_size, self._batch)
         phase = clock or PhaseClock()
         if clock is not None:
@@ -479,30 +489,26 @@ class Ours(Side):
         return work
 
     def onnx_file(self, folder: Path) -> Path:
-        """Export it by this package's exporter, raw outputs.
-
-        Raises:
-            NotImplementedError: If there is none.
-        """
-        try:
-            from rfdetr_mm.deploy.export import deploy_config, export
-        except ImportError as error:
-            raise NotImplementedError(f'no export here: {error}') from error
-        deploy_cfg = deploy_config('detection', 'onnxruntime', layout='raw')
-        (file,) = export(
-            self.cfg, self.weights, deploy_cfg, folder, progress=_quiet
+        """Export it by this package's exporter, raw outputs."""
+        return export_ours(
+            self.cfg, self.weights, folder, _quiet, layout='raw'
         )
-        return file
+
+
+CLASSES = dict(zip(SIDES, (Ours, Upstream)))
 
 
 def _quiet(line: str) -> None:
     """Take no notice."""
 
 
-def _compiled(model: nn.Module, hook: Any) -> Callable[[], None]:
+def _compiled(model: nn.Module, options: dict | None) -> Callable[[], None]:
     """Let a CompileHook, if any, compile a model; it wants to be told."""
-    if hook is None:
+    if options is None:
         return lambda: None
+    from rfdetr_mm.engine import CompileHook
+
+    hook = CompileHook(**options)
     runner = SimpleNamespace(model=model, logger=logging.getLogger())
     hook.before_train(runner)
     return lambda: hook.before_train_iter(runner)
@@ -519,53 +525,83 @@ def _before(owner: Any, name: str, clock: PhaseClock, phase: str) -> None:
     setattr(owner, name, timed)
 
 
-def works_of(args: Any, **hook: Any) -> dict[str, Work]:
+@dataclass
+class Job:
     """What a process of gpu_worker.py does.
 
     Args:
-        args: ``side``, ``row``, ``configuration``, ``variant``, ``weights``,
-            ``device`` and ``batch_size``.
-        **hook: More options of CompileHook, on our side.
+        side: One of ``SIDES``.
+        row: One of ``CONFIGURATIONS``.
+        configuration: One that the side has for the row.
+        batch_size: Images.
+        variant: One of ``upstream.VARIANTS``.
+        weights: File of rfdetr's layout; None for new random weights.
+        device: Where everything lies.
+    """
+
+    side: str
+    row: str
+    configuration: str
+    batch_size: int
+    variant: str
+    weights: str | None
+    device: str
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return (
+            f'{self.row}, batch {self.batch_size}, {self.side} '
+            f'{self.configuration}'
+        )
+
+
+def works_of(job: Job, **changed: Any) -> dict[str, Work]:
+    """The works of a job.
+
+    Args:
+        job: The job.
+        **changed: Options of CompileHook, where it is used.
 
     Returns:
         Works by name: 'step', or of a forward 'bf16' and, for one image,
         'fp32'.
     """
-    torch.backends.cudnn.allow_tf32 = args.row == 'train_step'
-    given = (args.variant, args.weights, args.device)
-    if args.row == 'train_step':
-        options = TRAINING[args.side][args.configuration]
-        if args.side == 'rfdetr':
-            side = Upstream(*given, batch_size=args.batch_size, **options)
-            return {'step': side.train_step(args.batch_size)}
-        compiled = None
-        if options is not None:
-            compiled = _compile_hook(**options, **hook)
-        step = Ours(*given).train_step(args.batch_size, hook=compiled)
-        return {'step': step}
-    side = (Upstream if args.side == 'rfdetr' else Ours)(*given)
-    if args.configuration == 'eager':
-        works = {'bf16': side.mixed_forward(args.batch_size)}
-        if args.batch_size == 1:
-            works['fp32'] = side.forward(1)
-        return works
-    if args.configuration == 'parts':
-        options = hook or dict(cuda_graphs=True)
-        prepare = _compiled(side.model, _compile_hook(**options))
-        eager = side.mixed_forward(args.batch_size)
-
-        def work() -> Any:
-            prepare()
-            return eager()
-
+    is_training = job.row == 'train_step'
+    torch.backends.cudnn.allow_tf32 = is_training
+    given = (job.variant, job.weights, job.device)
+    options = CONFIGURATIONS[job.row][job.side][job.configuration]
+    if is_training and job.side == 'rfdetr':
+        side = Upstream(*given, batch_size=job.batch_size, **options)
+        return {'step': side.train_step(job.batch_size)}
+    if options is not None:
+        options = options | changed
+    side = CLASSES[job.side](*given)
+    if is_training:
+        return {'step': side.train_step(job.batch_size, options=options)}
+    if job.configuration in ('torchscript', 'inductor'):
+        work = _optimised(side, job.batch_size, job.configuration)
         return {'bf16': work}
-    return {'bf16': _optimised(side, args.batch_size, args.configuration)}
+    prepare = _compiled(side.model, options)
+    mixed = side.mixed_forward(job.batch_size)
+
+    def forward() -> Any:
+        prepare()
+        return mixed()
+
+    works = {'bf16': forward}
+    if job.configuration == 'eager' and job.batch_size == 1:
+        works['fp32'] = side.forward(1)
+    return works
 
 
-def _compile_hook(**options: Any) -> Any:
-    from rfdetr_mm.engine import CompileHook
-
-    return CompileHook(**options)
+def peak_of(side: str, variant: str, batch_size: int) -> tuple[float, float]:
+    """Peak memory in MiB before and after two training steps of a side."""
+    step = CLASSES[side](variant).train_step(batch_size, PhaseClock())
+    before = peak_mib()
+    for _ in range(2):
+        step()
+    return before, peak_mib()
 
 
 def _optimised(side: Side, batch_size: int, backend: str) -> Work:
@@ -622,27 +658,6 @@ def agreement(
         median=float(largest.median()),
         largest=float(largest.max()),
     )
-
-
-def parity(
-    variant: str, weights: Path, device: str, tolerance: float
-) -> dict[str, float]:
-    """Compare both sides' forward of two images in float32, without TF32.
-
-    Args:
-        variant: One of ``upstream.VARIANTS``.
-        weights: File of rfdetr's layout.
-        device: Where both models lie.
-        tolerance: See :func:`agreement`.
-
-    Returns:
-        See :func:`agreement`.
-    """
-    torch.backends.cudnn.allow_tf32 = False
-    theirs = Upstream(variant, weights, device).forward(2)()
-    torch.set_float32_matmul_precision('highest')
-    ours = Ours(variant, weights, device).forward(2)()
-    return agreement(ours, theirs, tolerance)
 
 
 def start_up_code(side: str, variant: str, weights: Path) -> str:

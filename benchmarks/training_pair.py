@@ -45,37 +45,35 @@ AUGMENTATIONS = ('RandomApply', 'RandomFlip')
 StateDict = dict[str, Tensor]
 
 
+def _option(default: Any, help: str) -> Any:
+    return field(default=default, metadata=dict(help=help))
+
+
 @dataclass(frozen=True)
 class Setup:
     """What both trainings have in common; all else is each side's default.
 
+    The fields with a description are options of compare_training.py.
+
     Args:
         data: Folder of the data set.
         variant: Model size, one of ``upstream.VARIANTS``.
-        image_size: Side of the square input in pixels.
-        num_queries: Queries of a group.
-        num_groups: Groups.
-        batch_size: Images per step.
-        steps: Optimizer steps in all.
-        epochs: Epochs that the steps make up.
-        warmup: Epochs of linear warm-up.
         schedule: ``'step'`` or ``'cosine'``.
         double: Whether to compute in float64.
-        seed: The seed of the weights and of the order of the images.
     """
 
     data: Path
     variant: str = 'nano'
-    image_size: int = 192
-    num_queries: int = 100
-    num_groups: int = 5
-    batch_size: int = 4
-    steps: int = 30
-    epochs: int = 2
-    warmup: float = 0.5
     schedule: str = 'cosine'
     double: bool = True
-    seed: int = 0
+    image_size: int = _option(192, 'side of the square input in pixels')
+    num_queries: int = _option(100, 'queries of a group')
+    num_groups: int = _option(5, 'groups of queries')
+    batch_size: int = _option(4, 'images per step')
+    steps: int = _option(30, 'optimizer steps in all')
+    epochs: int = _option(2, 'epochs that they make up')
+    warmup: float = _option(0.5, 'epochs of linear warm-up')
+    seed: int = _option(0, 'of the weights and of the order of the images')
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,18 +86,35 @@ class Training:
     """What a training has left behind.
 
     Args:
+        side: The name of who trained.
+        steps: The number of all steps, for the progress.
         losses: Weighted total of each step.
         rates: Learning rate of neck and head at each step.
         start: Weights before the first step, under our names.
         weights: Weights after the last step, under our names.
         averages: Their moving average, under our names.
+        began: When it began, by ``time.perf_counter``.
     """
 
+    side: str
+    steps: int
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     start: StateDict = field(default_factory=dict)
     weights: StateDict = field(default_factory=dict)
     averages: StateDict = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
+
+    def add(self, loss: Tensor) -> None:
+        """Keep the loss of a step and say it."""
+        self.losses.append(loss.item())
+        step = len(self.losses)
+        seconds = time.perf_counter() - self.began
+        print(
+            f'{self.side}: step {step}/{self.steps}, '
+            f'loss {self.losses[-1]:.10g}, {seconds / step:.1f} s per step',
+            flush=True,
+        )
 
 
 def loss_errors(ours: Training, other: Training) -> list[float]:
@@ -181,22 +196,6 @@ class Comparison:
         return found
 
 
-class _Progress:
-    """Prints a line per step."""
-
-    def __init__(self, side: str, steps: int) -> None:
-        self.side, self.steps = side, steps
-        self.start = time.perf_counter()
-
-    def __call__(self, step: int, loss: float) -> None:
-        seconds = time.perf_counter() - self.start
-        print(
-            f'{self.side}: step {step}/{self.steps}, loss {loss:.10g}, '
-            f'{seconds / step:.1f} s per step',
-            flush=True,
-        )
-
-
 def our_config(
     setup: Setup, weights: Path, work_dir: Path, options: dict | None = None
 ) -> Config:
@@ -275,9 +274,8 @@ class RecordHook(Hook):
 
     def __init__(self, double: bool, steps: int) -> None:
         self.double = double
-        self.training = Training()
+        self.training = Training('rfdetr_mm', steps)
         self.batches: list[dict[str, Any]] = []
-        self._progress = _Progress('rfdetr_mm', steps)
 
     def before_run(self, runner: Runner) -> None:
         """Choose the precision."""
@@ -307,9 +305,7 @@ class RecordHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         """Keep the loss."""
-        losses = self.training.losses
-        losses.append(outputs['loss'].item())
-        self._progress(len(losses), losses[-1])
+        self.training.add(outputs['loss'])
 
 
 def train_ours(
@@ -439,8 +435,7 @@ def train_upstream(
     from rfdetr.training.callbacks.ema import RFDETREMACallback
     from rfdetr.training.trainer import build_trainer
 
-    training = Training()
-    progress = _Progress(side, setup.steps)
+    training = Training(side, setup.steps)
 
     class Record(Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -459,8 +454,7 @@ def train_upstream(
             batch: Any,
             batch_idx: int,
         ) -> None:
-            training.losses.append(outputs['loss'].item())
-            progress(len(training.losses), training.losses[-1])
+            training.add(outputs['loss'])
 
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
             training.weights = _our_names(pl_module.model)

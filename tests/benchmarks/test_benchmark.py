@@ -196,11 +196,6 @@ def test_input_size(benchmark, pipeline, divisor, expected):
     [
         (['no.py'], 'there is no config file no.py'),
         (['mmdet::no/such.py'], 'there is no config mmdet::no/such.py'),
-        ([TINY, '--rounds', '0'], '--rounds must be positive'),
-        (
-            [TINY, '--batch-sizes', '1', '0'],
-            '--batch-sizes must be positive',
-        ),
         ([TINY, '--checkpoints', 'none', 'none'], '2 names for 1 configs'),
         (
             [TINY, '--checkpoints', 'no.pth'],
@@ -214,15 +209,25 @@ def test_bad_input(benchmark, arguments, message):
 
 
 @pytest.mark.parametrize(
-    'argv, expected',
+    'options, message',
     [
-        (['a.py', '--rounds', '1'], []),
-        (['a.py', '--cfg-options', 'x=1'], ['--cfg-options', 'x=1']),
-        (
-            ['a.py', '--cfg-options', 'x=1', 'y="[2,3]"', '--rounds', '1'],
-            ['--cfg-options', 'x=1', 'y="[2,3]"'],
-        ),
+        (['--rounds', '0'], '--rounds: must be positive, got 0'),
+        (['--batch-sizes', '1', '0'], '--batch-sizes: must be positive'),
+        (['--shape', '32', '-1'], '--shape: must be positive, got -1'),
     ],
 )
-def test_options_for_another_process(benchmark, argv, expected):
-    assert benchmark.options_as_typed(argv) == expected
+def test_counts_are_positive(benchmark, options, message, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main([TINY, *options])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_the_same_model(benchmark, capsys):
+    from paired_rounds import call_alone
+
+    options = {'model.bbox_head.num_queries': 7}
+    peak = call_alone(benchmark.peak_of, TINY, options, (32, 64))
+    assert 100 < peak < 10_000
+    with pytest.raises(RuntimeError, match='no_such_key'):
+        call_alone(benchmark.peak_of, TINY, {'no_such_key': 7}, None)

@@ -24,18 +24,18 @@ def compare(monkeypatch):
 
 
 def content(compare, ours, theirs, flops=None, unit='ms'):
-    comparison = object.__new__(compare.Comparison)
-    comparison.rows = []
-    comparison.add(
-        'work', {'rfdetr_mm': ours, 'rfdetr': theirs}, unit=unit, flops=flops
-    )
-    return dict(
+    comparison = object.__new__(compare.CpuComparison)
+    comparison.content = dict(
         command='compare_upstream.py',
         machine=MACHINE,
         matmul_peak=1e11,
-        rows=comparison.rows,
+        rows=[],
         skipped={'data': 'no --data was given'},
     )
+    comparison.add(
+        'work', {'rfdetr_mm': ours, 'rfdetr': theirs}, unit=unit, flops=flops
+    )
+    return comparison.content
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,46 @@ def test_units_and_the_limit_of_the_machine(compare):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--rounds', '0'], '--rounds must be positive, got 0'),
-        (['--eval-images', '-1'], '--eval-images must be positive, got -1'),
+        (['--rounds', '0'], '--rounds: must be positive, got 0'),
+        (['--eval-images', '-1'], '--eval-images: must be positive, got -1'),
     ],
 )
-def test_bad_input(compare, arguments, message):
-    with pytest.raises(SystemExit, match=message):
+def test_bad_input(compare, arguments, message, capsys):
+    with pytest.raises(SystemExit):
         compare.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'options, rows, batch_size',
+    [
+        ([], 8, 2),
+        (['--device', 'cuda'], 2, 16),
+        (['--rows', 'forward', '--batch-size', '3'], 1, 3),
+    ],
+)
+def test_the_device_chooses(compare, options, rows, batch_size):
+    args = compare.parse_args(options)
+    assert len(args.rows) == rows and args.batch_size == batch_size
+    assert len(args.configurations) == 7
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('agree', [True, False])
+def test_sides_must_agree(compare, agree, tmp_path, monkeypatch):
+    pytest.importorskip('rfdetr')
+    import comparison
+
+    monkeypatch.setattr(comparison, 'matmul_peak', lambda device: 1e11)
+    if not agree:
+        monkeypatch.setattr(comparison, 'TOLERANCE', 0.0)
+    found = compare.CpuComparison(compare.parse_args([]), tmp_path)
+    if agree:
+        found.check()
+        assert found.content['parity']['share'] == 1.0
+    else:
+        with pytest.raises(SystemExit, match='nothing is timed'):
+            found.check()
 
 
 def test_without_rfdetr(compare, monkeypatch):

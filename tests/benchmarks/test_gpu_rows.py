@@ -42,7 +42,7 @@ def content(results):
         machine=machine,
         matmul_peak=1e12,
         parity=dict(share=0.99, median=1e-6, tolerance=2e-3),
-        results=results,
+        rows=results,
         skipped={'train_step, batch 2, rfdetr cuda_graphs': 'Error: no'},
     )
 
@@ -100,7 +100,7 @@ def gpu_args(tmp_path):
 # In place of gpu_worker.py: rfdetr fails in different ways.
 WORKER = """
 import json, sys
-side, row, name = sys.argv[1:4]
+name = json.loads(sys.argv[1])['configuration']
 def say(**found):
     print(json.dumps(found), flush=True)
 if name == 'torchscript':
@@ -130,7 +130,7 @@ def test_a_failing_configuration_is_listed(gpu_args, tmp_path, monkeypatch):
     found = json.loads((tmp_path / 'compare.json').read_text())
     speeds = {
         (r['side'], r['configuration']): r['images_per_s']
-        for r in found['results']
+        for r in found['rows']
     }
     for side in ('rfdetr_mm', 'rfdetr'):
         assert speeds[side, 'eager'] == [32.0, 32.0]  # two forwards in 2 s
@@ -146,13 +146,14 @@ def test_a_failing_configuration_is_listed(gpu_args, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'row, first',
     [
-        ('train_step', [(1, 'rfdetr_mm', 'eager'), (1, 'rfdetr', 'eager')]),
-        ('forward', [(1, 'rfdetr_mm', 'eager'), (1, 'rfdetr', 'eager')]),
+        ('train_step', ['rfdetr_mm eager', 'rfdetr eager']),
+        ('forward', ['rfdetr_mm eager', 'rfdetr eager']),
     ],
 )
 def test_what_is_compared_runs_together(
     gpu_args, tmp_path, monkeypatch, row, first
 ):
+    import compare_upstream
     import gpu_rows
 
     waves = []
@@ -160,14 +161,15 @@ def test_what_is_compared_runs_together(
         gpu_rows.GpuComparison, '_wave', lambda self, *wave: waves.append(wave)
     )
     gpu_args.rows = [row]
-    gpu_args.configurations = gpu_rows.CONFIGURATIONS
+    gpu_args.configurations = compare_upstream.NAMES
     comparison = gpu_rows.GpuComparison(gpu_args, tmp_path)
     comparison.run()
     counts = dict(train_step=[4, 4], forward=[14])
     assert [len(chosen) for _, chosen in waves] == counts[row]
-    assert waves[0][0] == row and waves[0][1][:2] == first
+    begins = [f'{row}, batch 1, {name}' for name in first]
+    assert [job.name for job in waves[0][1][:2]] == begins
     gpu_args.configurations = ['cuda_graphs']
-    assert len(comparison.wanted(row)) == (2 if row == 'train_step' else 0)
+    assert len(comparison.jobs(row)) == (2 if row == 'train_step' else 0)
 
 
 def test_a_process_that_is_silent(tmp_path, monkeypatch):
@@ -176,9 +178,10 @@ def test_a_process_that_is_silent(tmp_path, monkeypatch):
     worker = tmp_path / 'worker.py'
     worker.write_text('import time; time.sleep(60)')
     monkeypatch.setattr(gpu_rows, 'WORKER', worker)
-    process = gpu_rows.Process(
-        'rfdetr', 'forward', 'eager', 1, [], tmp_path / 'log'
-    )
+    from sides import Job
+
+    job = Job('rfdetr', 'forward', 'eager', 1, 'nano', None, 'cpu')
+    process = gpu_rows.Process(job, tmp_path)
     with pytest.raises(gpu_rows.WorkerError, match='no answer in 0 s'):
         process.answer(0.2)
     process.close()
@@ -187,7 +190,6 @@ def test_a_process_that_is_silent(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (['--steps', '0'], '--steps must be positive, got 0'),
         (['--rows', 'predict'], 'predict: on a CPU only'),
         ([], 'needs a GPU, and torch finds none'),
     ],
@@ -230,36 +232,28 @@ def test_queries_that_agree():
 
 
 @pytest.fixture
-def side_args(tmp_path, monkeypatch):
+def job(monkeypatch):
     """Of a process with batches of one image, and bfloat16 on a CPU."""
     import sides
 
     monkeypatch.setattr(sides, 'half', lambda device: torch.bfloat16)
-    return argparse.Namespace(
-        side='rfdetr_mm',
-        row='train_step',
-        configuration='eager',
-        variant='nano',
-        weights=None,
-        device='cpu',
-        batch_size=1,
-        warm_up=1,
-        backend='eager',
+    return sides.Job(
+        'rfdetr_mm', 'train_step', 'eager', 1, 'nano', None, 'cpu'
     )
 
 
-def test_a_process_of_ours(side_args, monkeypatch):
+def test_a_process_of_ours(job, monkeypatch):
     import gpu_worker
     from mmengine.optim.optimizer import amp_optimizer_wrapper
 
     monkeypatch.setattr(
         amp_optimizer_wrapper, 'is_cuda_available', lambda: True
     )
-    side_args.configuration = 'compile'
+    job.configuration = 'compile'
     said = []
     lines = io.StringIO('run step 1\nmemory\nrun forward 1\n')
     with pytest.raises(KeyError, match='forward'):
-        gpu_worker.serve(side_args, lines, said.append)
+        gpu_worker.serve(job, 1, lines, said.append, backend='eager')
     ready, run, memory = said
     assert ready['works'] == ['step'] and len(ready['losses']) == 1
     assert 0 < ready['losses'][0] < 100
@@ -271,7 +265,7 @@ def test_a_process_of_ours(side_args, monkeypatch):
 @pytest.mark.parametrize(
     'configuration', ['compile', 'cuda_graphs', 'compile+cuda_graphs']
 )
-def test_options_of_upstream(side_args, configuration, monkeypatch, tmp_path):
+def test_options_of_upstream(job, configuration, monkeypatch, tmp_path):
     """Every option reaches its module, with CUDA's part taken by others."""
     pytest.importorskip('rfdetr')
     import rfdetr.config
@@ -296,9 +290,9 @@ def test_options_of_upstream(side_args, configuration, monkeypatch, tmp_path):
     monkeypatch.setattr(torch, 'compile', compiled)
     monkeypatch.setattr(torch.cuda, 'make_graphed_callables', graphed)
     Upstream('nano').save(tmp_path / 'w.pth')
-    side_args.side, side_args.weights = 'rfdetr', tmp_path / 'w.pth'
-    side_args.configuration = configuration
-    step = sides.works_of(side_args)['step']
+    job.side, job.weights = 'rfdetr', tmp_path / 'w.pth'
+    job.configuration = configuration
+    step = sides.works_of(job)['step']
     assert 0 < float(step()) < 100
     if configuration == 'cuda_graphs':
         assert calls == ['graph']
@@ -309,13 +303,13 @@ def test_options_of_upstream(side_args, configuration, monkeypatch, tmp_path):
 
 
 @pytest.mark.parity
-def test_an_option_without_effect(side_args, tmp_path):
+def test_an_option_without_effect(job, tmp_path):
     pytest.importorskip('rfdetr')
     import sides
     from sides import Upstream
 
     Upstream('nano').save(tmp_path / 'w.pth')
-    side_args.side, side_args.weights = 'rfdetr', tmp_path / 'w.pth'
-    side_args.configuration = 'cuda_graphs'
+    job.side, job.weights = 'rfdetr', tmp_path / 'w.pth'
+    job.configuration = 'cuda_graphs'
     with pytest.raises(RuntimeError, match='no effect.*: cuda_graphs'):
-        sides.works_of(side_args)
+        sides.works_of(job)

@@ -3,6 +3,7 @@
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,16 @@ def test_turn_by_turn_and_back(paired):
     assert said[-1] == 'round 3 of 3'
 
 
+def test_a_clock_of_several_hands(paired):
+    now = np.zeros(2)
+
+    def run():
+        now[:] += 1.0, 0.25
+
+    seconds = paired.paired_rounds({'a': run}, 2, str, lambda: now.copy())
+    assert np.array_equal(seconds['a'], [[1.0, 0.25]] * 2)
+
+
 @pytest.mark.parametrize('rounds', [0, -1])
 def test_no_rounds(paired, rounds):
     with pytest.raises(ValueError, match=f'got {rounds}'):
@@ -64,4 +75,12 @@ def test_a_program_alone(paired):
     assert paired.run_alone(['-c', 'print(1); print(2)']) == '2'
     with pytest.raises(RuntimeError, match='broken'):
         paired.run_alone(['-c', 'raise SystemExit("broken")'])
+    assert paired.run_alone(['-c', '']) == ''
     assert paired.peak_mib() > 10
+
+
+def test_a_function_alone(paired):
+    values = dict(median=2.0, low=1.0, high=5.0)
+    assert paired.call_alone(paired.spread, [1.0, 5.0, 2.0]) == values
+    with pytest.raises(RuntimeError, match='TypeError'):
+        paired.call_alone(paired.spread, ['a', 1.0])
