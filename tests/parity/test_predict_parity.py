@@ -145,7 +145,10 @@ def test_predictions_are_equal(models, tmp_path, has_shape):
 def test_its_own_exported_file_predicts_by_itself(
     models, tmp_path, dynamic_batch
 ):
-    """rfdetr's ONNX file in rfdetr_runtime gives what its predict() gives."""
+    """rfdetr's ONNX file in rfdetr_runtime gives what its predict() gives.
+
+    Files with keypoints are refused: the runtime does not decode them yet.
+    """
     pytest.importorskip('onnxruntime')
     upstream, ours, shape = models
     file = upstream.export(
@@ -154,6 +157,10 @@ def test_its_own_exported_file_predicts_by_itself(
         dynamic_batch=dynamic_batch,
         verbose=False,
     )
+    if 'Keypoint' in type(ours).__name__:
+        with pytest.raises(InputError, match="of the task 'keypoints'"):
+            load(file)
+        return
     with pytest.warns(UserWarning, match='does not say its class_names'):
         unnamed = load(file)
     assert unnamed.class_names == [f'class_{i}' for i in range(NUM_CLASSES)]
