@@ -77,7 +77,9 @@ class SlicedInferencer(RFDETRInferencer):
         self.min_score = min_score
         self.with_whole_image = with_whole_image
         super().__init__(*args, **kwargs)
-        if getattr(self.model.bbox_head, 'schema', None) is not None:
+        # An exported file has no head here, and none with keypoints is read.
+        head = getattr(self.model, 'bbox_head', None)
+        if getattr(head, 'schema', None) is not None:
             raise InputError(
                 'slices are not supported with keypoints: an object that is '
                 'cut has only some of them; take RFDETRInferencer'

@@ -69,7 +69,7 @@ def test_devices_of_a_training():
     assert training_device(torch.device('cpu'), 'cuda') == 'cpu'
     with pytest.warns(UserWarning, match='not one for training; cpu is'):
         assert training_device('meta', 'cpu') == 'cpu'
-    with pytest.raises(InputError, match='no device'):
+    with pytest.raises(InputError, match='is not a device'):
         training_device('gpu7', 'cpu')
     with pytest.raises(InputError, match='torch sees'):
         training_device('cuda:99', 'cpu')

@@ -109,7 +109,7 @@ def test_evaluation(trained, data_root, tmp_path):
         model.evaluate('test', batchsize=2)
     with pytest.raises(InputError, match='/none, does not.*by dataset_dir'):
         model.evaluate(dataset_dir=tmp_path / 'none', **options)
-    with pytest.raises(InputError, match='no device'):
+    with pytest.raises(InputError, match='is not a device'):
         model.evaluate('test', device='gpu')
 
 
@@ -177,7 +177,7 @@ def test_automatic_batch_size(data_root, monkeypatch, tmp_path):
         (dict(dataset_dir=3), 'dataset_dir must be text, got 3'),
         (dict(dataset_dir='.', epoch=3), 'Did you mean epochs'),
         (dict(dataset_dir='.', resolution=50), '= 32 .*32 x 32 and 64 x 64'),
-        (dict(dataset_dir='.', device='gpu'), 'no device'),
+        (dict(dataset_dir='.', device='gpu'), 'is not a device'),
     ],
 )
 def test_bad_arguments_change_nothing(arguments, message, tmp_path):

@@ -12,6 +12,7 @@ from oracle import class_layers  # noqa: E402
 from supervision import KeyPoints  # noqa: E402
 
 from rfdetr_mm.apis import from_checkpoint  # noqa: E402
+from rfdetr_mm.errors import InputError  # noqa: E402
 from rfdetr_runtime import load  # noqa: E402
 
 NUM_CLASSES, NUM_QUERIES = 7, 12
