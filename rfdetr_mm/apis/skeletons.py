@@ -32,7 +32,7 @@ def paint_skeletons(
         keypoints: (x, y, visibility) in pixels, shape (n, num_keypoints, 3):
             2 is painted as a dot, 1 as a ring, 0 not at all.
         labels: Classes of the objects, shape (n,).
-        links: Of each class, pairs of keypoints that a line connects.
+        links: For each class, the pairs of keypoints that a line connects.
 
     Returns:
         A new picture.

@@ -264,7 +264,7 @@ class DecoderGraph(nn.Module):
         """Project what the layers sample.
 
         Args:
-            projection: Of all layers together.
+            projection: The one projection of all layers together.
             tokens: Maps as rows, shape (bs * num_tokens, embed_dims).
             level_sizes: (h, w) of each level.
 

@@ -149,7 +149,8 @@ class KeypointDecoderGraph(DecoderGraph):
                 embed_dims).
             boxes: Centres and sizes, shape (bs, num_queries, 2) each.
             tokens: Maps as rows, shape (bs * num_tokens, embed_dims).
-            keypoint_tokens: Those that the keypoints look at, likewise.
+            keypoint_tokens: The maps that the keypoints look at, in the
+                same shape.
             level_sizes: (h, w) of each level.
             num_queries: Queries of an image.
 
