@@ -54,5 +54,7 @@ def test_scores(text, value):
 
 @pytest.mark.parametrize('text', ['-0.1', '1.01', '50', 'nan', 'inf'])
 def test_no_scores(text):
-    with pytest.raises(argparse.ArgumentTypeError, match=f'{text} is not a score'):
+    with pytest.raises(
+        argparse.ArgumentTypeError, match=f'{text} is not a score'
+    ):
         score(text)
