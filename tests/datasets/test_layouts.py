@@ -152,7 +152,10 @@ def test_hints(tmp_path, names, hint):
 
 def test_no_folder(tmp_path):
     root = touch(tmp_path, 'file')
-    for name, what in (('nothing', 'does not exist'), ('file', 'no folder')):
+    for name, what in (
+        ('nothing', 'does not exist'),
+        ('file', 'is not a folder'),
+    ):
         path = os.path.join(root, name)
         with pytest.raises(InputError, match=f'{path}.*{what}.*data_root='):
             detect_layout(path)

@@ -1,5 +1,7 @@
 """One pair of models per variant for all parity tests."""
 
+import ctypes
+import gc
 import importlib.util
 
 import pytest
@@ -52,3 +54,24 @@ if importlib.util.find_spec('rfdetr'):
     def pose_pair(any_pose_pair):
         """Upstream's model with keypoints and ours in evaluation mode."""
         return any_pose_pair.train(False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Let the last pair go when other tests follow.
+
+    It would stay until the session ends: up to 10 GiB, with its gradients in
+    float64.
+    """
+    folder = item.path.parent
+    if nextitem is not None and nextitem.path.parent == folder:
+        return
+    fixtures = item.session._fixturemanager
+    for name in ('any_pair', 'any_seg_pair', 'any_pose_pair'):
+        for fixture in fixtures.getfixturedefs(name, item) or ():
+            fixture.finish(item._request)
+    gc.collect()
+    # glibc keeps what was freed; other C libraries have no such function.
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)
