@@ -56,20 +56,28 @@ if importlib.util.find_spec('rfdetr'):
         return any_pose_pair.train(False)
 
 
+PAIRS = ('any_pair', 'any_seg_pair', 'any_pose_pair')
+
+
+def pair_of(item):
+    """Which pair of models a test gets, None for any other test."""
+    params = item.callspec.params if hasattr(item, 'callspec') else {}
+    return next(((n, params[n]) for n in PAIRS if n in params), None)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item, nextitem):
-    """Let the last pair go when other tests follow.
+    """Let a pair go when tests of another one, or others, follow.
 
-    It would stay until the session ends: up to 10 GiB, with its gradients in
-    float64.
+    The last one would stay until the session ends, and with its gradients in
+    float64 it takes up to 10 GiB.
     """
-    folder = item.path.parent
-    if nextitem is not None and nextitem.path.parent == folder:
+    used = pair_of(item)
+    if used is None or (nextitem and pair_of(nextitem) == used):
         return
-    fixtures = item.session._fixturemanager
-    for name in ('any_pair', 'any_seg_pair', 'any_pose_pair'):
-        for fixture in fixtures.getfixturedefs(name, item) or ():
-            fixture.finish(item._request)
+    fixtures = item.session._fixturemanager.getfixturedefs(used[0], item)
+    for fixture in fixtures:
+        fixture.finish(item._request)
     gc.collect()
     # glibc keeps what was freed; other C libraries have no such function.
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
