@@ -20,6 +20,7 @@ OPTIONAL = (
     'mlflow',
     'mmdeploy',
     'modelindex',
+    'onnx',
     'onnxruntime',
     'openvino',
     'optuna',

@@ -12,7 +12,7 @@ from workers import PAIR_FILES, hands_tests_out, rank, scope_of
 
 ROOT = Path(__file__).parents[1]
 PAIR_FIXTURE = re.compile(
-    r'any_(?:seg_)?pair|def test_\w+\([^)]*\b(?:seg_)?pair\b'
+    r'any_(?:seg_|pose_)?pair|def test_\w+\([^)]*\b(?:seg_|pose_)?pair\b'
 )
 
 

@@ -21,11 +21,14 @@ FIRST = ('tests/tools/', 'tests/parity/', 'tests/demo/', 'tests/apis/')
 # one by themselves, and may not get one that these have made float64.
 PAIR_FILES = {
     f'tests/parity/test_{name}_parity.py'
-    for name in ('end_to_end', 'mask', 'mask_train', 'stage', 'train')
+    for name in (
+        *('end_to_end', 'keypoint', 'keypoint_train', 'mask', 'mask_train'),
+        *('stage', 'train'),
+    )
 }
 PAIR = re.compile(
-    r'[\[-]((?:seg-)?(?:nano|small|medium|large-deprecated|large|base|xlarge'
-    r'|2xlarge|preview))(?=[-\]])'
+    r'[\[-]((?:seg-|pose-)?(?:nano|small|medium|large-deprecated|large|base'
+    r'|xlarge|2xlarge|preview))(?=[-\]])'
 )
 
 

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from rfdetr_runtime.coco_runs import encode_mask, mask_area
-
-coco_mask = pytest.importorskip('pycocotools.mask')
 
 
 def cases():
