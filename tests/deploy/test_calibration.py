@@ -95,7 +95,7 @@ def test_files_without_images_are_refused(tmp_path):
             read_calibration(file)
     broken = tmp_path / 'broken.h5'
     broken.write_bytes(b'no HDF5')
-    with pytest.raises(InputError, match='no calibration file'):
+    with pytest.raises(InputError, match='is not a calibration file'):
         read_calibration(broken)
     empty = tmp_path / 'empty.h5'
     write_h5(empty, [])
