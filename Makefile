@@ -52,7 +52,7 @@ slow:
 fuzz:
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m fuzz -s --timeout=0 --fuzz-minutes=$(MINUTES) tests/datasets tests/checkpoints tests/engine tests/runtime
 
-# Goes on where it was stopped. SOAK=--quick tries it in two minutes.
+# Goes on where it was stopped. SOAK=--quick is a short training with few kills.
 soak:
 	$(call IN_ENV,test) tools/dev/soak.py $(SOAK)
 
