@@ -3,7 +3,6 @@
 _base_ = '../rfdetr/rfdetr_tiny_shapes-scratch.py'
 
 max_epochs = 30
-embed_dims = 128
 image_w, image_h = 128, 96  # px, multiples of patch_size * num_windows = 16
 model = dict(
     backbone=dict(img_size=image_w),
