@@ -161,6 +161,9 @@ setup(
         'onnx': ['onnxruntime>=1.18'],
         'openvino': ['openvino>=2025'],
         'tflite': ['ai-edge-litert>=2'],
+        # Converts to ExecuTorch as well as running it, and brings torch to
+        # both. Its compiled part is for one torch, of 1.5 for torch 2.14.
+        'executorch': ['executorch>=1.5,<1.6', 'torch>=2.14,<2.15'],
         # LoRA and DoRA adapters (model.adapters) while they are trained; it
         # brings transformers, which nothing else here needs.
         'lora': ['peft>=0.15'],

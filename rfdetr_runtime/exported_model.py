@@ -27,6 +27,7 @@ SESSIONS = {
     '.onnx': ('onnxruntime', 'OnnxSession'),
     '.xml': ('openvino', 'OpenVINOSession'),
     '.tflite': ('tflite', 'TFLiteSession'),
+    '.pte': ('executorch', 'ExecuTorchSession'),
     '.engine': ('tensorrt', 'TensorRTSession'),
 }
 """Suffix of a kind of file to module and class in ``sessions``."""
@@ -280,8 +281,9 @@ def load(
     """Load an exported file.
 
     Args:
-        path: ``.onnx``, ``.xml`` (OpenVINO), ``.tflite`` or ``.engine``
-            (TensorRT), of this package, or an ONNX file of rfdetr 1.11.2.
+        path: ``.onnx``, ``.xml`` (OpenVINO), ``.tflite``, ``.pte``
+            (ExecuTorch) or ``.engine`` (TensorRT), of this package, or an ONNX
+            or ExecuTorch file of rfdetr 1.11.2.
         device: Such as ``'cpu'`` or ``'cuda:0'``; the usual one of the file's
             runtime by default.
         threads: The number of threads; the runtime's choice by default.

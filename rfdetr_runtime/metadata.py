@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 from rfdetr_mm_light.errors import InputError
 
-from . import onnx_metadata, tflite_metadata
+from . import onnx_metadata, pte_metadata, tflite_metadata
 
 NAME = 'rfdetr_mm'
-"""Of the section of an OpenVINO or TFLite file that holds the texts."""
+"""Of the part of an OpenVINO, TFLite or ExecuTorch file with the texts."""
 
 
 def side_file(path: str | os.PathLike[str]) -> Path:
@@ -43,6 +43,11 @@ def _read_tflite(path: Path) -> dict[str, str]:
     return {} if content is None else _texts(content, path)
 
 
+def _read_pte(path: Path) -> dict[str, str]:
+    content = pte_metadata.read_constant(path, NAME)
+    return {} if content is None else _texts(content, path)
+
+
 def _read_engine(path: Path) -> dict[str, str]:
     beside = side_file(path)
     return _texts(beside.read_bytes(), beside) if beside.is_file() else {}
@@ -68,6 +73,7 @@ READERS: dict[str, Callable[[Path], dict[str, str]]] = {
     '.onnx': _read_onnx,
     '.xml': _read_openvino,
     '.tflite': _read_tflite,
+    '.pte': _read_pte,
     '.engine': _read_engine,
 }
 """Suffix of a kind of file to what reads its metadata."""
@@ -78,8 +84,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Args:
         path: An exported file: ``.onnx``, ``.xml`` of OpenVINO, ``.tflite``,
-            or ``.engine`` of TensorRT, whose texts are in ``NAME.engine.json``
-            beside it.
+            ``.pte`` of ExecuTorch, or ``.engine`` of TensorRT, whose texts are
+            in ``NAME.engine.json`` beside it.
 
     Returns:
         Names to texts, such as ``class_names``; values that are no texts are

@@ -32,6 +32,8 @@ FORMATS = {
     'onnx': ('onnxruntime', _EXTRA),
     'tflite': ('tflite', "'rfdetr_mm[deploy,tflite-export]'"),
     'openvino': ('openvino', f'{_EXTRA} openvino'),
+    'executorch': ('executorch', "'rfdetr_mm[deploy,executorch]'"),
+    'pte': ('executorch', "'rfdetr_mm[deploy,executorch]'"),
     'tensorrt': ('tensorrt', f'{_EXTRA} tensorrt'),
     'trt': ('tensorrt', f'{_EXTRA} tensorrt'),
 }
@@ -39,9 +41,13 @@ QUANTIZATIONS = {
     'onnx': ('fp32', 'fp16', 'int8'),
     'tflite': ('fp32', 'fp16', 'int8'),
     'openvino': ('fp32', 'fp16'),
+    'executorch': ('fp32', 'int8'),
+    'pte': ('fp32', 'int8'),
     'tensorrt': ('fp32', 'fp16', 'int8'),
     'trt': ('fp32', 'fp16', 'int8'),
 }
+# mmdeploy's names of backends whose files take one number of images.
+ONE_BATCH_SIZE = ('tflite', 'executorch')
 _CALIBRATION = (str, os.PathLike, np.ndarray, type(None))
 
 
@@ -138,10 +144,10 @@ class ExportRequest:
                 f'format={self.format!r} has no quantization='
                 f'{self.quantization!r}: {"; ".join(known)}'
             )
-        if backend == 'tflite' and self.dynamic_batch:
+        if backend in ONE_BATCH_SIZE and self.dynamic_batch:
             raise InputError(
-                "format='tflite' has no dynamic_batch: give batch_size, or "
-                'take another format'
+                f'format={self.format!r} has no dynamic_batch: give '
+                'batch_size, or take another format'
             )
         if backend == 'tensorrt' and self.precision == 'int8-dynamic':
             raise InputError(
@@ -354,8 +360,11 @@ def warn_of_unused(format: str, **given: Any) -> None:
         **given: Name to value; None if it was not given.
     """
     for_engines = ('max_batch_size',)
+    for_executorch = ('backend', 'soc')
     of_formats = dict(
         openvino=('openvino_precision',),
+        executorch=for_executorch,
+        pte=for_executorch,
         tensorrt=for_engines,
         trt=for_engines,
     )

@@ -19,6 +19,7 @@ from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES, Size
 
 from .arguments import (
+    check_executorch_backend,
     check_patch_size,
     input_shape,
     training_device,
@@ -282,18 +283,20 @@ class RFDETR(Predictor):
             shape: (height, width) in pixels; the square of ``resolution`` by
                 default.
             batch_size: Images that the graph takes.
-            dynamic_batch: Any number of images instead (not TFLite).
+            dynamic_batch: Any number of images instead (not TFLite and
+                ExecuTorch).
             patch_size: The model's, only checked.
-            format: ``'onnx'``, ``'tflite'``, ``'openvino'`` or
-                ``'tensorrt'``.
+            format: ``'onnx'``, ``'tflite'``, ``'openvino'``,
+                ``'executorch'`` (or ``'pte'``) or ``'tensorrt'``.
             quantization: ``'fp32'`` (or None), ``'fp16'`` or ``'int8'``, as
                 far as the format has it.
             calibration_data: Images for ``'int8'``: a folder, a ``.npy`` file
                 or an array (N, H, W, 3), float32 in [0, 1]. Without them the
                 weights alone are quantised, with a warning.
             max_images: Largest number of them that is taken of a folder.
-            backend: Not used; for ExecuTorch, which is not a format here.
-            soc: Not used; for ExecuTorch.
+            backend: What runs an ExecuTorch file; only ``'xnnpack'``, the
+                default.
+            soc: Only None; for chips that XNNPACK does not need.
             fp16: Whether a TensorRT engine is in fp16 unless
                 ``quantization`` says otherwise.
             max_batch_size: The largest batch of a TensorRT engine with
@@ -337,6 +340,7 @@ class RFDETR(Predictor):
             coreai_precision=coreai_precision,
             openvino_precision=openvino_precision,
         )
+        check_executorch_backend(format, backend, soc)
         request = ExportRequest(
             format=format,
             quantization=settle_precision(

@@ -8,6 +8,7 @@ mmdeploy and ONNX.
 from . import (
     backbone,
     detector,
+    executorch,
     head,
     keypoints,
     neck,
@@ -23,6 +24,7 @@ from . import (
 __all__ = [
     'backbone',
     'detector',
+    'executorch',
     'head',
     'keypoints',
     'neck',

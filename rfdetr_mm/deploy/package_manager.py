@@ -1,5 +1,6 @@
 """What the managers of all our backends answer alike."""
 
+import copyreg
 import importlib.metadata
 import importlib.util
 import json
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from mmdeploy.backend.base import BaseBackendManager, BaseWrapper
 from mmdeploy.utils import (
+    Backend,
     get_backend_config,
     get_calib_filename,
     get_ir_config,
@@ -239,3 +241,13 @@ def wanted_outputs(
     if output_names is None and deploy_cfg is not None:
         return get_ir_config(deploy_cfg).get('output_names')
     return output_names
+
+
+def backend_of_name(name: str) -> Backend:
+    """The backend of a name, those of this package among them."""
+    return Backend.get(name)
+
+
+# mmdeploy's tools hand a member of the enumeration to spawned processes. By
+# this they import this package, which adds members, before they look it up.
+copyreg.pickle(Backend, lambda member: (backend_of_name, (member.value,)))

@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
     parser.add_argument(
         '--format',
-        choices=('onnx', 'openvino', 'tensorrt', 'tflite'),
+        choices=('onnx', 'openvino', 'executorch', 'tensorrt', 'tflite'),
         default='onnx',
         help='default: onnx',
     )

@@ -201,7 +201,11 @@ def test_openvino(nano, tmp_path):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (dict(format='coreml'), 'format must be one of onnx, tflite'),
+        (dict(format='coreai'), 'format must be one of onnx, tflite'),
+        (dict(format='pte', backend='qnn'), "any CPU, got 'qnn'"),
+        (dict(format='executorch', soc='SM8650'), "got soc='SM8650': leave"),
+        (dict(format='pte', quantization='fp16'), "'pte' has no quantizati"),
+        (dict(format='pte', dynamic_batch=True), "'pte' has no dynamic_bat"),
         (dict(format=['onnx']), r'format must .*got \[.onnx.\]'),
         (dict(quantization='int4'), 'onnx. has no quantization=.int4.: onnx'),
         (dict(quantization='bf16'), 'onnx has fp32, fp16, int8; tflite has '),
