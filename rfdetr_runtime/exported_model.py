@@ -54,6 +54,11 @@ def open_session(
         InputError: If it cannot be read, or its runtime is not installed.
     """
     path = check_is_file(path)
+    if path.suffix.lower() == '.mlpackage':
+        raise InputError(
+            f'{path} is for devices of Apple, and is not run here: load it by '
+            'Core ML there, or export the model for another runtime'
+        )
     if not is_exported(path):
         raise InputError(
             f'the kind of {path} is not known by its name: it should end in '

@@ -14,6 +14,7 @@ from rfdetr_mm_light.stack import DISTRIBUTIONS
 OPTIONAL = (
     'ai_edge_litert',
     'ai_edge_quantizer',
+    'coremltools',
     'executorch',
     'gradio',
     'litert_torch',
@@ -43,10 +44,13 @@ ABSENT = {
     'onedl': {
         'executorch': 'is for torch 2.14 alone, COMPILE_OPS=1 has torch 2.9; '
         'pip install executorch==1.5.1 into an environment to run its tests',
+        'coremltools': 'is not in the locks; pip install coremltools==9.0 '
+        'into an environment to run its tests',
     },
     'openmmlab': {
         'ai_edge_litert': 'runs what litert_torch makes',
         'ai_edge_quantizer': 'works on what litert_torch makes',
+        'coremltools': 'is not in the locks',
         'executorch': NEWER_TORCH,
         'litert_torch': NEWER_TORCH,
         'rfdetr': f'{NEWER_TORCH}; its numbers are in tests/parity/golden',

@@ -283,11 +283,12 @@ class RFDETR(Predictor):
             shape: (height, width) in pixels; the square of ``resolution`` by
                 default.
             batch_size: Images that the graph takes.
-            dynamic_batch: Any number of images instead (not TFLite and
-                ExecuTorch).
+            dynamic_batch: Any number of images instead (not TFLite,
+                ExecuTorch and Core ML).
             patch_size: The model's, only checked.
             format: ``'onnx'``, ``'tflite'``, ``'openvino'``,
-                ``'executorch'`` (or ``'pte'``) or ``'tensorrt'``.
+                ``'executorch'`` (or ``'pte'``), ``'coreml'`` or
+                ``'tensorrt'``.
             quantization: ``'fp32'`` (or None), ``'fp16'`` or ``'int8'``, as
                 far as the format has it.
             calibration_data: Images for ``'int8'``: a folder, a ``.npy`` file
@@ -303,7 +304,8 @@ class RFDETR(Predictor):
                 ``dynamic_batch``.
             notes: Text, or what JSON can hold, for ``rfdetr_notes`` of the
                 file's metadata.
-            coreml_precision: Not used; CoreML is not a format here.
+            coreml_precision: ``'float32'`` or ``'float16'``, another word
+                for ``quantization`` with Core ML.
             coreai_precision: Not used; Core AI is not a format here.
             openvino_precision: ``'float32'`` or ``'float16'``, another word
                 for ``quantization`` with OpenVINO.
@@ -344,7 +346,11 @@ class RFDETR(Predictor):
         request = ExportRequest(
             format=format,
             quantization=settle_precision(
-                format, quantization, fp16, openvino_precision
+                format,
+                quantization,
+                fp16,
+                openvino_precision,
+                coreml_precision,
             ),
             input_hw=input_shape(shape, self.model_config),
             batch_size=positive_int('batch_size', batch_size),

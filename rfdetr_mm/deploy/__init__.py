@@ -7,6 +7,7 @@ mmdeploy and ONNX.
 
 from . import (
     backbone,
+    coreml,
     detector,
     executorch,
     head,
@@ -23,6 +24,7 @@ from . import (
 
 __all__ = [
     'backbone',
+    'coreml',
     'detector',
     'executorch',
     'head',

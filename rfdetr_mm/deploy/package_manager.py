@@ -49,7 +49,7 @@ class PackageManager(BaseBackendManager):
         precision: str,
         calibration: Iterable[np.ndarray] | None,
         settings: Any,
-    ) -> bytes:
+    ) -> Any:
         """Convert a file.
 
         Args:
@@ -60,12 +60,23 @@ class PackageManager(BaseBackendManager):
             settings: The ``backend_config`` of the deploy config.
 
         Returns:
-            The content of the new file.
+            The content of the new file, see :meth:`write`.
 
         Raises:
             NotImplementedError: Where a backend does not say how.
         """
         raise NotImplementedError
+
+    @classmethod
+    def write(cls, content: Any, target: Path) -> None:
+        """Write a converted file.
+
+        Args:
+            content: What :meth:`convert` gave, bytes unless a backend says
+                otherwise.
+            target: The file, or the folder that a backend has for one.
+        """
+        target.write_bytes(content)
 
     @classmethod
     def facts_beside(cls, ir_file: str, precision: str) -> dict[str, str]:
@@ -140,7 +151,7 @@ class PackageManager(BaseBackendManager):
             file = Path(work_dir, Path(ir_file).stem + cls.suffix)
             facts = cls.facts_beside(ir_file, precision)
             with whole_files(work_dir) as folder:
-                (folder / file.name).write_bytes(content)
+                cls.write(content, folder / file.name)
                 if facts:
                     side_file(folder / file.name).write_text(
                         json.dumps(facts, indent=1)

@@ -15,7 +15,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
     parser.add_argument(
         '--format',
-        choices=('onnx', 'openvino', 'executorch', 'tensorrt', 'tflite'),
+        choices=(
+            'onnx',
+            'openvino',
+            'executorch',
+            'coreml',
+            'tensorrt',
+            'tflite',
+        ),
         default='onnx',
         help='default: onnx',
     )
