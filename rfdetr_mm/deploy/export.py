@@ -180,7 +180,7 @@ def export(
 
 
 def _num_bytes(path: Path) -> int:
-    """Of a file, or of the folder that stands for one."""
+    """The size of a file, or of the folder that stands for one."""
     if path.is_dir():
         return sum(map(_num_bytes, path.iterdir()))
     return path.stat().st_size

@@ -67,7 +67,7 @@ def remove_aliases(graph: torch.fx.Graph) -> None:
     coremltools 9.0 does not know them.
 
     Args:
-        graph: Of an exported program.
+        graph: The graph of an exported program.
     """
     for node in list(graph.nodes):
         if node.target is torch.ops.aten.alias.default:
@@ -79,7 +79,7 @@ def names_of_head(graph: torch.fx.Graph) -> set[str]:
     """Names of the nodes that belong to the head.
 
     Args:
-        graph: Of an exported program.
+        graph: The graph of an exported program.
     """
     return {node.name for node in graph.nodes if _is_of_head(node)}
 
