@@ -17,6 +17,7 @@ from torch.utils.data import get_worker_info
 from rfdetr_mm.errors import InputError
 
 from .coco_masks import mask_area
+from .collection import uncollected
 from .shards import is_shard_index, read_shards
 
 _LISTS = ('images', 'annotations', 'categories')
@@ -27,6 +28,9 @@ WITHOUT_IMAGE = 'whose image_id no image has'
 _MISSING = object()
 _WHOLE = re.compile('[0-9]{1,19}')
 _MAX_WHOLE = 2**63 - 1
+# A field: the list, the number of the entry, the key. Written out for an error
+# only, as there may be millions.
+_Where = tuple[str | int, ...]
 _MAX_NUMBER = 1e15  # pixels, beyond all images
 
 
@@ -60,6 +64,7 @@ class CocoFile:
         return {annotation['category_id'] for annotation in self.annotations}
 
 
+@uncollected()
 def read_coco_file(
     path: str, backend_args: dict[str, Any] | None = None
 ) -> CocoFile:
@@ -92,7 +97,7 @@ def read_coco_file(
         content = read_shards(path, content)
     for name in _LISTS:
         if not isinstance(content.get(name), list):
-            _fail(path, name, 'must be a list', content.get(name, _MISSING))
+            _fail(path, (name,), 'must be a list', content.get(name, _MISSING))
     images, annotations, categories = (content[name] for name in _LISTS)
     for name in ('images', 'categories'):
         if not content[name]:
@@ -108,7 +113,7 @@ def read_coco_file(
     category_ids = {category['id'] for category in categories}
     kept = []
     for number, annotation in enumerate(annotations):
-        where = f'annotations[{number}]'
+        where = ('annotations', number)
         _to_whole_number(path, where, annotation, 'image_id')
         if annotation['image_id'] in image_ids:
             _check_annotation(path, where, annotation, category_ids)
@@ -294,7 +299,10 @@ def _counted(boxes: Counter[str]) -> str:
 
 def _read_json(path: str, backend_args: dict[str, Any] | None) -> dict:
     try:
-        content = json.loads(fileio.get(path, backend_args=backend_args))
+        data = fileio.get(path, backend_args=backend_args)
+        text = data.decode(json.detect_encoding(data), 'surrogatepass')
+        del data  # half of the memory that the text takes
+        content = json.loads(text)
     except FileNotFoundError:
         raise InputError(
             f'There is no annotation file {path}. Check data_root and '
@@ -317,7 +325,7 @@ def _check_ids(path: str, name: str, entries: list[Any]) -> None:
     """Make the ids ints, in place, and check that they are unique."""
     first: dict[int, int] = {}
     for number, entry in enumerate(entries):
-        field = f'{name}[{number}]'
+        field = (name, number)
         if not isinstance(entry, dict):
             _fail(path, field, 'must be an object', entry)
         _to_whole_number(path, field, entry, 'id')
@@ -327,8 +335,8 @@ def _check_ids(path: str, name: str, entries: list[Any]) -> None:
             if entry != entries[other]:
                 way_out = 'Give one of them another id: they are different.'
             raise InputError(
-                f'{path}: {name}[{other}] and {field} have the same id '
-                f'{entry["id"]}; ids must be unique. {way_out}'
+                f'{path}: {name}[{other}] and {name}[{number}] have the same '
+                f'id {entry["id"]}; ids must be unique. {way_out}'
             )
 
 
@@ -337,7 +345,7 @@ def _number_annotations(path: str, annotations: list[Any]) -> None:
     for number, annotation in enumerate(annotations):
         if not isinstance(annotation, dict):
             _fail(
-                path, f'annotations[{number}]', 'must be an object', annotation
+                path, ('annotations', number), 'must be an object', annotation
             )
     if all(annotation.get('id') is None for annotation in annotations):
         for number, annotation in enumerate(annotations, start=1):
@@ -346,7 +354,7 @@ def _number_annotations(path: str, annotations: list[Any]) -> None:
 
 def _check_images(path: str, images: list[dict[str, Any]]) -> None:
     for number, image in enumerate(images):
-        field = f'images[{number}]'
+        field = ('images', number)
         _check_text(path, field, image, 'file_name')
         if image.get('height') is None and image.get('width') is None:
             image['height'] = image['width'] = None
@@ -354,22 +362,22 @@ def _check_images(path: str, images: list[dict[str, Any]]) -> None:
         for key in ('height', 'width'):
             _to_whole_number(path, field, image, key, 'in pixels')
             if image[key] <= 0:
-                _fail(path, f'{field}.{key}', 'must be positive', image[key])
+                _fail(path, (*field, key), 'must be positive', image[key])
 
 
 def _check_categories(path: str, categories: list[dict[str, Any]]) -> None:
     for number, category in enumerate(categories):
-        _check_text(path, f'categories[{number}]', category, 'name')
+        _check_text(path, ('categories', number), category, 'name')
 
 
 def _check_annotation(
-    path: str, field: str, annotation: dict[str, Any], known: set[int]
+    path: str, where: _Where, annotation: dict[str, Any], known: set[int]
 ) -> None:
-    _to_whole_number(path, field, annotation, 'category_id')
+    _to_whole_number(path, where, annotation, 'category_id')
     if annotation['category_id'] not in known:
         _fail(
             path,
-            f'{field}.category_id',
+            (*where, 'category_id'),
             f'must be the id of a category ({listed(sorted(known))})',
             annotation['category_id'],
         )
@@ -378,15 +386,15 @@ def _check_annotation(
         isinstance(bbox, list) and len(bbox) == 4 and all(map(_finite, bbox))
     ):
         rule = 'must be four finite numbers [x, y, w, h] in pixels'
-        _fail(path, f'{field}.bbox', rule, bbox)
+        _fail(path, (*where, 'bbox'), rule, bbox)
     if annotation.get('area') is None:
         annotation['area'] = mask_area(annotation) or bbox[2] * bbox[3]
     elif not _finite(annotation['area']):
         rule = 'must be a finite number of pixels'
-        _fail(path, f'{field}.area', rule, annotation['area'])
+        _fail(path, (*where, 'area'), rule, annotation['area'])
     is_crowd = annotation.get('iscrowd') or 0
     if is_crowd not in (0, 1):
-        _fail(path, f'{field}.iscrowd', 'must be 0 or 1', is_crowd)
+        _fail(path, (*where, 'iscrowd'), 'must be 0 or 1', is_crowd)
     annotation['iscrowd'] = int(is_crowd)
 
 
@@ -432,7 +440,7 @@ def _fail_misspelled(
 
 
 def _to_whole_number(
-    path: str, field: str, entry: dict[str, Any], key: str, unit: str = ''
+    path: str, where: _Where, entry: dict[str, Any], key: str, unit: str = ''
 ) -> None:
     """Make ``entry[key]`` an int, in place; text of digits is one, too."""
     value = entry.get(key, _MISSING)
@@ -443,31 +451,34 @@ def _to_whole_number(
         number = int(value)
     if type(number) is not int:
         rule = f'must be a whole number {unit}'.rstrip()
-        _fail(path, f'{field}.{key}', rule, value)
+        _fail(path, (*where, key), rule, value)
     if abs(number) > _MAX_WHOLE:
         rule = f'must be a whole number of 64 bits {unit}'.rstrip()
-        _fail(path, f'{field}.{key}', rule, value)
+        _fail(path, (*where, key), rule, value)
     entry[key] = number
 
 
 def _check_text(
-    path: str, field: str, entry: dict[str, Any], key: str
+    path: str, where: _Where, entry: dict[str, Any], key: str
 ) -> None:
     value = entry.get(key, _MISSING)
     if not isinstance(value, str) or not value:
-        _fail(path, f'{field}.{key}', 'must be a text', value)
+        _fail(path, (*where, key), 'must be a text', value)
     # Half characters and zero bytes are in no name of a file.
     if '\0' in value or value.encode(errors='replace') != value.encode(
         errors='surrogatepass'
     ):
         rule = 'must be a text of whole characters, without zero bytes'
-        _fail(path, f'{field}.{key}', rule, value)
+        _fail(path, (*where, key), rule, value)
 
 
 def _finite(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= _MAX_NUMBER
 
 
-def _fail(path: str, field: str, rule: str, value: Any) -> NoReturn:
+def _fail(path: str, where: _Where, rule: str, value: Any) -> NoReturn:
+    field, *parts = where
+    for part in parts:
+        field += f'[{part}]' if isinstance(part, int) else f'.{part}'
     found = 'is missing' if value is _MISSING else f'is {shown(value)}'
     raise InputError(f'{path}: {field} {rule}, but {found}.')
