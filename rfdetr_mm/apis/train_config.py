@@ -129,6 +129,8 @@ class TrainConfig:
         early_stopping_min_delta: What counts as a rise.
         early_stopping_use_ema: Watch the average (here True, and always
             unless ``eval_base_model`` is on).
+        non_finite_patience: End with an error after so many losses in a row
+            that are not finite (here); 0 to go on anyway.
         run_test: Evaluate the test split at the end.
         save_dataset_grids: Draw training and validation images as the model
             sees them, into ``output_dir/dataset_grids``.
@@ -179,6 +181,7 @@ class TrainConfig:
     early_stopping_patience: int = 10
     early_stopping_min_delta: float = 0.001
     early_stopping_use_ema: bool = True
+    non_finite_patience: int = 10
     run_test: bool = False
     save_dataset_grids: bool = False
     tensorboard: bool = False
@@ -226,7 +229,13 @@ def _names(value: Any) -> list[str]:
 
 
 # Numbers that may be 0; integers must be 1 at least otherwise.
-_FROM_ZERO = ('num_workers', 'seed', 'ema_tau', 'lr_drop')
+_FROM_ZERO = (
+    'num_workers',
+    'seed',
+    'ema_tau',
+    'lr_drop',
+    'non_finite_patience',
+)
 # Parts of a whole.
 _UP_TO_ONE = ('drop_path', 'ema_decay', 'lr_min_factor')
 

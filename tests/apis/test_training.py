@@ -136,6 +136,13 @@ def test_defaults_are_upstreams_recipe():
             'visualizer.vis_backends.1.exp_name',
             'p',
         ),
+        ({}, 'default_hooks.finite_loss.patience', 10),
+        (
+            dict(non_finite_patience=3),
+            'default_hooks.finite_loss.patience',
+            3,
+        ),
+        (dict(non_finite_patience=0), 'default_hooks.finite_loss', None),
         (dict(output_dir='out'), 'work_dir', 'out'),
         (dict(dataset_file='yolo'), 'dataset_layout', 'yolo'),
         (
