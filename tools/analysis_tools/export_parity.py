@@ -120,7 +120,6 @@ class Difference:
         if 'masks' in best:
             self.mask_ious += _mask_ious(first.masks, second.masks)
 
-
     def _finite(self, found: InstanceData) -> InstanceData:
         is_finite = found.scores.isfinite() & found.bboxes.isfinite().all(1)
         self.non_finite += int((~is_finite).sum())

@@ -76,8 +76,10 @@ class FiniteLossHook(Hook):
         rate = runner.optim_wrapper.optimizer.defaults.get('lr')
         info = runner.message_hub.runtime_info
         last = info.get('last_ckpt')
-        kept = f'the last good checkpoint is {last}' if last else (
-            'no checkpoint was written yet'
+        kept = (
+            f'the last good checkpoint is {last}'
+            if last
+            else ('no checkpoint was written yet')
         )
         return (
             f'the training has diverged: the loss was {loss} in '
