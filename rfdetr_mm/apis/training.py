@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from rfdetr_mm.checkpoints import atomic_file
 from rfdetr_mm.datasets import resolve_own_data
+from rfdetr_mm.engine.config_options import merge_options
 from rfdetr_mm.engine.running import build_runner
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.blocks import multi_scale_sizes
@@ -49,7 +50,8 @@ def fill_in_training(
         train: What is wanted; its ``batch_size`` is a number.
 
     Raises:
-        InputError: If the model takes images of other than 3 channels.
+        InputError: If the model takes images of other than 3 channels, or an
+            entry of ``cfg_options`` cannot have an effect.
     """
     if model.num_channels != 3:
         raise InputError(
@@ -100,6 +102,8 @@ def fill_in_training(
     if train.resume:
         cfg.resume = True
         cfg.load_from = None if train.resume is True else train.resume
+    if train.cfg_options:
+        merge_options(cfg, train.cfg_options)
 
 
 def _schedule(train: TrainConfig) -> dict:

@@ -99,8 +99,11 @@ class State:
         return names
 
     def position(self, number: int) -> int:
-        """From which iteration on the process of a kill is killed."""
-        total = self.epochs * self.images // BATCH_SIZE
+        """From which iteration on the process of a kill is killed.
+
+        An epoch is left after the last kill, so that its phase comes.
+        """
+        total = (self.epochs - 1) * self.images // BATCH_SIZE
         drawn = random.Random(f'{self.seed}/{number}').random()
         return int(total * (number + drawn) / (self.kills + 1))
 
