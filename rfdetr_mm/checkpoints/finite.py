@@ -17,7 +17,8 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     float32 has.
 
     Args:
-        tensors: Of any shapes, on one device; whole numbers always are finite.
+        tensors: They may have any shapes, on one device; whole numbers are
+            always finite.
     """
     floats = [x.detach() for x in tensors if x.is_floating_point()]
     if not floats:

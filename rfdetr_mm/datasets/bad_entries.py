@@ -93,7 +93,7 @@ def to_whole_number(
         unit: Words on the unit, for errors.
 
     Raises:
-        BadEntryError: If it is no whole number of 64 bits.
+        BadEntryError: If it is not a whole number of 64 bits.
     """
     value = entry.get(key, MISSING)
     number = value

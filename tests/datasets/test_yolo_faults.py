@@ -301,7 +301,11 @@ TARGET = Target(
     draw,
     run,
     ('cannot be read as YAML', 'cannot be read as text'),
-    ('rfdetr_mm.datasets.yolo', 'rfdetr_mm.datasets.yolo_layout'),
+    (
+        'rfdetr_mm.datasets.yolo',
+        'rfdetr_mm.datasets.yolo_labels',
+        'rfdetr_mm.datasets.yolo_layout',
+    ),
 )
 
 

@@ -287,11 +287,10 @@ def check_size(results: dict, found: tuple[int, int]) -> None:
     hint = ''
     if found == (width, height):
         hint = (
-            ' They are swapped: the annotations were probably made on the '
-            'picture as its EXIF orientation turns it, or you asked for '
-            'turned pictures and they were not: set '
-            'apply_orientation=True in the first case, and leave it out in '
-            'the second (docs/own_data.md).'
+            ' They are swapped, by the EXIF orientation of the picture. If '
+            'the annotations are of the turned picture, '
+            "apply_orientation=True turns all pictures (color_type='color' "
+            'of this loader); if that is on already, leave it out.'
         )
     raise InputError(
         f'The image {results["img_path"]} (id '

@@ -24,7 +24,7 @@ class FiniteLossHook(Hook):
         patience: So many in a row end the training; 1 at least.
 
     Raises:
-        InputError: If ``patience`` is no whole number of at least 1.
+        InputError: If ``patience`` is not a whole number of at least 1.
     """
 
     # After the hooks that log, so that the last losses are in the log.
