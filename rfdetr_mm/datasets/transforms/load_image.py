@@ -132,11 +132,12 @@ class LoadCheckedImage(LoadImageFromFile):
             self.imdecode_backend == 'pillow'
             and self.color_type in COLOR_TYPES
         )
-        if self.draft_size is None and not is_ours:
-            super().transform(results)
-            return results['img_shape']
         path = results['img_path']
         data = fileio.get(path, backend_args=self.backend_args)
+        if self.draft_size is None and not is_ours:
+            _check_limit(data, path)
+            super().transform(results)
+            return results['img_shape']
         with open_picture(io.BytesIO(data), path) as picture:
             orientation = 1
             if self.color_type == TURNS:
@@ -220,6 +221,15 @@ def checked_loader(transform: Any) -> Any:
     if isinstance(transform, dict) and transform.get('type') in _STOCK_LOADERS:
         return dict(transform, type=LoadCheckedImage)
     return transform
+
+
+def _check_limit(data: bytes, path: str) -> None:
+    """Refuse what Pillow finds too large: other decoders have no limit."""
+    try:
+        with open_picture(io.BytesIO(data), path):
+            return
+    except BrokenImageError:  # others may know the format
+        return
 
 
 def _check_draft(draft_size: int, color_type: str) -> None:
