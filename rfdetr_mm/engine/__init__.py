@@ -11,12 +11,14 @@ from .hooks import (
     ClassRowsHook,
     CompileHook,
     DropPathHook,
+    ObjectAccumulationHook,
     OptimStepEMAHook,
     SafeCheckpointHook,
     SubnetHook,
 )
 from .loops import ResumableTrainLoop, TwoWeightsValLoop
 from .optim_wrapper_constructor import RFDETROptimWrapperConstructor
+from .pose_visualizer import PoseLocalVisualizer
 from .seeded_data import SeededBatchSampler, SeededDataset
 from .sharded_runner import ShardedRunner
 from .warmup_lr import WarmupCosineLR, WarmupStepLR
@@ -28,7 +30,9 @@ __all__ = [
     'ClassRowsHook',
     'CompileHook',
     'DropPathHook',
+    'ObjectAccumulationHook',
     'OptimStepEMAHook',
+    'PoseLocalVisualizer',
     'RFDETROptimWrapperConstructor',
     'ResumableTrainLoop',
     'SafeCheckpointHook',
