@@ -80,7 +80,7 @@ def shuffled_file(kind: str, folder: Path) -> str:
     """Write a training file that has nothing to teach.
 
     Args:
-        kind: Of the demo.
+        kind: The demo, a key of ``CONFIGS``.
         folder: The data set's.
 
     Returns:

@@ -196,7 +196,8 @@ def _of_classes(
     """The keypoints of each object's class, and which of them it has.
 
     Args:
-        keypoints: Those of all classes, shape (n, num_classes * largest, 8).
+        keypoints: Keypoints of all classes, shape (n, num_classes * largest,
+            8).
         labels: Shape (n,).
         active: Shape (num_classes, largest).
 

@@ -114,7 +114,7 @@ def add_keypoints(
 
     Args:
         detections: Detections of an image, with ``source_shape``.
-        keypoints: Those of their classes, shape (n, num_keypoints, 8).
+        keypoints: Keypoints of their classes, shape (n, num_keypoints, 8).
         active: Whether the class has the keypoint, shape (n, num_keypoints).
 
     Their ``data`` get ``keypoints``, (x, y) in pixels and how likely an

@@ -129,7 +129,6 @@ class TrainConfig:
         mlflow: Log to MLflow.
         project: Project of Weights & Biases, experiment of MLflow.
         run: Name of the run there.
-        notes: Anything plain; kept in the checkpoints.
         keypoint_flip_pairs: Pairs of keypoints in a flat list, exchanged in a
             mirror in every class; None (here the default) or empty: as their
             names tell.
@@ -141,6 +140,7 @@ class TrainConfig:
             (here None).
         keypoint_visible_loss_coef: Weight of "nothing hides it" (here None).
         keypoint_nll_loss_coef: Weight of how sure places are (here None).
+        notes: Anything plain; kept in the checkpoints.
 
     Source: rfdetr 1.11.2, config.py, TrainConfig (names and defaults).
     """
@@ -189,13 +189,13 @@ class TrainConfig:
     mlflow: bool = False
     project: str | None = None
     run: str | None = None
-    notes: Any = None
     keypoint_flip_pairs: list[int] | None = None
     keypoint_oks_sigmas: list[float] | None = None
     keypoint_l1_loss_coef: float | None = None
     keypoint_findable_loss_coef: float | None = None
     keypoint_visible_loss_coef: float | None = None
     keypoint_nll_loss_coef: float | None = None
+    notes: Any = None
 
     def __post_init__(self) -> None:
         if isinstance(self.multi_scale, bool):

@@ -205,7 +205,7 @@ def test_pairs_of_the_data_set_win(tmp_path):
 
 
 def test_loading_without_annotations_and_of_another_data_set():
-    """An inferencer has none; a data set that reads no keypoints is an error."""
+    """An inferencer has none; data without keypoints are an error."""
     load = TRANSFORMS.build(PIPELINE[1])
     results = load(dict(img_shape=HW))
     packed = TRANSFORMS.build(dict(PIPELINE[2], meta_keys=()))(

@@ -86,7 +86,7 @@ class RFDETR(SingleStageDetector):
         """Sum the losses up, as mmengine does, times ``loss_factor``.
 
         Args:
-            losses: Of :meth:`loss`.
+            losses: What :meth:`loss` gives.
 
         Returns:
             The weighted sum, and what is logged, which is not weighted.
