@@ -3,6 +3,7 @@
 from .class_rows_hook import ClassRowsHook
 from .compile_hook import CompileHook
 from .drop_path_hook import DropPathHook
+from .finite_loss_hook import FiniteLossHook
 from .object_accumulation_hook import ObjectAccumulationHook
 from .optim_step_ema_hook import OptimStepEMAHook
 from .progress_hook import ProgressHook, SignOfLifeHook
@@ -13,6 +14,7 @@ __all__ = [
     'ClassRowsHook',
     'CompileHook',
     'DropPathHook',
+    'FiniteLossHook',
     'ObjectAccumulationHook',
     'OptimStepEMAHook',
     'ProgressHook',
