@@ -18,6 +18,7 @@ from .coco_file import (
     read_coco_file,
 )
 from .coco_masks import DEGENERATE, MISSING, loads_masks
+from .collection import uncollected
 from .image_folders import compare_with_folders
 from .keypoint_reader import (
     UNLABELLED,
@@ -108,6 +109,7 @@ class NamedCocoDataset(CocoDataset):
         self._keypoints: KeypointReader | None = None
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
+    @uncollected()
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the annotation file.
 
@@ -134,7 +136,9 @@ class NamedCocoDataset(CocoDataset):
                 annotations[annotation['image_id']].append(annotation)
         counts: Counter[str] = Counter()
         data_list = []
-        for image in file.images:
+        images = file.images
+        del file  # each object is freed as soon as it is converted
+        for image in images:
             data_info = self.parse_data_info(
                 dict(
                     raw_img_info=dict(image, img_id=image['id']),
@@ -142,7 +146,7 @@ class NamedCocoDataset(CocoDataset):
                 )
             )
             data_info['instances'] = self._instances(
-                annotations[image['id']], image, counts
+                annotations.pop(image['id'], []), image, counts
             )
             if self._keypoints is not None:
                 data_info['keypoint_info'] = self._keypoints.info
