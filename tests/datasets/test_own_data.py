@@ -436,10 +436,8 @@ def test_every_head_gets_the_number_of_classes(flat):
 def test_the_summary_counts(flat):
     edit_json(
         flat / 'train.json',
-        lambda c: (
-            [a.update(category_id=3) for a in c['annotations'][:-1]]
-            + [c['annotations'][-1].update(category_id=7)]
-        ),
+        lambda c: [a.update(category_id=3) for a in c['annotations'][:-1]]
+        + [c['annotations'][-1].update(category_id=7)],
     )
     lines = resolve_own_data(custom_config(flat)).splitlines()
     assert str(flat) in lines[0] and 'flat' in lines[0]

@@ -77,8 +77,8 @@ def test_the_norm_is_logged_one_step_later():
     for seed in range(3):
         assert len(logged()) == seed - 1 if seed else not logged()
         clip = wrapper.clip_func
-        wrapper.clip_func = lambda *a, f=clip, **k: (
-            norms.append(f(*a, **k)) or norms[-1]
+        wrapper.clip_func = (
+            lambda *a, f=clip, **k: norms.append(f(*a, **k)) or norms[-1]
         )
         step(model, wrapper, seed)
         wrapper.clip_func = clip

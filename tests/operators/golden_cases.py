@@ -154,15 +154,17 @@ def pooling_cases() -> dict[str, Case]:
             for aligned in (True, False):
                 for ratio in (0, 2):
                     name = f'roi_align_{kind}_{mode}_aligned{aligned}_{ratio}'
-                    cases[name] = (
-                        lambda f=features, r=rois, o=((3, 2), 0.25, ratio, mode, aligned): (
-                            with_gradients(
-                                lambda x: ops.roi_align(x, r, *o), f
-                            )
-                        )
-                    )
-        cases[f'roi_align_{kind}_no_rois'] = lambda f=features, r=rois: (
-            with_gradients(lambda x: ops.roi_align(x, r[:0], 2, 0.25), f)
+                    cases[name] = lambda f=features, r=rois, o=(
+                        (3, 2),
+                        0.25,
+                        ratio,
+                        mode,
+                        aligned,
+                    ): with_gradients(lambda x: ops.roi_align(x, r, *o), f)
+        cases[f'roi_align_{kind}_no_rois'] = (
+            lambda f=features, r=rois: with_gradients(
+                lambda x: ops.roi_align(x, r[:0], 2, 0.25), f
+            )
         )
     return cases
 

@@ -188,9 +188,8 @@ def test_autocast_does_not_reach_the_costs():
     preds, gts = random_instances(6, 2)
     assigner = GroupHungarianAssigner(MATCH_COSTS)
     assigner.match_costs = [
-        lambda pred_instances, **kwargs: (
-            pred_instances.scores @ pred_instances.scores.T
-        )
+        lambda pred_instances, **kwargs: pred_instances.scores
+        @ pred_instances.scores.T
     ]
     with torch.autocast('cpu', dtype=torch.bfloat16):
         cost = assigner._cost_matrix(preds, gts, IMG_META)
