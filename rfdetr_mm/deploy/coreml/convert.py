@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch.fx import Node
 
@@ -46,12 +47,16 @@ def to_coreml(
             exported,
             inputs=[
                 coremltools.TensorType(
-                    name='input', shape=tuple(example.shape)
+                    name='input', shape=tuple(example.shape), dtype=np.float32
                 )
             ],
             outputs=[
-                coremltools.TensorType(name=name)
-                for name in json.loads(facts['output_names'])
+                coremltools.TensorType(name=name, dtype=dtype)
+                for name, dtype in zip(
+                    json.loads(facts['output_names']),
+                    output_types(exported.graph),
+                    strict=True,
+                )
             ],
             minimum_deployment_target=coremltools.target.iOS17,
             compute_precision=compute,
@@ -73,6 +78,19 @@ def remove_aliases(graph: torch.fx.Graph) -> None:
         if node.target is torch.ops.aten.alias.default:
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+
+
+def output_types(graph: torch.fx.Graph) -> list[type]:
+    """Types of the outputs: what is not said, float16 arithmetic changes.
+
+    Args:
+        graph: The graph of an exported program.
+    """
+    (outputs,) = graph.output_node().args
+    return [
+        np.float32 if node.meta['val'].is_floating_point() else np.int32
+        for node in outputs
+    ]
 
 
 def names_of_head(graph: torch.fx.Graph) -> set[str]:

@@ -95,7 +95,10 @@ def test_float16_leaves_the_head_in_float32(exported):
     assert of_kind['linear'] == {'fp16', 'fp32'}
     for kind in ('topk', 'resample', 'exp', 'sigmoid'):
         assert of_kind[kind] == {'fp32'}, kind
-    assert 'fp16' not in map(type_of, program.outputs)
+    given = [type_of(value) for value in program.inputs.values()]
+    assert given == ['fp32']
+    given = [type_of(output) for output in program.outputs]
+    assert given == ['fp32', 'int32', 'fp32']
 
 
 def test_quotients_of_integers_are_integers():
@@ -114,14 +117,14 @@ def test_quotients_of_integers_are_integers():
         program = exported.run_decompositions({})
         model = coremltools.convert(program, **given)
     kinds = {op.op_type for op in main_of(model).operations}
-    assert 'floor_div' in kinds and 'real_div' not in kinds
+    assert 'floor_div' in kinds and 'floor' not in kinds
     # coremltools by itself divides in floating point again.
     program = exported.run_decompositions({})
     kinds = {
         op.op_type
         for op in main_of(coremltools.convert(program, **given)).operations
     }
-    assert 'real_div' in kinds and 'floor_div' not in kinds
+    assert 'floor' in kinds and 'floor_div' not in kinds
 
 
 @pytest.mark.parametrize('part', ['cut', 'empty', 'missing'])
