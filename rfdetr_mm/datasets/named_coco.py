@@ -10,7 +10,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
-from rfdetr_runtime.image_file import ImageFileError, read_size
+from rfdetr_runtime.image_file import ImageFileError, read_size, turned_size
 
 from .coco_file import (
     label_of_category,
@@ -18,10 +18,16 @@ from .coco_file import (
     read_coco_file,
 )
 from .coco_masks import DEGENERATE, MISSING, loads_masks
+from .collection import uncollected
 from .image_folders import compare_with_folders
 from .keypoint_reader import UNLABELLED, KeypointReader, loads_keypoints
 from .object_rules import EMPTY, OUTSIDE, judge_object, many_crowds
-from .orientation import ignores_orientation, may_be_turned, warn_of_turned
+from .orientation import (
+    applies_orientation,
+    ignores_orientation,
+    may_be_turned,
+    warn_of_turned,
+)
 from .shards import is_address
 from .transforms.load_image import checked_loader
 
@@ -89,6 +95,7 @@ class NamedCocoDataset(CocoDataset):
     ) -> None:
         pipeline = [checked_loader(transform) for transform in pipeline]
         self._crowd_as_object = crowd_as_object
+        self._applies_orientation = applies_orientation(pipeline)
         self._ignores_orientation = ignores_orientation(pipeline)
         self._with_mask = any(map(loads_masks, pipeline))
         self._with_keypoints = any(map(loads_keypoints, pipeline))
@@ -96,6 +103,7 @@ class NamedCocoDataset(CocoDataset):
         self._keypoints: KeypointReader | None = None
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
+    @uncollected()
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the annotation file.
 
@@ -122,7 +130,9 @@ class NamedCocoDataset(CocoDataset):
                 annotations[annotation['image_id']].append(annotation)
         counts: Counter[str] = Counter()
         data_list = []
-        for image in file.images:
+        images = file.images
+        del file  # each object is freed as soon as it is converted
+        for image in images:
             data_info = self.parse_data_info(
                 dict(
                     raw_img_info=dict(image, img_id=image['id']),
@@ -130,7 +140,7 @@ class NamedCocoDataset(CocoDataset):
                 )
             )
             data_info['instances'] = self._instances(
-                annotations[image['id']], image, counts
+                annotations.pop(image['id'], []), image, counts
             )
             if self._keypoints is not None:
                 data_info['keypoint_info'] = self._keypoints.info
@@ -250,12 +260,15 @@ class NamedCocoDataset(CocoDataset):
         for image in unknown:
             path = osp.join(folder, image['file_name'])
             try:
-                (image['height'], image['width']), _ = read_size(path)
+                size, orientation = read_size(path)
             except (OSError, ImageFileError) as error:
                 raise InputError(
                     f'{self.ann_file} has no height and width of the image '
                     f'{path}, and they cannot be read from it: {error}'
                 ) from error
+            if self._applies_orientation:
+                size = turned_size(size, orientation)
+            image['height'], image['width'] = size
         if unknown:
             log_in_main_process(
                 f'{self.ann_file} has no height and width of {len(unknown)} '
