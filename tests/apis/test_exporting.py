@@ -52,11 +52,11 @@ def unchanged(tiny):
     """In every test, the model stays as it is."""
     state = tiny.model.model.state_dict()
     before = {name: tensor.clone() for name, tensor in state.items()}
-    config = tiny.model.cfg.pretty_text
+    config = tiny.model.cfg.to_dict()
     yield
     after = tiny.model.model.state_dict()
     assert all(torch.equal(after[k], v) for k, v in before.items())
-    assert tiny.model.cfg.pretty_text == config
+    assert tiny.model.cfg.to_dict() == config
     assert not tiny.model.model.training
 
 
