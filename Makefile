@@ -1,5 +1,6 @@
 # make demo    environment, data, training, test, pictures: from nothing
 # make demo-masks  the same with masks
+# make demo-figures  the same with keypoints
 # make test    environment (made once, shared by all clones) and all unmarked tests
 # make slow    heavy sweeps and trainings to an AP
 # make fuzz    bad input, MINUTES=10 for each kind of file
@@ -17,7 +18,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo demo-masks test slow fuzz soak matrix lint golden env test-env lock clean
+.PHONY: demo demo-masks demo-figures test slow fuzz soak matrix lint golden env test-env lock clean
 
 STACK ?= onedl
 export STACK
@@ -37,6 +38,9 @@ demo:
 
 demo-masks:
 	$(call IN_ENV,demo) demo/run.py --masks
+
+demo-figures:
+	$(call IN_ENV,demo) demo/run.py --figures
 
 # Deployment has a process of its own: in one where the tests of the Python
 # page ran before ONNX Runtime's, OpenVINO's and LiteRT's libraries worked side

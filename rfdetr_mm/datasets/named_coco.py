@@ -20,7 +20,12 @@ from .coco_file import (
 from .coco_masks import DEGENERATE, MISSING, loads_masks
 from .collection import uncollected
 from .image_folders import compare_with_folders
-from .keypoint_reader import UNLABELLED, KeypointReader, loads_keypoints
+from .keypoint_reader import (
+    UNLABELLED,
+    FlipPairs,
+    KeypointReader,
+    loads_keypoints,
+)
 from .object_rules import EMPTY, OUTSIDE, judge_object, many_crowds
 from .orientation import (
     applies_orientation,
@@ -73,7 +78,8 @@ class NamedCocoDataset(CocoDataset):
             the same for the metric.
         flip_pairs: Name of a class to the pairs of its keypoints that a
             mirror exchanges, if its names do not tell them; no pairs for a
-            class that looks the same.
+            class that looks the same. A list has the pairs of every class
+            with keypoints.
         **kwargs: Arguments as for ``CocoDataset``; with ``lazy_init`` the file
             is read, and its errors show, at the first use.
 
@@ -90,7 +96,7 @@ class NamedCocoDataset(CocoDataset):
         *args: Any,
         pipeline: Sequence[dict | Callable] = (),
         crowd_as_object: bool = False,
-        flip_pairs: dict[str, Sequence[Sequence[int]]] | None = None,
+        flip_pairs: FlipPairs | None = None,
         **kwargs: Any,
     ) -> None:
         pipeline = [checked_loader(transform) for transform in pipeline]
