@@ -151,6 +151,11 @@ class ExportRequest:
                 f'format={self.format!r} has no dynamic_batch: give '
                 'batch_size, or take another format'
             )
+        if backend == 'executorch' and self.precision == 'int8':
+            raise InputError(
+                f'format={self.format!r} quantises activations while it runs, '
+                'got calibration_data: leave it out'
+            )
         if backend == 'tensorrt' and self.precision == 'int8-dynamic':
             raise InputError(
                 f"format={self.format!r} with quantization='int8' needs "

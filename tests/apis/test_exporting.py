@@ -213,6 +213,10 @@ def test_openvino(tiny, tmp_path):
         (dict(format='pte', backend='qnn'), "any CPU, got 'qnn'"),
         (dict(format='executorch', soc='SM8650'), "got soc='SM8650': leave"),
         (dict(format='pte', quantization='fp16'), "'pte' has no quantizati"),
+        (
+            dict(format='pte', quantization='int8', calibration_data='x'),
+            'quantises activations while it runs, got calibration_data',
+        ),
         (dict(format='pte', dynamic_batch=True), "'pte' has no dynamic_bat"),
         (dict(format=['onnx']), r'format must .*got \[.onnx.\]'),
         (dict(quantization='int4'), 'onnx. has no quantization=.int4.: onnx'),

@@ -7,6 +7,5 @@ ir_config = dict(
     output_names=['dets', 'labels'],
     # (W, H) in px; None: the size that the model's test pipeline gives.
     input_shape=None)
-# 'fp32'; 'int8-dynamic': weights, and activations while it runs; 'int8':
-# activations too, by their ranges over calibration images.
+# 'fp32'; 'int8-dynamic': weights, and activations while it runs.
 backend_config = dict(type='executorch', precision='fp32')

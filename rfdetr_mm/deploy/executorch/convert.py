@@ -2,13 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch.fx import Node
 
-from rfdetr_mm.errors import InputError
 from rfdetr_runtime.metadata import NAME
 
 from ..program import load_program
@@ -24,7 +21,6 @@ FLOAT_PART = 'bbox_head'
 def to_executorch(
     program_file: str | os.PathLike[str],
     precision: str = 'fp32',
-    calibration: Iterable[np.ndarray] | None = None,
 ) -> bytes:
     """Convert a program; XNNPACK runs what it can of it.
 
@@ -32,17 +28,12 @@ def to_executorch(
         program_file: What :meth:`~rfdetr_mm.deploy.program.Program.save`
             wrote.
         precision: 'fp32'; 'int8-dynamic', weights in int8 and activations
-            quantised while it runs; 'int8', activations quantised by their
-            ranges over the calibration images.
-        calibration: Normalised images for 'int8', shape (bs, channels, h_px,
-            w_px) each.
+            quantised while it runs. XNNPACK of ExecuTorch 1.5.1 does not load
+            the graph with activations that were quantised beforehand.
 
     Returns:
         The content of a ``.pte`` file. Its metadata are what the method
         ``rfdetr_mm`` returns, a text that is JSON.
-
-    Raises:
-        InputError: If the images for calibration are of another size.
     """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
         XnnpackPartitioner,
@@ -51,7 +42,7 @@ def to_executorch(
 
     exported, facts = load_program(program_file)
     if precision != 'fp32':
-        exported = quantise(exported, precision, calibration or ())
+        exported = quantise(exported)
     facts = {**facts, 'precision': precision}
     lowered = to_edge_transform_and_lower(
         exported,
@@ -63,21 +54,14 @@ def to_executorch(
 
 def quantise(
     exported: torch.export.ExportedProgram,
-    precision: str,
-    calibration: Iterable[np.ndarray],
 ) -> torch.export.ExportedProgram:
-    """Quantise backbone and neck of a program.
+    """Quantise backbone and neck of a program, activations while it runs.
 
     Args:
         exported: The program, in float32.
-        precision: See :func:`to_executorch`; not 'fp32'.
-        calibration: See :func:`to_executorch`.
 
     Returns:
         The quantised program; its inputs and outputs are float32.
-
-    Raises:
-        InputError: If the images for calibration are of another size.
     """
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -90,7 +74,7 @@ def quantise(
 
     (example,) = exported.example_inputs[0]
     config = get_symmetric_quantization_config(
-        is_per_channel=True, is_dynamic=precision == 'int8-dynamic'
+        is_per_channel=True, is_dynamic=True
     )
     quantizer = XNNPACKQuantizer().set_filter_function(_is_quantised)
     for name in QUANTISED_OPERATORS:
@@ -98,8 +82,6 @@ def quantise(
         quantizer.set_operator_type(operator, config)
     prepared = prepare_pt2e(exported.module(), quantizer)
     with torch.no_grad():
-        for images in _samples(tuple(example.shape), calibration):
-            prepared(images)
         converted = convert_pt2e(prepared)
         return torch.export.export(converted, (example,))
 
@@ -108,17 +90,3 @@ def _is_quantised(node: Node) -> bool:
     """Whether a node is of backbone or neck."""
     stack = node.meta.get('nn_module_stack') or {}
     return not any(FLOAT_PART in path for path, _ in stack.values())
-
-
-def _samples(
-    wanted: tuple[int, ...], calibration: Iterable[np.ndarray]
-) -> Iterable[torch.Tensor]:
-    """Images as the program takes them."""
-    for images in calibration:
-        if images.shape[1:] != wanted[1:]:
-            raise InputError(
-                'images for calibration are of (C, H, W) '
-                f'{images.shape[1:]}, the model takes {wanted[1:]}'
-            )
-        # One image for each place of the batch
-        yield torch.from_numpy(np.resize(images, wanted).astype(np.float32))

@@ -18,7 +18,7 @@ class ExecuTorchManager(PackageManager):
 
     title, install = 'ExecuTorch', INSTALL
     module = distribution = converter = 'executorch'
-    suffix, precisions = '.pte', ('fp32', 'int8-dynamic', 'int8')
+    suffix, precisions = '.pte', ('fp32', 'int8-dynamic')
 
     @classmethod
     def convert(
@@ -31,7 +31,7 @@ class ExecuTorchManager(PackageManager):
         """See :meth:`PackageManager.convert`; ``Program`` wrote the file."""
         from .convert import to_executorch
 
-        return to_executorch(ir_file, precision, calibration)
+        return to_executorch(ir_file, precision)
 
     @classmethod
     def load(

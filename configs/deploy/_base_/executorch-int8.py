@@ -1,6 +1,0 @@
-_base_ = './executorch.py'
-
-backend_config = dict(precision='int8')
-# mmdeploy's tools write the validation images of the model config, or those
-# of --calib-dataset-cfg, into this file; 100 of them are used.
-calib_config = dict(create_calib=True, calib_file='calib_data.h5')

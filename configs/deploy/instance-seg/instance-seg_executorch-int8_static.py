@@ -1,4 +1,0 @@
-_base_ = ['../_base_/instance-seg.py', '../_base_/executorch-int8.py']
-
-onnx_config = None
-ir_config = dict(output_names=['dets', 'labels', 'masks'])
