@@ -15,6 +15,7 @@ from pathlib import Path
 from .options import (
     add_model_file,
     add_model_options,
+    add_precision,
     check_data_set,
     check_model_options,
 )
@@ -41,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='write the metrics, 0 to 1, -1 for a dash',
     )
+    add_precision(parser)
     add_model_options(parser)
 
 
