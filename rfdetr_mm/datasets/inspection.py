@@ -10,12 +10,14 @@ from mmengine.logging import MMLogger
 
 from rfdetr_mm.errors import InputError
 
+from .bad_entries import BadEntries
 from .coco_file import class_names, label_of_category, read_coco_file
 from .columns import aligned
 from .findings import ERROR, WARNING, Finding, Findings, Suspect
 from .layouts import SPLITS, find_images, image_folders
 from .object_checks import ObjectCounts, check_objects
 from .picture_checks import check_copies, check_pictures, check_unlisted
+from .shards import is_address
 from .splits import Split, check_names_known, find_splits, read_yolo_splits
 from .yolo_layout import read_yolo_yaml
 
@@ -99,6 +101,7 @@ def inspect_data_set(
     findings = Findings()
     with _quiet():
         layout_name, root, splits = _read(path, layout, image_folder, findings)
+        _refuse_shards(splits)
         classes, label_of = _match_classes(splits, findings)
         paths_of, pictures = {}, {}
         for name, split in splits.items():
@@ -146,7 +149,9 @@ def _read(
     """Name of the layout, root and splits; each as far as it can be read."""
     if os.path.isfile(path) and not path.lower().endswith(_YAML):
         root, ann_file = os.path.split(os.path.abspath(path))
-        file = read_coco_file(path)
+        bad_entries = BadEntries()
+        file = read_coco_file(path, bad_entries=bad_entries)
+        _report_bad(ONLY_FILE, bad_entries, findings)
         names = [image['file_name'] for image in file.images]
         folders = image_folders(ann_file, ann_file.removesuffix('.json'))
         if image_folder is not None:
@@ -161,27 +166,54 @@ def _read(
         )
     errors, splits, layout_name = [], {}, None
     for name in SPLITS:
+        bad_entries = BadEntries()
         try:
             if os.path.isfile(path):
                 root, yaml_name = os.path.split(os.path.abspath(path))
                 found_layout = 'yolo'
                 found = {}
                 if name != 'test' or read_yolo_yaml(path).has_split(name):
-                    found = read_yolo_splits(root, {name: yaml_name})
+                    found = read_yolo_splits(
+                        root, {name: yaml_name}, bad_entries
+                    )
             else:
                 root = os.path.abspath(path)
                 found_layout, found = find_splits(
-                    layout, root, {name: {}}, (name,)
+                    layout, root, {name: {}}, (name,), bad_entries
                 )
         except InputError as error:
             errors.append(error)
-            findings.add(ERROR, 'unusable split', str(error), name)
+            if error is not bad_entries.first:
+                findings.add(ERROR, 'unusable split', str(error), name)
             continue
+        finally:
+            _report_bad(name, bad_entries, findings)
         layout_name = layout_name or found_layout
         splits.update(found)
     if not splits:
         raise errors[0]
     return layout_name, root, splits
+
+
+def _report_bad(
+    name: str, bad_entries: BadEntries, findings: Findings
+) -> None:
+    for rule, number in bad_entries.counts.items():
+        text = f'{name}: {rule}, but {number} are not so.'
+        if number == 1:
+            text = f'{name}: {rule}, but one is not so.'
+        examples = bad_entries.examples[rule]
+        findings.add(ERROR, 'wrong entry', text, name, number, examples)
+
+
+def _refuse_shards(splits: dict[str, Split]) -> None:
+    for split in splits.values():
+        if is_address(split.file.images[0]['file_name']):
+            raise InputError(
+                f'The images of {split.file.path} are in shards, which are '
+                'read but not looked at. Run rfdetr-mm check on the data set '
+                'that they were made of.'
+            )
 
 
 def _match_classes(

@@ -10,7 +10,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
-from rfdetr_runtime.image_file import ImageFileError, read_size
+from rfdetr_runtime.image_file import ImageFileError, read_size, turned_size
 
 from .coco_file import (
     label_of_category,
@@ -21,7 +21,13 @@ from .coco_masks import DEGENERATE, MISSING, loads_masks
 from .image_folders import compare_with_folders
 from .keypoint_reader import UNLABELLED, KeypointReader, loads_keypoints
 from .object_rules import EMPTY, OUTSIDE, judge_object, many_crowds
-from .orientation import ignores_orientation, may_be_turned, warn_of_turned
+from .orientation import (
+    applies_orientation,
+    ignores_orientation,
+    may_be_turned,
+    warn_of_turned,
+)
+from .shards import is_address
 from .transforms.load_image import checked_loader
 
 _MAX_LOOKED_AT = 500  # images, for their orientation
@@ -88,6 +94,7 @@ class NamedCocoDataset(CocoDataset):
     ) -> None:
         pipeline = [checked_loader(transform) for transform in pipeline]
         self._crowd_as_object = crowd_as_object
+        self._applies_orientation = applies_orientation(pipeline)
         self._ignores_orientation = ignores_orientation(pipeline)
         self._with_mask = any(map(loads_masks, pipeline))
         self._with_keypoints = any(map(loads_keypoints, pipeline))
@@ -138,6 +145,21 @@ class NamedCocoDataset(CocoDataset):
         self._check_images([info['img_path'] for info in data_list])
         self._look_for_turned(data_list)
         return data_list
+
+    def parse_data_info(self, raw_data_info: dict) -> dict[str, Any]:
+        """Convert one entry as CocoDataset; images in shards have no folder.
+
+        Args:
+            raw_data_info: The dicts ``raw_img_info`` and ``raw_ann_info``.
+
+        Returns:
+            The entry of the data list.
+        """
+        data_info = super().parse_data_info(raw_data_info)
+        file_name = raw_data_info['raw_img_info']['file_name']
+        if is_address(file_name):
+            data_info['img_path'] = file_name
+        return data_info
 
     def filter_data(self) -> list[dict[str, Any]]:
         """Apply ``filter_cfg`` as CocoDataset.
@@ -234,12 +256,15 @@ class NamedCocoDataset(CocoDataset):
         for image in unknown:
             path = osp.join(folder, image['file_name'])
             try:
-                (image['height'], image['width']), _ = read_size(path)
+                size, orientation = read_size(path)
             except (OSError, ImageFileError) as error:
                 raise InputError(
                     f'{self.ann_file} has no height and width of the image '
                     f'{path}, and they cannot be read from it: {error}'
                 ) from error
+            if self._applies_orientation:
+                size = turned_size(size, orientation)
+            image['height'], image['width'] = size
         if unknown:
             log_in_main_process(
                 f'{self.ann_file} has no height and width of {len(unknown)} '

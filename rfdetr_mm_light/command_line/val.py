@@ -12,7 +12,11 @@ Examples:
 import argparse
 from pathlib import Path
 
+from rfdetr_mm_light.errors import UsageError
+from rfdetr_mm_light.exported_files import is_exported
+
 from .options import (
+    add_config_options,
     add_model_file,
     add_model_options,
     add_precision,
@@ -42,7 +46,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='write the metrics, 0 to 1, -1 for a dash',
     )
+<<<<<<< HEAD
     add_precision(parser)
+=======
+    add_config_options(parser, 'the config of the evaluation')
+>>>>>>> main
     add_model_options(parser)
 
 
@@ -50,8 +58,13 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs neither torch nor a network.
 
     Raises:
-        UsageError: If no model was chosen.
+        UsageError: If no model was chosen, or options exclude each other.
         InputError: If a file or folder is missing.
     """
     check_model_options(args)
+    if args.cfg_options and is_exported(args.weights or ''):
+        raise UsageError(
+            '--cfg-options change the config of a checkpoint; the exported '
+            f'file {args.weights} is as it is'
+        )
     check_data_set(args.dataset_dir)
