@@ -59,7 +59,6 @@ AIMS = {
 }
 MAX_MB = dict(onnx=200, openvino=330)
 RUNS_IN_A_ROW = 4  # without a pause, as in use
-BATCHES = (1, 2, 4, 8, 16)
 # The last line that they print is the peak memory in kB.
 PEAK = (
     "; print(next(line.split()[1] for line in open('/proc/self/status') "
@@ -79,6 +78,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--rows', nargs='+', choices=ROWS, default=['image', 'start'])
     add('--rounds', type=positive, default=15)
     add('--photographs', type=positive, default=1000)
+    add(
+        '--batches',
+        type=positive,
+        nargs='+',
+        default=[1, 2, 4, 8, 16],
+        help="of rfdetr's predict(); the fastest is taken",
+    )
     add('--calibration', type=positive, default=100, help='images')
     add('--draws', type=positive, default=3, help='of these, for --rows ap')
     add(
@@ -245,8 +251,8 @@ def measure_photos(
     paths = photographs(args.data, folder, args.photographs)
     share = -(-len(paths) // args.rounds)
     upstream = model.upstream()
-    batch, compiled = best_batch(upstream, paths)
-    say(f'rfdetr is fastest by {batch} images, TorchScript: {compiled}')
+    batch = best_batch(upstream, args.batches, paths)
+    say(f'rfdetr is fastest by {batch} images at a time')
     works = {
         'theirs': partial(predict_upstream, upstream, batch),
         'int8': partial(predict_ours, load_wide(files[INT8])),
@@ -268,7 +274,6 @@ def measure_photos(
         f'photographs, {name}': {
             **row(times[name], times['theirs'], 'ms per image', 1e3 / share),
             'batch_of_rfdetr': batch,
-            'torchscript_of_rfdetr': compiled,
         }
         for name in ('int8', 'fp32')
     }
@@ -314,31 +319,17 @@ def predict_upstream(
             yield json.dumps(dict(file=path, detections=boxes))
 
 
-def best_batch(model: Any, paths: Sequence[Path]) -> tuple[int, bool]:
-    """Try rfdetr's batches, plain and by TorchScript; it is left so.
-
-    Returns:
-        The number of images at a time, and whether TorchScript is faster.
-    """
-    found: dict[tuple[int, bool], float] = {}
-    few = list(paths[: max(BATCHES)])
-
-    def prepare(size: int, compiled: bool) -> None:
-        model.remove_optimized_model()
-        if compiled:
-            model.inference(compile=True, batch_size=size)
-
-    for compiled in (False, True):
-        for size in BATCHES:
-            prepare(size, compiled)
-            work = partial(
-                lambda size: list(predict_upstream(model, size, few)), size
-            )
-            seconds = paired_rounds(dict(one=work), 1, lambda line: None)
-            found[size, compiled] = seconds['one'][0]
-    best = min(found, key=found.__getitem__)
-    prepare(*best)
-    return best
+def best_batch(model: Any, sizes: Sequence[int], paths: Sequence[Path]) -> int:
+    """Try how many images rfdetr's predict() should get at a time."""
+    few = list(paths[: max(sizes)])
+    works = {
+        size: partial(
+            lambda size: list(predict_upstream(model, size, few)), size
+        )
+        for size in sizes
+    }
+    seconds = paired_rounds(works, 1, say)
+    return min(sizes, key=lambda size: seconds[size][0])
 
 
 def report(content: dict[str, Any]) -> str:

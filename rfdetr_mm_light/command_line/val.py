@@ -46,11 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='write the metrics, 0 to 1, -1 for a dash',
     )
-<<<<<<< HEAD
     add_precision(parser)
-=======
     add_config_options(parser, 'the config of the evaluation')
->>>>>>> main
     add_model_options(parser)
 
 

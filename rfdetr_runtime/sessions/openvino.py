@@ -10,9 +10,11 @@ import numpy as np
 from rfdetr_mm_light.errors import InputError
 from rfdetr_mm_light.exported_files import INFERENCE_PRECISIONS
 
-from ..metadata import read_metadata
+from ..metadata import NAME
 from .session import Arrays, Session, import_runtime, not_readable, num_cpus
 
+# In the order in which rfdetr's own files have them.
+DETECTOR_OUTPUTS = ('dets', 'labels', 'masks')
 INSTALL = "pip install 'rfdetr_mm[openvino]'"
 
 
@@ -46,8 +48,6 @@ class OpenVINOSession(Session):
     ) -> None:
         self.file, self.side_by_side = str(file), side_by_side
         openvino = import_runtime('openvino', self.file, INSTALL)
-        if precision is None:
-            precision = read_metadata(file).get('inference_precision')
         core, device = openvino.Core(), device.upper()
         options: dict[str, Any] = {}
         if side_by_side > 1:
@@ -56,11 +56,15 @@ class OpenVINOSession(Session):
         if threads is not None:
             options['INFERENCE_NUM_THREADS'] = threads
         try:
+            model = core.read_model(self.file)
+            said = [NAME, 'inference_precision']
+            if precision is None and model.has_rt_info(said):
+                precision = model.get_rt_info(said).astype(str)
             if precision is not None:
                 options['INFERENCE_PRECISION_HINT'] = self._supported(
                     core, device, precision
                 )
-            self._model = core.compile_model(self.file, device, options)
+            self._model = core.compile_model(model, device, options)
         except RuntimeError as error:
             raise not_readable(
                 self.file, 'an OpenVINO model', error
@@ -72,9 +76,9 @@ class OpenVINOSession(Session):
             )
         self.input_shape = _shape(self._model.input(0))
         self.output_shapes = {
-            output.any_name: _shape(output) for output in self._model.outputs
+            _name(output, number): _shape(output)
+            for number, output in enumerate(self._model.outputs)
         }
-
         # OpenVINO 2026.4 looks for numpy when the first array is used. Two
         # threads that do so at a time would wait for each other for ever.
         _ = openvino.Tensor(np.zeros(1, np.float32)).data
@@ -108,7 +112,14 @@ class OpenVINOSession(Session):
             results = request.infer([images], share_inputs=True)
         finally:
             self._requests.put(request)
-        return {name: results[name] for name in self.output_shapes}
+        return {name: results[i] for i, name in enumerate(self.output_shapes)}
+
+
+def _name(output: Any, number: int) -> str:
+    """The name of an output; rfdetr 1.11.2 writes files without names."""
+    if output.get_names():
+        return output.any_name
+    return (*DETECTOR_OUTPUTS, str(number))[min(number, 3)]
 
 
 def _shape(port: Any) -> tuple[int | None, ...]:

@@ -11,10 +11,14 @@ from rfdetr_runtime.sessions.openvino import OpenVINOSession
 openvino = pytest.importorskip('openvino')
 
 
-def convert(folder, **texts):
+def convert(folder, seg=False, named=True, **texts):
     """A toy as an .xml file with metadata."""
     folder.mkdir(exist_ok=True)
-    model = openvino.convert_model(str(write_toy(folder / 'toy.onnx')))
+    file = write_toy(folder / 'toy.onnx', seg=seg)
+    model = openvino.convert_model(str(file))
+    outputs = [x for node in model.get_ops() for x in node.outputs()]
+    for output in () if named else outputs:
+        output.get_tensor().set_names(set())
     names = dict(class_names='["cat", "dog"]', mean='[0, 0, 0]')
     names.update(std='[255, 255, 255]', channel_order='RGB')
     for key, text in {**names, 'resize_kernel': 'predict', **texts}.items():
@@ -35,12 +39,12 @@ def asked(monkeypatch):
             assert (device, name) == ('CPU', 'OPTIMIZATION_CAPABILITIES')
             return known
 
-        def compile_model(self, file, device, given):
+        def compile_model(self, model, device, given):
             options.clear()
             options.update(given)
             # The real processor may lack it.
             plain = {k: v for k, v in given.items() if 'HINT' not in k}
-            return compile_model(self, file, device, plain)
+            return compile_model(self, model, device, plain)
 
     monkeypatch.setattr(openvino, 'Core', Core)
     options['known'] = known
@@ -87,6 +91,23 @@ def test_f32_is_float32(tmp_path):
     session = OpenVINOSession(convert(tmp_path), precision='f32')
     scores = session.run(images)['dets'][0, :, 4]
     np.testing.assert_allclose(scores, images.mean() + [0.4, 0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize('seg', [False, True])
+def test_outputs_without_names(tmp_path, seg):
+    """As in the files of rfdetr 1.11.2."""
+    pixels = np.full((8, 18, 3), 51, np.uint8)
+    found, expected = (
+        load(convert(tmp_path / str(named), seg, named), precision='f32')
+        for named in (False, True)
+    )
+    assert found._session.output_shapes == expected._session.output_shapes
+    found, expected = (
+        model.predict(pixels, 0.0) for model in (found, expected)
+    )
+    np.testing.assert_array_equal(found.xyxy, expected.xyxy)
+    np.testing.assert_array_equal(found.class_id, expected.class_id)
+    np.testing.assert_array_equal(found.mask, expected.mask)
 
 
 @pytest.mark.parametrize('side_by_side', [1, 2])
