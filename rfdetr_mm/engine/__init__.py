@@ -12,12 +12,14 @@ from .hooks import (
     CompileHook,
     DropPathHook,
     FiniteLossHook,
+    ObjectAccumulationHook,
     OptimStepEMAHook,
     SafeCheckpointHook,
     SubnetHook,
 )
 from .loops import ResumableTrainLoop, TwoWeightsValLoop
 from .optim_wrapper_constructor import RFDETROptimWrapperConstructor
+from .pose_visualizer import PoseLocalVisualizer
 from .seeded_data import SeededBatchSampler, SeededDataset
 from .sharded_runner import ShardedRunner
 from .warmup_lr import WarmupCosineLR, WarmupStepLR
@@ -30,7 +32,9 @@ __all__ = [
     'CompileHook',
     'DropPathHook',
     'FiniteLossHook',
+    'ObjectAccumulationHook',
     'OptimStepEMAHook',
+    'PoseLocalVisualizer',
     'RFDETROptimWrapperConstructor',
     'ResumableTrainLoop',
     'SafeCheckpointHook',

@@ -67,6 +67,21 @@ def test_masks_are_trained_tested_and_painted(tmp_path):
     (best,) = (tmp_path / 'w').glob('best_coco_segm_mAP_epoch_1.pth')
 
 
+@pytest.mark.slow
+def test_figures_are_trained_tested_and_painted(tmp_path):
+    printed = run_demo(
+        tmp_path, '--figures', '--shuffle-labels', '--cfg-options', *SMALL
+    )
+    for name in ('predictions.png', 'curve.png'):
+        assert (tmp_path / 'w' / name).stat().st_size > 10_000
+    assert 'box AP ' in printed and '; keypoint AP ' in printed
+    assert 'ann_file=train_shuffled.json' in printed
+    found = pickle.loads((tmp_path / 'w/test_predictions.pkl').read_bytes())
+    assert len(found) == 200
+    assert found[0]['pred_instances']['keypoints'].shape[1:] == (5, 2)
+    (best,) = (tmp_path / 'w').glob('best_coco_keypoint_mAP_epoch_1.pth')
+
+
 def test_shuffling_keeps_boxes_and_class_counts(tmp_path):
     sys.path.insert(0, str(ROOT / 'demo'))
     try:
@@ -90,6 +105,7 @@ def test_shuffling_keeps_boxes_and_class_counts(tmp_path):
         (('--from-scratch',), 'rfdetr_tiny_shapes-scratch.py'),
         (('--probe',), 'rfdetr_tiny_shapes-probe.py'),
         (('--masks',), 'rfdetr-seg_tiny_masks.py'),
+        (('--figures',), 'rfdetr-pose_tiny_figures.py'),
     ],
 )
 def test_an_option_chooses_the_config(demo, option, config):
@@ -159,3 +175,17 @@ def test_the_demo_with_masks_reaches_its_goal(tmp_path):
     printed = run_demo(tmp_path, '--masks')
     print(printed[-600:])
     assert 'mask AP' in printed and ap50(printed) >= 50
+
+
+@pytest.mark.slow
+def test_the_demo_with_figures_reaches_its_goal(tmp_path):
+    printed = run_demo(tmp_path, '--figures')
+    print(printed[-600:])
+    assert 'keypoint AP' in printed and ap50(printed) >= 60
+
+
+@pytest.mark.slow
+def test_figures_with_shuffled_sides_do_not(tmp_path):
+    printed = run_demo(tmp_path, '--figures', '--shuffle-labels')
+    print(printed[-600:])
+    assert ap50(printed) <= 30

@@ -54,12 +54,17 @@ def test_the_split_is_val_by_default(command, loaded, calls):
     assert code == 2
 
 
-@pytest.mark.parametrize('seg', [False, True])
-def test_an_exported_file(command, tmp_path, seg):
-    """The toy finds the same two boxes in every picture."""
+# Of a dog and a cat, over the size of the picture
+TOY_POINTS = ([(0.5, 0.25), (0.75, 0.5)], [(0.75, 0.5)])
+
+
+@pytest.mark.parametrize('kind', ['bbox', 'segm', 'keypoint'])
+def test_an_exported_file(command, tmp_path, kind):
+    """The toy finds the same two objects in every picture."""
     pytest.importorskip('onnxruntime')
     boxes = END2END[0]
-    file = write_toy(tmp_path / 'toy.onnx', seg=seg)
+    pose = kind == 'keypoint'
+    file = write_toy(tmp_path / 'toy.onnx', seg=kind == 'segm', pose=pose)
     folder = tmp_path / 'valid'
     folder.mkdir()
     images, annotations = [], []
@@ -68,7 +73,7 @@ def test_an_exported_file(command, tmp_path, seg):
         images.append(
             dict(id=i, file_name=f'{i}.png', height=height, width=width)
         )
-        for box, category in zip(boxes, (1, 0)):
+        for box, category, points in zip(boxes, (1, 0), TOY_POINTS):
             scale = np.array([width / 6, height / 4] * 2)
             x1, y1, x2, y2 = (np.array(box[:4]) * scale).tolist()
             bbox = [x1, y1, x2 - x1, y2 - y1]
@@ -83,8 +88,17 @@ def test_an_exported_file(command, tmp_path, seg):
                     segmentation=[[x1, y1, x2, y1, x2, y2, x1, y2]],
                 )
             )
+            if pose:
+                annotations[-1]['keypoints'] = [
+                    value
+                    for x, y in points
+                    for value in (x * width, y * height, 2)
+                ]
     # The other order of the classes: they are found by their names.
     categories = [dict(id=0, name='cat'), dict(id=1, name='dog')]
+    if pose:
+        categories[0]['keypoints'] = ['nose']
+        categories[1]['keypoints'] = ['nose', 'tail']
     content = dict(
         images=images, annotations=annotations, categories=categories[::-1]
     )
@@ -95,8 +109,10 @@ def test_an_exported_file(command, tmp_path, seg):
     lines = [x for x in printed.splitlines() if x.startswith('coco/')]
     values = dict(line.split() for line in lines)
     assert values['coco/bbox_mAP'] == '100.00'
-    assert ('coco/segm_mAP' in values) == seg
-    if not seg:  # In a process of its own nothing is set up beforehand.
+    for name in ('segm', 'keypoint'):
+        assert (f'coco/{name}_mAP' in values) == (name == kind)
+    assert values[f'coco/{kind}_mAP'] == '100.00' or kind == 'segm'
+    if kind == 'bbox':  # In a process of its own nothing is set up beforehand.
         fresh = subprocess.run(
             [sys.executable, '-m', 'rfdetr_mm_light', *map(str, arguments)],
             capture_output=True,
