@@ -2,8 +2,8 @@
 
 ``check_export.py CONFIG CHECKPOINT FILES...`` prints a table, writes it with
 ``--out``, and ends with status 1 if a file is beyond the limits. Those of all
-kinds hold for float32 files, one of AP for calibrated int8 files; for others only
-those that are given.
+kinds hold for float32 files, one of AP for calibrated int8 files; for others
+only those that are given.
 """
 
 import argparse
