@@ -144,7 +144,7 @@ def row(
 
     Args:
         ours: Values of the rounds.
-        theirs: Those of rfdetr in the same rounds.
+        theirs: Values of rfdetr in the same rounds.
         unit: What the table shows.
         scale: From a value to that unit.
     """
