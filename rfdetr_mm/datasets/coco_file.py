@@ -244,7 +244,8 @@ def label_of_category(
             f'{file.path} has none of the classes. metainfo.classes: '
             f'{listed(classes)}. categories of the file: '
             f'{listed(class_names(file))}. Set metainfo.classes to the names '
-            'in the file, or name the file that belongs to these classes.'
+            'in the file, or name the file that belongs to these classes; a '
+            'trained model must first be trained on those of the file.'
         )
     if missing and other_boxes:
         _fail_misspelled(file, missing, other_boxes)

@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -44,8 +45,21 @@ def ap50(printed):
     return float(printed.rsplit('AP50 ', 1)[1].split('.\n')[0])
 
 
-def test_a_few_steps_leave_pictures_and_a_curve(tmp_path):
-    printed = run_demo(tmp_path, '--cfg-options', *SMALL)
+def test_a_few_steps_leave_pictures_and_a_curve(
+    demo, tmp_path, monkeypatch, capfd
+):
+    """The script starts in this process; what it starts are others."""
+    monkeypatch.chdir(tmp_path)
+    run = demo('run')
+    few = dict(train=8, val=6, test=6)
+    write = partial(run.write_tiny_shapes, splits=few)
+    monkeypatch.setattr(run, 'write_tiny_shapes', write)
+    folders = ['--data-dir', 'data', '--work-dir', 'w']
+    metrics = run.main([*folders, '--cfg-options', *SMALL])
+    printed = capfd.readouterr().out
+    assert ap50(printed) == pytest.approx(
+        100 * metrics['coco/bbox_mAP_50'], abs=0.05
+    )
     for name in ('predictions.png', 'curve.png'):
         path = tmp_path / 'w' / name
         assert path.stat().st_size > 10_000 and str(path) in printed
