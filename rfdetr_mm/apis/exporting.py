@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 
 from rfdetr_mm.checkpoints import write_checkpoint
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.exported_files import INFERENCE_PRECISIONS
 from rfdetr_runtime.facts import LAYOUTS
 from rfdetr_runtime.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_runtime.metadata import side_file
@@ -31,7 +32,7 @@ _EXTRA = "'rfdetr_mm[deploy]'"
 FORMATS = {
     'onnx': ('onnxruntime', _EXTRA),
     'tflite': ('tflite', "'rfdetr_mm[deploy,tflite-export]'"),
-    'openvino': ('openvino', f'{_EXTRA} openvino'),
+    'openvino': ('openvino', "'rfdetr_mm[deploy,openvino-export]'"),
     'executorch': ('executorch', "'rfdetr_mm[deploy,executorch]'"),
     'pte': ('executorch', "'rfdetr_mm[deploy,executorch]'"),
     'coreml': ('coreml', "'rfdetr_mm[deploy,coreml]'"),
@@ -41,7 +42,7 @@ FORMATS = {
 QUANTIZATIONS = {
     'onnx': ('fp32', 'fp16', 'int8'),
     'tflite': ('fp32', 'fp16', 'int8'),
-    'openvino': ('fp32', 'fp16'),
+    'openvino': ('fp32', 'fp16', 'int8'),
     'executorch': ('fp32', 'int8'),
     'pte': ('fp32', 'int8'),
     'coreml': ('fp32', 'fp16'),
@@ -72,6 +73,8 @@ class ExportRequest:
         max_batch_size: The largest batch of a TensorRT engine.
         notes: A text for the metadata.
         output_name: The name of the result without its suffix, or None.
+        inference_precision: What OpenVINO is told to compute in; None for
+            what is best for the quantization.
 
     Raises:
         InputError: If a value is unknown, or the format does not have it.
@@ -90,6 +93,7 @@ class ExportRequest:
     max_batch_size: int | None = None
     notes: str | None = None
     output_name: str | None = None
+    inference_precision: str | None = None
 
     def __post_init__(self) -> None:
         if self.format not in list(FORMATS):  # also what has no hash
@@ -101,6 +105,12 @@ class ExportRequest:
             raise InputError(
                 f'layout must be one of {", ".join(LAYOUTS)}, got '
                 f'{self.layout!r}'
+            )
+        hint = self.inference_precision
+        if hint not in (*INFERENCE_PRECISIONS, None):
+            raise InputError(
+                'inference_precision must be one of '
+                f'{", ".join(INFERENCE_PRECISIONS)}, got {hint!r}'
             )
         self._check_combination()
         positive_int('max_images', self.max_images)
@@ -156,7 +166,8 @@ class ExportRequest:
                 f'format={self.format!r} quantises activations while it runs, '
                 'got calibration_data: leave it out'
             )
-        if backend == 'tensorrt' and self.precision == 'int8-dynamic':
+        is_dynamic = self.precision == 'int8-dynamic'
+        if backend in ('tensorrt', 'openvino') and is_dynamic:
             raise InputError(
                 f"format={self.format!r} with quantization='int8' needs "
                 'calibration_data'
@@ -218,6 +229,9 @@ def run_export(
     )
     if request.notes is not None:
         deploy_cfg.codebase_config.notes = request.notes
+    if backend == 'openvino' and request.inference_precision is not None:
+        hint = request.inference_precision
+        deploy_cfg.backend_config.inference_precision = hint
     if backend == 'tensorrt' and request.max_batch_size is not None:
         deploy_cfg.backend_config.batch_sizes = (
             1,
@@ -377,7 +391,7 @@ def warn_of_unused(format: str, **given: Any) -> None:
     for_engines = ('max_batch_size',)
     for_executorch = ('backend', 'soc')
     of_formats = dict(
-        openvino=('openvino_precision',),
+        openvino=('openvino_precision', 'inference_precision'),
         coreml=('coreml_precision',),
         executorch=for_executorch,
         pte=for_executorch,
