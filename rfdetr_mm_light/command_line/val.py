@@ -19,6 +19,7 @@ from .options import (
     add_config_options,
     add_model_file,
     add_model_options,
+    add_precision,
     check_data_set,
     check_model_options,
 )
@@ -45,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='write the metrics, 0 to 1, -1 for a dash',
     )
+    add_precision(parser)
     add_config_options(parser, 'the config of the evaluation')
     add_model_options(parser)
 
