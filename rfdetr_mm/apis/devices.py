@@ -39,3 +39,10 @@ def find_device(device: Any) -> torch.device:
             f'device={device!r}, but torch sees no such GPU; take cpu'
         )
     return found
+
+
+def device_name(device: torch.device) -> str:
+    """Name of a device, with the model of a GPU."""
+    if device.type == 'cuda':
+        return f'{device}, {torch.cuda.get_device_name(device)}'
+    return str(device)

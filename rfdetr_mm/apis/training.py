@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from rfdetr_mm_light.interrupts import note_training
 from rfdetr_mm_light.sizes import Size
 
 from .model_config import ModelConfig
+from .report import keep_results
 from .train_config import TrainConfig
 
 BEST_FILE = 'checkpoint_best_total.pth'
@@ -354,7 +355,11 @@ def write_training_config(
 
 
 def run_evaluation(
-    cfg: Config, device: str, weights: Mapping[str, Any], split: str
+    cfg: Config,
+    device: str,
+    weights: Mapping[str, Any],
+    split: str,
+    report: Callable[[Runner], None] | None = None,
 ) -> dict[str, float]:
     """Evaluate weights on a split of a data set.
 
@@ -363,6 +368,8 @@ def run_evaluation(
         device: The device that is computed on.
         weights: State dict of the model.
         split: ``'val'`` or ``'test'``.
+        report: Called with the Runner after the evaluation; its metric has
+            then kept the results.
 
     Returns:
         Metric to value, mmdet's names.
@@ -370,8 +377,12 @@ def run_evaluation(
     if split == 'val':
         cfg.test_dataloader = cfg.val_dataloader
         cfg.test_evaluator = cfg.val_evaluator
+    if report is not None:
+        keep_results(cfg.test_evaluator)
     cfg.load_from = None
     runner = build_runner(cfg, device)
     runner.model.load_state_dict(weights)
     metrics = runner.test()
+    if report is not None:
+        report(runner)
     return {name: float(value) for name, value in metrics.items()}
