@@ -37,7 +37,7 @@ from mmdet.utils import register_all_modules  # noqa: E402
 from mmengine.analysis import FlopAnalyzer  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.hub import get_config  # noqa: E402
-from mmengine.runner import Runner, load_checkpoint  # noqa: E402
+from mmengine.runner import load_checkpoint  # noqa: E402
 from onnx_files import export_ours, onnx_session  # noqa: E402
 from options import parser, positive  # noqa: E402
 from paired_rounds import (  # noqa: E402
@@ -50,6 +50,9 @@ from paired_rounds import (  # noqa: E402
     spread,
 )
 from torch import Tensor, nn  # noqa: E402
+
+from rfdetr_mm.datasets import resolve_own_data  # noqa: E402
+from rfdetr_mm.engine.running import build_runner  # noqa: E402
 
 BACKENDS = ('eager', 'compiled', 'onnxruntime')
 
@@ -113,11 +116,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def read(name: str, options: dict | None) -> Config:
+def read(name: str, options: dict | None, has_data: bool = False) -> Config:
     """Read a config file or an installed package's config.
+
+    Args:
+        name: The config.
+        options: Its changes.
+        has_data: Whether its data set is there, by which a config that
+            leaves its classes open is filled in.
 
     Raises:
         SystemExit: If there is none of that name.
+        InputError: If the data set cannot be used.
     """
     if '::' in name:
         try:
@@ -129,6 +139,8 @@ def read(name: str, options: dict | None) -> Config:
     else:
         stop(f'there is no config file {name} (seen from {Path.cwd()})')
     merge_options(cfg, options or {})
+    if has_data:
+        resolve_own_data(cfg)
     return cfg
 
 
@@ -273,7 +285,7 @@ class Subject:
         cfg.experiment_name = f'benchmark_{uuid.uuid4().hex}'
         with tempfile.TemporaryDirectory() as folder:
             cfg.work_dir = folder
-            metrics = Runner.from_cfg(cfg).test()
+            metrics = build_runner(cfg).test()
         return 100 * metrics['coco/bbox_mAP']
 
 
@@ -288,7 +300,7 @@ def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
     """
     rows, subjects, works = [], [], {}
     for name, checkpoint in zip(args.configs, args.checkpoints):
-        cfg = read(name, args.cfg_options)
+        cfg = read(name, args.cfg_options, args.evaluate)
         subject = Subject(cfg, checkpoint, input_hw(cfg, args.shape))
         say(f'{name}: built, counting')
         row = dict(
@@ -296,7 +308,7 @@ def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
             checkpoint=checkpoint,
             input_hw=list(subject.hw),
             params=subject.num_params(),
-            flops=subject.flops(),
+            flops=first_forward(subject, name),
             latency=[],
             skipped={},
             peak_mib=None,
@@ -326,13 +338,38 @@ def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
         if not args.no_memory:
             say(f'{row["config"]}: memory, in a process of its own')
             row['peak_mib'] = call_alone(
-                peak_of, row['config'], args.cfg_options, args.shape
+                *(peak_of, row['config'], args.cfg_options, args.shape),
+                args.evaluate,
             )
     return rows
 
 
+def first_forward(subject: Subject, name: str) -> int:
+    """Arithmetic of one image through the model.
+
+    Args:
+        subject: The model.
+        name: Its config.
+
+    Raises:
+        SystemExit: If the model cannot compute with that input.
+    """
+    try:
+        return subject.flops()
+    except RuntimeError as error:
+        height, width = subject.hw
+        reason = str(error).splitlines()[0]
+        stop(
+            f'{name} cannot compute with {height} x {width} px: {reason} '
+            'Give a --shape of which both sides are multiples of 32, or none'
+        )
+
+
 def peak_of(
-    name: str, options: dict | None, shape: Sequence[int] | None
+    name: str,
+    options: dict | None,
+    shape: Sequence[int] | None,
+    has_data: bool = False,
 ) -> float:
     """Peak memory of this process with one image through a model, in MiB.
 
@@ -340,9 +377,10 @@ def peak_of(
         name: The config.
         options: Its changes.
         shape: See :func:`input_hw`.
+        has_data: See :func:`read`.
     """
     register_all_modules(init_default_scope=True)
-    cfg = read(name, options)
+    cfg = read(name, options, has_data)
     Subject(cfg, None, input_hw(cfg, shape)).eager(1)()
     return peak_mib()
 

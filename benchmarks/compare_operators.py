@@ -7,8 +7,9 @@ says how far their results differ and how long they take:
         [--rounds 15] [--threads 2] [--cpu-time] [--only roi_align]
 
 EXTENSION is the compiled ``mmcv/_ext.*.so``; by default that of the installed
-mmcv. Where mmcv has no CPU implementation the stand-in is compared with the
-formula in plain torch, in which mmdet's models compute on a CPU instead.
+mmcv. Without one its rows are left out. Where mmcv has no CPU implementation
+the stand-in is compared with the formula in plain torch, in which mmdet's
+models compute on a CPU instead.
 """
 
 import argparse
@@ -16,7 +17,8 @@ import importlib.machinery
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 
 import clone  # noqa: F401  first: this clone's package and tools
@@ -33,15 +35,16 @@ from mmcv.ops.multi_scale_deform_attn import (
     multi_scale_deformable_attn_pytorch,
 )
 from options import parser, positive
-from paired_rounds import machine, paired_rounds, ratio, spread
+from paired_rounds import machine, paired_rounds, ratio, say, spread
 from report import machine_line, span, table
+from run_config import stop
 from torch import Tensor
 
 Work = Callable[[], list[Tensor]]
 CLASSES = 80
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     given = parser(__doc__.splitlines()[0])
     add = given.add_argument
@@ -54,13 +57,13 @@ def main() -> None:
         help='count the processor time, where other programs run beside it',
     )
     add('--only', default='', help='part of the names')
-    args = given.parse_args()
+    args = given.parse_args(argv)
     torch.set_num_threads(args.threads)
     compiled = load_compiled(args.extension)
     about = machine_line(machine())
     rows = [
         row(name, on(compiled, work), on(extension, work), args)
-        for name, work in compared()
+        for name, work in (compared() if compiled else ())
         if args.only in name
     ]
     head = ['operator', 'compiled', 'stand-in', 'ratio', 'largest difference']
@@ -78,19 +81,33 @@ def main() -> None:
     print(f'Median {kind} of {args.rounds} rounds. {about}')
 
 
-def load_compiled(path: str | None) -> ModuleType:
+def load_compiled(path: str | None) -> ModuleType | None:
     """Load an extension from a file, beside what mmcv found itself.
 
+    Args:
+        path: The file; that of the installed mmcv if None.
+
+    Returns:
+        The extension, or None where the installed mmcv has none.
+
     Raises:
-        SystemExit: There is none.
+        SystemExit: The file that was named is not a compiled extension.
     """
-    if path is None:
+    named = path
+    if named is None:
         spec = importlib.util.find_spec('mmcv._ext')
         path = str(spec.origin) if spec else ''
     if not path.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
-        sys.exit(
-            f'{path or "mmcv"} is not a compiled extension; name the file'
+        if named is not None:
+            stop(f'{named} must be a compiled extension, mmcv/_ext.*.so')
+        say(
+            'mmcv has no compiled operators here: the rows beside them are '
+            'left out. Name the file mmcv/_ext.*.so of another mmcv, built '
+            'for this torch, to have them'
         )
+        return None
+    if not Path(path).is_file():
+        stop(f'there is no file {path} (seen from {Path.cwd()})')
     spec = importlib.util.spec_from_file_location('compiled._ext', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -4,6 +4,7 @@ With ``-n`` this file is read by the process that hands the tests out as well,
 which runs none: what takes seconds to import is imported by the others only.
 """
 
+import gc
 import logging
 import os
 import subprocess
@@ -62,6 +63,16 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(config, items):
     if hasattr(config, 'workerinput'):
         items.sort(key=lambda item: rank(scope_of(item.nodeid)))
+
+
+def pytest_collection_finish(session):
+    """Leave out what has been imported when garbage is collected.
+
+    mmengine collects it for each data set it builds, and each time would look
+    at half a million objects that stay until the end.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header(config):

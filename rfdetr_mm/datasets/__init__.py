@@ -10,6 +10,7 @@ from .named_coco import NamedCocoDataset
 from .own_data import resolve_own_data
 from .samplers import SmallDataSampler
 from .transforms import LoadCheckedImage, RandomSquareCrop, RFDETRResize
+from .web_dataset_coco import WebDatasetCoco
 from .yolo import YoloDataset
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'RFDETRResize',
     'RandomSquareCrop',
     'SmallDataSampler',
+    'WebDatasetCoco',
     'YoloDataset',
     'class_names',
     'label_of_category',

@@ -17,6 +17,7 @@ from torch.utils.data import get_worker_info
 from rfdetr_mm.errors import InputError
 
 from .coco_masks import mask_area
+from .shards import is_shard_index, read_shards
 
 _LISTS = ('images', 'annotations', 'categories')
 _NO_PARENT = ('', 'none', 'null')
@@ -64,6 +65,10 @@ def read_coco_file(
 ) -> CocoFile:
     """Read and check a COCO annotation file.
 
+    The index of a split in shards is read as well; ``file_name`` of its
+    images is their address, see
+    :class:`~rfdetr_mm.datasets.shards.ShardBackend`.
+
     Ids given as text of digits are taken as ints, annotations without ``id``
     are numbered, a missing ``area`` is the mask's or else the box's, a
     missing ``iscrowd`` is 0. Annotations of images that are not in the file
@@ -83,6 +88,8 @@ def read_coco_file(
     """
     path = str(path)
     content = _read_json(path, backend_args)
+    if is_shard_index(content):
+        content = read_shards(path, content)
     for name in _LISTS:
         if not isinstance(content.get(name), list):
             _fail(path, name, 'must be a list', content.get(name, _MISSING))

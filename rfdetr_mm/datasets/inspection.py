@@ -16,6 +16,7 @@ from .findings import ERROR, WARNING, Finding, Findings, Suspect
 from .layouts import SPLITS, find_images, image_folders
 from .object_checks import ObjectCounts, check_objects
 from .picture_checks import check_copies, check_pictures, check_unlisted
+from .shards import is_address
 from .splits import Split, check_names_known, find_splits, read_yolo_splits
 from .yolo_layout import read_yolo_yaml
 
@@ -99,6 +100,7 @@ def inspect_data_set(
     findings = Findings()
     with _quiet():
         layout_name, root, splits = _read(path, layout, image_folder, findings)
+        _refuse_shards(splits)
         classes, label_of = _match_classes(splits, findings)
         paths_of, pictures = {}, {}
         for name, split in splits.items():
@@ -182,6 +184,16 @@ def _read(
     if not splits:
         raise errors[0]
     return layout_name, root, splits
+
+
+def _refuse_shards(splits: dict[str, Split]) -> None:
+    for split in splits.values():
+        if is_address(split.file.images[0]['file_name']):
+            raise InputError(
+                f'The images of {split.file.path} are in shards, which are '
+                'read but not looked at. Run rfdetr-mm check on the data set '
+                'that they were made of.'
+            )
 
 
 def _match_classes(

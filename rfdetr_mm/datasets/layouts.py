@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rfdetr_mm.errors import InputError
 
+from .shards.shard_index import index_name
 from .yolo_layout import (
     YAML_NAMES,
     find_yolo_yamls,
@@ -48,6 +49,10 @@ def _flat_candidates(root: str) -> Candidates:
     return {split: _existing(root, f'{split}.json') for split in SPLITS}
 
 
+def _shard_candidates(root: str) -> Candidates:
+    return {split: _existing(root, index_name(split)) for split in SPLITS}
+
+
 def _yolo_candidates(root: str) -> Candidates:
     names = find_yolo_yamls(root)
     # Exported files name test images that are not there.
@@ -67,12 +72,14 @@ _FINDERS: dict[str, Callable[[str], Candidates]] = {
     'roboflow': _roboflow_candidates,
     'coco': _coco_candidates,
     'flat': _flat_candidates,
+    'webdataset': _shard_candidates,
     'yolo': _yolo_candidates,
 }
 _DESCRIPTIONS = {
     'roboflow': '{train,valid,test}/_annotations.coco.json',
     'coco': 'annotations/instances_{train,val,test}*.json',
     'flat': '{train,val,test}.json',
+    'webdataset': '{train,val,test}-index.json',
     'yolo': f'{" or ".join(YAML_NAMES)}, or another YAML file with names',
 }
 LAYOUTS = tuple(_FINDERS)
@@ -88,7 +95,8 @@ def detect_layout(
 
     Known layouts: ``roboflow`` (an export of Roboflow in its format COCO),
     ``coco`` (as COCO itself comes), ``flat`` (one file per split beside the
-    images' folder) and ``yolo`` (``data.yaml``, ``data.yml`` or the only
+    images' folder), ``webdataset`` (shards, as ``rfdetr-mm pack`` and rfdetr
+    write them) and ``yolo`` (``data.yaml``, ``data.yml`` or the only
     other YAML file with ``names``, one file for all splits, see
     ``YoloDataset``).
 

@@ -22,6 +22,7 @@ from .image_folders import compare_with_folders
 from .keypoint_reader import UNLABELLED, KeypointReader, loads_keypoints
 from .object_rules import EMPTY, OUTSIDE, judge_object, many_crowds
 from .orientation import ignores_orientation, may_be_turned, warn_of_turned
+from .shards import is_address
 from .transforms.load_image import checked_loader
 
 _MAX_LOOKED_AT = 500  # images, for their orientation
@@ -138,6 +139,21 @@ class NamedCocoDataset(CocoDataset):
         self._check_images([info['img_path'] for info in data_list])
         self._look_for_turned(data_list)
         return data_list
+
+    def parse_data_info(self, raw_data_info: dict) -> dict[str, Any]:
+        """Convert one entry as CocoDataset; images in shards have no folder.
+
+        Args:
+            raw_data_info: The dicts ``raw_img_info`` and ``raw_ann_info``.
+
+        Returns:
+            The entry of the data list.
+        """
+        data_info = super().parse_data_info(raw_data_info)
+        file_name = raw_data_info['raw_img_info']['file_name']
+        if is_address(file_name):
+            data_info['img_path'] = file_name
+        return data_info
 
     def filter_data(self) -> list[dict[str, Any]]:
         """Apply ``filter_cfg`` as CocoDataset.

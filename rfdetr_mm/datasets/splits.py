@@ -10,6 +10,7 @@ from rfdetr_mm.errors import InputError
 
 from .coco_file import CocoFile, listed, read_coco_file
 from .layouts import SPLITS, detect_layout, find_images, image_folders
+from .shards import is_address
 from .yolo import read_yolo_split
 
 
@@ -69,12 +70,12 @@ def find_splits(
             files[ann_file] = read_coco_file(os.path.join(root, ann_file))
         file = files[ann_file]
         prefix = (datasets[split].get('data_prefix') or {}).get('img')
-        folder = find_images(
-            root,
-            ann_file,
-            (prefix,) if prefix else image_folders(ann_file, split),
-            [image['file_name'] for image in file.images],
-        )
+        names = [image['file_name'] for image in file.images]
+        folders = (prefix,) if prefix else image_folders(ann_file, split)
+        # Images in shards lie in no folder.
+        folder = ''
+        if not is_address(names[0]):
+            folder = find_images(root, ann_file, folders, names)
         splits[split] = Split(ann_file, folder, file)
     return found_layout, splits
 

@@ -21,6 +21,7 @@ from . import (
     demo_data,
     export,
     info,
+    pack,
     predict,
     setup_operators,
     split,
@@ -61,6 +62,7 @@ COMMANDS = (
     info,
     check,
     split,
+    pack,
     demo_data,
     setup_operators,
 )

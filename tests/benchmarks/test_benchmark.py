@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.registry import MODELS
 from mmengine.analysis import FlopAnalyzer
 from mmengine.config import Config
 from torch import nn
 from torch.nn import functional as F
+
+from tests.data_factory import CLASSES, write_layout
 
 ROOT = Path(__file__).parents[2]
 TINY = str(ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-scratch.py')
@@ -21,6 +24,13 @@ MACHINE = dict(
     python='3',
     packages={},
 )
+CUSTOM = str(ROOT / 'configs/rfdetr/rfdetr_tiny_custom.py')
+SMALL = [
+    *('load_from=None', 'resolution=64', 'model.bbox_head.num_queries=8'),
+    *('test_dataloader.num_workers=0', 'val_dataloader.num_workers=0'),
+    *('test_dataloader.persistent_workers=False',),
+    *('val_dataloader.persistent_workers=False',),
+]
 RTMDET = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'
 
 
@@ -78,6 +88,26 @@ def test_what_does_not_apply_is_said(benchmark, tmp_path, capsys):
     text = capsys.readouterr().out
     assert 'Left out:' in text and 'AP: no weights were given' in text
     assert not (tmp_path / 'benchmark.png').exists()
+
+
+def test_evaluation_of_a_config_that_leaves_its_classes_open(
+    benchmark, tmp_path, monkeypatch
+):
+    """They are those of the data set, before the weights are loaded."""
+    monkeypatch.chdir(tmp_path)
+    root = write_layout(tmp_path / 'data', 'flat')
+    options = ['--cfg-options', f'data_root={root}', *SMALL]
+    args = benchmark.parse_args([CUSTOM, *options])
+    cfg = benchmark.read(CUSTOM, args.cfg_options, has_data=True)
+    assert cfg.model.bbox_head.num_classes == len(CLASSES)
+    state = MODELS.build(cfg.model).state_dict()
+    torch.save(dict(state_dict=state), tmp_path / 'w.pth')
+    content = benchmark.main(
+        [CUSTOM, '--checkpoints', 'w.pth', '--evaluate', '--no-memory']
+        + ['--rounds', '1', *options]
+    )
+    (row,) = content['rows']
+    assert 0 <= row['ap'] <= 100 and row['skipped'] == {}
 
 
 @pytest.mark.slow
@@ -200,6 +230,10 @@ def test_input_size(benchmark, pipeline, divisor, expected):
         (
             [TINY, '--checkpoints', 'no.pth'],
             'there is no checkpoint file no.pth',
+        ),
+        (
+            [RTMDET, '--shape', '48', '64'],
+            'rtmdet_tiny.* cannot compute with 48 x 64 px: .*--shape',
         ),
     ],
 )

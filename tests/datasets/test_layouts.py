@@ -162,7 +162,7 @@ def test_no_folder(tmp_path):
 
 
 def test_unknown_layouts_name_the_known_ones(tmp_path):
-    known = 'auto, roboflow, coco, flat, yolo'
+    known = 'auto, roboflow, coco, flat, webdataset, yolo'
     with pytest.raises(InputError, match=f"'voc'.*{known}"):
         detect_layout(str(tmp_path), 'voc')
 

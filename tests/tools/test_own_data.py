@@ -14,6 +14,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
+from rfdetr_mm.datasets.packed_set import pack_data_set
 from tests.data_factory import (
     CLASSES,
     COLOURS,
@@ -166,6 +167,24 @@ def test_one_command_trains(in_folder, tools, monkeypatch, layout):
     assert names == {f'test {n}.png' for n in range(1, 1 + len(SIZES))}
     assert 'Data set in' not in log_of(runner)
     shutil.rmtree(in_folder / 'work')
+
+
+def test_shards_train_bit_by_bit_as_loose_files(in_folder, tools):
+    train, _ = tools
+    root = write_layout(in_folder / 'loose', 'coco', sizes_hw=SIZES)
+    pack_data_set(str(root), str(in_folder / 'shards'))
+    options = ['randomness.seed=5', 'train_dataloader.batch_size=2']
+    states = []
+    for name in ('loose', 'shards'):
+        runner = train.main(
+            ['tiny.py', '--work-dir', f'work_{name}', '--cfg-options']
+            + [*options, f'data_root={name}']
+        )
+        states.append(runner.model.state_dict())
+    assert 'layout webdataset' in log_of(runner)
+    loose, shards = states
+    assert loose.keys() == shards.keys()
+    assert all(shards[key].equal(loose[key]) for key in loose)
 
 
 def test_the_dumped_config_trains_again(in_folder, tools):

@@ -229,7 +229,7 @@ def memory_gib() -> float:
 
 def _loss(outputs: dict | None) -> str:
     loss = (outputs or {}).get('loss')
-    return '' if loss is None else f', loss {float(loss):.4g}'
+    return '' if loss is None else f', loss {loss.item():.4g}'
 
 
 def _epoch(runner: Runner) -> str:

@@ -25,6 +25,7 @@ NAMES = [
     'info',
     'check',
     'split',
+    'pack',
     'demo-data',
     'setup-operators',
 ]
