@@ -1,5 +1,6 @@
 """Detections that were written to a file, as the metrics take them."""
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet.registry import DATASETS, METRICS
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -17,6 +19,21 @@ from rfdetr_mm.evaluation import NamedCocoMetric
 
 Results = list[tuple[dict[str, Any], dict[str, Any]]]
 _EMPTY = dict(bboxes=np.zeros((0, 4)), scores=[], labels=[], masks=[])
+
+
+class _ResultsUnpickler(RestrictedUnpickler):
+    """Also reads tensors of a plain pickle, whose numbers are inner files."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ('torch.storage', '_load_from_bytes'):
+            self._callables.append(_storage)
+            return _storage
+        return super().find_class(module, name)
+
+
+def _storage(content: bytes) -> Any:
+    file = io.BytesIO(content)
+    return torch.load(file, map_location='cpu', weights_only=True)
 
 
 def metric_of(evaluator: Any) -> NamedCocoMetric:
@@ -128,7 +145,7 @@ def _load(path: Path) -> list[dict[str, Any]]:
             if path.suffix == '.json':
                 content = json.load(file)
             else:
-                content = RestrictedUnpickler(file).load()
+                content = _ResultsUnpickler(file).load()
     except FileNotFoundError:
         raise InputError(f'there is no file of results {path}') from None
     except (OSError, ValueError, EOFError, KeyError, IndexError) as error:
