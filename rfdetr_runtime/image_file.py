@@ -9,15 +9,15 @@ Pixels are 8-bit RGB as they are stored. What a file may hold besides:
   taken. So Pillow and OpenCV read colour pictures of 16 bits; grey ones
   Pillow would cut off at 255.
 * Of several pages or frames the first is taken.
-* The EXIF orientation is ignored, as rfdetr does. (Pillow itself turns TIFF
-  files, and gives the size of the turned picture.)
+* The EXIF orientation is ignored, as rfdetr does, unless it is asked for.
+  (Pillow itself turns TIFF files, and gives the size of the turned picture.)
 * Floating-point pixels, and integers beyond 16 bits, are an error: no range
   of them is known to be black and white.
 """
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -43,6 +43,16 @@ IMAGE_SUFFIXES = (
 
 _ORIENTATION = 0x0112  # the tag of EXIF
 _MAX_16_BITS = 65535
+# EXIF's number to what makes the pixels, shape (h, w, 3), those of a viewer.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
+}
 _SEEN_DARK: set[int] = set()  # bits that were warned of
 
 
@@ -194,6 +204,31 @@ def read_size(path: str | PathLike) -> tuple[tuple[int, int], int]:
     """
     with open_picture(path, str(path)) as picture:
         return picture.size[::-1], exif_orientation(picture)
+
+
+def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn pixels as a viewer does.
+
+    Args:
+        pixels: As they are stored, shape (h, w, channels).
+        orientation: EXIF's number, see :func:`exif_orientation`.
+
+    Returns:
+        The pixels, of shape (w, h, channels) if it is 5 at least.
+    """
+    if orientation == 1:
+        return pixels
+    return np.ascontiguousarray(_TURNS[orientation](pixels))
+
+
+def turned_size(size_hw: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """(height, width) that a viewer gives a picture.
+
+    Args:
+        size_hw: As it is stored.
+        orientation: EXIF's number, see :func:`exif_orientation`.
+    """
+    return size_hw[::-1] if orientation >= 5 else size_hw
 
 
 def exif_orientation(picture: Image.Image) -> int:

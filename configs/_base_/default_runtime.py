@@ -14,6 +14,8 @@ default_hooks = dict(
         max_keep_ckpts=2,
         save_best='coco/bbox_mAP',
         rule='greater'),
+    # Ends a training whose loss is nan or inf so often in a row.
+    finite_loss=dict(type='FiniteLossHook', patience=10),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # The threshold of predict() and of the command line.
     visualization=dict(type='DetVisualizationHook', score_thr=0.5))

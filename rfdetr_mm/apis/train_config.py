@@ -129,6 +129,8 @@ class TrainConfig:
         early_stopping_min_delta: What counts as a rise.
         early_stopping_use_ema: Watch the average (here True, and always
             unless ``eval_base_model`` is on).
+        non_finite_patience: End with an error after so many losses in a row
+            that are not finite (here); 0 to go on anyway.
         run_test: Evaluate the test split at the end.
         save_dataset_grids: Draw training and validation images as the model
             sees them, into ``output_dir/dataset_grids``.
@@ -138,6 +140,10 @@ class TrainConfig:
         project: Project of Weights & Biases, experiment of MLflow.
         run: Name of the run there.
         notes: Anything plain; kept in the checkpoints.
+        cfg_options: Further entries of mmengine's config (here), such as
+            ``{'env_cfg.cudnn_benchmark': True}``; they win over the other
+            arguments. A key that nobody reads is an error, unless it begins
+            with ``+``. Those of the model are fields of ``ModelConfig``.
 
     Source: rfdetr 1.11.2, config.py, TrainConfig (names and defaults).
     """
@@ -179,6 +185,7 @@ class TrainConfig:
     early_stopping_patience: int = 10
     early_stopping_min_delta: float = 0.001
     early_stopping_use_ema: bool = True
+    non_finite_patience: int = 10
     run_test: bool = False
     save_dataset_grids: bool = False
     tensorboard: bool = False
@@ -187,6 +194,7 @@ class TrainConfig:
     project: str | None = None
     run: str | None = None
     notes: Any = None
+    cfg_options: Any = None
 
     def __post_init__(self) -> None:
         if isinstance(self.multi_scale, bool):
@@ -207,6 +215,7 @@ class TrainConfig:
             self.class_names = _names(self.class_names)
         for field in dataclasses.fields(self):
             _check_value(field.name, getattr(self, field.name), field.type)
+        self.cfg_options = _options(self.cfg_options)
         if self.lr == 0:
             raise InputError('lr must be greater than 0')
         if self.drop_path == 1:
@@ -218,6 +227,26 @@ class TrainConfig:
                 setattr(self, name, path)
 
 
+def _options(value: Any) -> dict[str, Any]:
+    """Entries of the config that are not those of other arguments."""
+    value = {} if value is None else value
+    if not isinstance(value, Mapping) or not all(
+        isinstance(key, str) for key in value
+    ):
+        raise InputError(
+            'cfg_options must be a dict of entries of the config, such as '
+            f"{{'env_cfg.cudnn_benchmark': True}}, got {value!r:.200}"
+        )
+    for key in value:
+        first = key.lstrip('+').split('.')[0]
+        if first in _CHOSEN_ELSEWHERE:
+            raise InputError(
+                f'cfg_options cannot have {key}: {_CHOSEN_ELSEWHERE[first]}. '
+                'A config of your own with tools/train.py can have all entries'
+            )
+    return dict(value)
+
+
 def _names(value: Any) -> list[str]:
     is_list = isinstance(value, (list, tuple)) and len(value) > 0
     if not is_list or not all(isinstance(name, str) for name in value):
@@ -225,8 +254,24 @@ def _names(value: Any) -> list[str]:
     return list(value)
 
 
+# What cfg_options leave to other arguments, and which these are.
+_CHOSEN_ELSEWHERE = {
+    'model': 'the model is chosen when it is made, by the arguments of its '
+    'class (--model, --weights, --resolution of rfdetr-mm)',
+    'resolution': 'the image size is resolution=N of train(), --resolution',
+    'data_root': 'the data set is dataset_dir of train(), DATASET',
+    'work_dir': 'the folder is output_dir of train(), --output-dir',
+    'load_from': 'the weights are pretrain_weights of the model, --weights',
+    'resume': 'going on is resume of train(), --resume',
+}
 # Numbers that may be 0; integers must be 1 at least otherwise.
-_FROM_ZERO = ('num_workers', 'seed', 'ema_tau', 'lr_drop')
+_FROM_ZERO = (
+    'num_workers',
+    'seed',
+    'ema_tau',
+    'lr_drop',
+    'non_finite_patience',
+)
 # Parts of a whole.
 _UP_TO_ONE = ('drop_path', 'ema_decay', 'lr_min_factor')
 

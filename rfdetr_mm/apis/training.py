@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from rfdetr_mm.checkpoints import atomic_file
 from rfdetr_mm.datasets import resolve_own_data
+from rfdetr_mm.engine.config_options import merge_options
 from rfdetr_mm.engine.running import build_runner
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.blocks import multi_scale_sizes
@@ -50,7 +51,8 @@ def fill_in_training(
         train: What is wanted; its ``batch_size`` is a number.
 
     Raises:
-        InputError: If the model takes images of other than 3 channels.
+        InputError: If the model takes images of other than 3 channels, or an
+            entry of ``cfg_options`` cannot have an effect.
     """
     if model.num_channels != 3:
         raise InputError(
@@ -101,6 +103,8 @@ def fill_in_training(
     if train.resume:
         cfg.resume = True
         cfg.load_from = None if train.resume is True else train.resume
+    if train.cfg_options:
+        merge_options(cfg, train.cfg_options)
 
 
 def _schedule(train: TrainConfig) -> dict:
@@ -221,6 +225,10 @@ def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
         plain = f'plain/{metric}'
         cfg.default_hooks.checkpoint.save_best = [metric, plain]
         watched = metric if train.early_stopping_use_ema else plain
+    if train.non_finite_patience:
+        cfg.default_hooks.finite_loss.patience = train.non_finite_patience
+    else:
+        cfg.default_hooks.finite_loss = None
     if train.early_stopping:
         cfg.default_hooks.early_stopping = dict(
             type='EarlyStoppingHook',
@@ -315,15 +323,17 @@ def _best_checkpoint(runner: Runner) -> Path:
         path = Path(info.get(key, ''))
         if path.is_file():
             return path
-    if not scores and any(name.startswith('val/') for name in hub.log_scalars):
+    last = info.get('last_ckpt')
+    was_validated = any(name.startswith('val/') for name in hub.log_scalars)
+    if last is None or (not scores and was_validated):
         raise InputError(
-            'no epoch of this training has weights that can be used: in every '
-            'validation detections were not finite, so the training diverged '
-            f'and {BEST_FILE} is not written. Train again with a smaller '
-            'learning rate (lr, lr_encoder) or in float32 (amp_dtype=None); '
-            f'the last checkpoint is {info["last_ckpt"]}.'
+            'no epoch of this training has weights that can be used: weights '
+            'or detections were not finite, so the training diverged and '
+            f'{BEST_FILE} is not written. Train again with a smaller learning '
+            'rate (lr, lr_encoder) or in float32 (amp_dtype=None); the last '
+            f'good checkpoint is {last or "none"}.'
         )
-    return Path(info['last_ckpt'])
+    return Path(last)
 
 
 def write_training_config(

@@ -16,6 +16,7 @@ from .class_rows import (
 from .convert import ConversionReport, mmdet_to_upstream, upstream_to_mmdet
 from .decoder_depth import add_decoder_layers, decoder_depth
 from .dinov2 import dinov2_to_backbone, is_dinov2
+from .finite import all_finite, list_non_finite, name_some
 from .keypoint_rows import (
     OUR_SCHEMA,
     counts_of_mask,
@@ -59,6 +60,7 @@ __all__ = [
     'PublishedFile',
     'UpstreamFile',
     'add_decoder_layers',
+    'all_finite',
     'atomic_file',
     'cache_dir',
     'check_licence',
@@ -71,8 +73,10 @@ __all__ = [
     'find_adapted_layers',
     'hint_for_missing',
     'is_dinov2',
+    'list_non_finite',
     'merge_adapters',
     'mmdet_to_upstream',
+    'name_some',
     'published_address',
     'read_checkpoint',
     'read_safetensors',

@@ -1,12 +1,12 @@
 """COCO annotation files: read, checked, their categories matched by name."""
 
 import difflib
+import functools
 import json
 import logging
 import math
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -16,18 +16,22 @@ from torch.utils.data import get_worker_info
 
 from rfdetr_mm.errors import InputError
 
+from .bad_entries import (
+    MISSING,
+    BadEntries,
+    BadEntryError,
+    check_text,
+    fail,
+    is_finite,
+    to_whole_number,
+)
 from .coco_masks import mask_area
 from .shards import is_shard_index, read_shards
 
 _LISTS = ('images', 'annotations', 'categories')
 _NO_PARENT = ('', 'none', 'null')
 _MAX_NAMES = 20
-_MAX_DIGITS = 60  # Python itself writes at most 4300
 WITHOUT_IMAGE = 'whose image_id no image has'
-_MISSING = object()
-_WHOLE = re.compile('[0-9]{1,19}')
-_MAX_WHOLE = 2**63 - 1
-_MAX_NUMBER = 1e15  # pixels, beyond all images
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ class CocoFile:
 
 
 def read_coco_file(
-    path: str, backend_args: dict[str, Any] | None = None
+    path: str,
+    backend_args: dict[str, Any] | None = None,
+    bad_entries: BadEntries | None = None,
 ) -> CocoFile:
     """Read and check a COCO annotation file.
 
@@ -78,6 +84,8 @@ def read_coco_file(
         path: Path or address, as mmengine's file backends take them.
         backend_args: Arguments of the file backend; None for the path's own
             backend.
+        bad_entries: Takes the entries that break a rule, which are left out
+            then; None: the first one is an error.
 
     Returns:
         The content.
@@ -92,40 +100,70 @@ def read_coco_file(
         content = read_shards(path, content)
     for name in _LISTS:
         if not isinstance(content.get(name), list):
-            _fail(path, name, 'must be a list', content.get(name, _MISSING))
-    images, annotations, categories = (content[name] for name in _LISTS)
+            fail(path, name, 'must be a list', content.get(name, MISSING))
     for name in ('images', 'categories'):
         if not content[name]:
             raise InputError(
                 f'{path}: {name} is empty, at least one is needed'
             )
-    _number_annotations(path, annotations)
+    lists = {name: list(enumerate(content[name])) for name in _LISTS}
+
+    def keep(name: str, check: Callable[[str, Any], None]) -> None:
+        lists[name] = list(_passing(name, lists[name], check, bad_entries))
+
+    for name in reversed(_LISTS):
+        keep(name, functools.partial(_check_object, path))
+    _number_annotations(entry for _, entry in lists['annotations'])
     for name in _LISTS:
-        _check_ids(path, name, content[name])
-    _check_images(path, images)
-    _check_categories(path, categories)
+        keep(name, _UniqueIds(path))
+    keep('images', functools.partial(_check_image, path))
+    keep('categories', functools.partial(_check_category, path))
+    images, categories = (
+        tuple(entry for _, entry in lists[name])
+        for name in ('images', 'categories')
+    )
+    if not images or not categories:
+        raise bad_entries.first
     image_ids = {image['id'] for image in images}
-    category_ids = {category['id'] for category in categories}
-    kept = []
-    for number, annotation in enumerate(annotations):
-        where = f'annotations[{number}]'
-        _to_whole_number(path, where, annotation, 'image_id')
-        if annotation['image_id'] in image_ids:
-            _check_annotation(path, where, annotation, category_ids)
-            kept.append(annotation)
+    known = {category['id'] for category in categories}
+    keep('annotations', functools.partial(_check_image_id, path))
+    num_all = len(lists['annotations'])
+    lists['annotations'] = [
+        (number, annotation)
+        for number, annotation in lists['annotations']
+        if annotation['image_id'] in image_ids
+    ]
     left_out = {}
-    if num_lost := len(annotations) - len(kept):
+    if num_lost := num_all - len(lists['annotations']):
         left_out[WITHOUT_IMAGE] = num_lost
         log_in_main_process(
-            f'{path}: {num_lost} of {len(annotations)} annotations are left '
-            'out, because no image has their image_id.',
+            f'{path}: {num_lost} of {len(content["annotations"])} annotations '
+            'are left out, because no image has their image_id.',
             logging.WARNING,
         )
-    file = CocoFile(
-        path, tuple(images), tuple(kept), tuple(categories), left_out
-    )
+    keep('annotations', functools.partial(_check_annotation, path, known))
+    annotations = tuple(entry for _, entry in lists['annotations'])
+    file = CocoFile(path, images, annotations, categories, left_out)
     _check_used_names(file)
     return file
+
+
+def _passing(
+    name: str,
+    entries: Iterable[tuple[int, Any]],
+    check: Callable[[str, Any], None],
+    bad_entries: BadEntries | None,
+) -> Iterator[tuple[int, Any]]:
+    """The entries of a list, with their numbers, that pass a check."""
+    for number, entry in entries:
+        try:
+            check(f'{name}[{number}]', entry)
+        except BadEntryError as error:
+            if bad_entries is None:
+                raise
+            bad_entries.add(error)
+        else:
+            yield number, entry
 
 
 def class_names(file: CocoFile) -> tuple[str, ...]:
@@ -277,17 +315,6 @@ def listed(names: Sequence[str]) -> str:
     return ', '.join(map(str, names[:_MAX_NAMES])) + more
 
 
-def shown(value: Any) -> str:
-    """Write a value for a message, shortened.
-
-    Args:
-        value: What a file holds.
-    """
-    if isinstance(value, int) and abs(value) > 10**_MAX_DIGITS:
-        return f'a number of more than {_MAX_DIGITS} digits'
-    return f'{value!r:.80}'
-
-
 def _counted(boxes: Counter[str]) -> str:
     return listed([f'{name} ({n})' for name, n in boxes.most_common()])
 
@@ -313,80 +340,86 @@ def _read_json(path: str, backend_args: dict[str, Any] | None) -> dict:
     return content
 
 
-def _check_ids(path: str, name: str, entries: list[Any]) -> None:
-    """Make the ids ints, in place, and check that they are unique."""
-    first: dict[int, int] = {}
-    for number, entry in enumerate(entries):
-        field = f'{name}[{number}]'
-        if not isinstance(entry, dict):
-            _fail(path, field, 'must be an object', entry)
-        _to_whole_number(path, field, entry, 'id')
-        other = first.setdefault(entry['id'], number)
-        if other != number:
-            way_out = 'Remove one of them: they are equal.'
-            if entry != entries[other]:
-                way_out = 'Give one of them another id: they are different.'
-            raise InputError(
-                f'{path}: {name}[{other}] and {field} have the same id '
-                f'{entry["id"]}; ids must be unique. {way_out}'
-            )
+def _check_object(path: str, field: str, entry: Any) -> None:
+    if not isinstance(entry, dict):
+        fail(path, field, 'must be an object', entry)
 
 
-def _number_annotations(path: str, annotations: list[Any]) -> None:
+class _UniqueIds:
+    """Makes ids ints, in place, and checks that they are unique."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._first: dict[int, tuple[str, Any]] = {}
+
+    def __call__(self, field: str, entry: dict[str, Any]) -> None:
+        to_whole_number(self._path, field, entry, 'id')
+        other, first = self._first.setdefault(entry['id'], (field, entry))
+        if first is entry:
+            return
+        way_out = 'Remove one of them: they are equal.'
+        if entry != first:
+            way_out = 'Give one of them another id: they are different.'
+        raise BadEntryError(
+            *(self._path, f'{field}.id', 'must be unique'),
+            f'{other} has it as well',
+            f'{self._path}: {other} and {field} have the same id '
+            f'{entry["id"]}; ids must be unique. {way_out}',
+        )
+
+
+def _number_annotations(annotations: Iterable[dict[str, Any]]) -> None:
     """Give ids to annotations if none of them has any, as labelformat's."""
-    for number, annotation in enumerate(annotations):
-        if not isinstance(annotation, dict):
-            _fail(
-                path, f'annotations[{number}]', 'must be an object', annotation
-            )
+    annotations = list(annotations)
     if all(annotation.get('id') is None for annotation in annotations):
         for number, annotation in enumerate(annotations, start=1):
             annotation['id'] = number
 
 
-def _check_images(path: str, images: list[dict[str, Any]]) -> None:
-    for number, image in enumerate(images):
-        field = f'images[{number}]'
-        _check_text(path, field, image, 'file_name')
-        if image.get('height') is None and image.get('width') is None:
-            image['height'] = image['width'] = None
-            continue
-        for key in ('height', 'width'):
-            _to_whole_number(path, field, image, key, 'in pixels')
-            if image[key] <= 0:
-                _fail(path, f'{field}.{key}', 'must be positive', image[key])
+def _check_image(path: str, field: str, image: dict[str, Any]) -> None:
+    check_text(path, field, image, 'file_name')
+    if image.get('height') is None and image.get('width') is None:
+        image['height'] = image['width'] = None
+        return
+    for key in ('height', 'width'):
+        to_whole_number(path, field, image, key, 'in pixels')
+        if image[key] <= 0:
+            fail(path, f'{field}.{key}', 'must be positive', image[key])
 
 
-def _check_categories(path: str, categories: list[dict[str, Any]]) -> None:
-    for number, category in enumerate(categories):
-        _check_text(path, f'categories[{number}]', category, 'name')
+def _check_category(path: str, field: str, category: dict[str, Any]) -> None:
+    check_text(path, field, category, 'name')
+
+
+def _check_image_id(path: str, field: str, entry: dict[str, Any]) -> None:
+    to_whole_number(path, field, entry, 'image_id')
 
 
 def _check_annotation(
-    path: str, field: str, annotation: dict[str, Any], known: set[int]
+    path: str, known: set[int], field: str, annotation: dict[str, Any]
 ) -> None:
-    _to_whole_number(path, field, annotation, 'category_id')
+    to_whole_number(path, field, annotation, 'category_id')
     if annotation['category_id'] not in known:
-        _fail(
+        fail(
             path,
             f'{field}.category_id',
             f'must be the id of a category ({listed(sorted(known))})',
             annotation['category_id'],
         )
-    bbox = annotation.get('bbox', _MISSING)
+    bbox = annotation.get('bbox', MISSING)
     if not (
-        isinstance(bbox, list) and len(bbox) == 4 and all(map(_finite, bbox))
+        isinstance(bbox, list) and len(bbox) == 4 and all(map(is_finite, bbox))
     ):
         rule = 'must be four finite numbers [x, y, w, h] in pixels'
-        _fail(path, f'{field}.bbox', rule, bbox)
+        fail(path, f'{field}.bbox', rule, bbox)
     if annotation.get('area') is None:
         annotation['area'] = mask_area(annotation) or bbox[2] * bbox[3]
-    elif not _finite(annotation['area']):
+    elif not is_finite(annotation['area']):
         rule = 'must be a finite number of pixels'
-        _fail(path, f'{field}.area', rule, annotation['area'])
+        fail(path, f'{field}.area', rule, annotation['area'])
     is_crowd = annotation.get('iscrowd') or 0
     if is_crowd not in (0, 1):
-        _fail(path, f'{field}.iscrowd', 'must be 0 or 1', is_crowd)
+        fail(path, f'{field}.iscrowd', 'must be 0 or 1', is_crowd)
     annotation['iscrowd'] = int(is_crowd)
 
 
@@ -429,45 +462,3 @@ def _fail_misspelled(
         'the file (upper and lower case count). If the file really lacks a '
         'class, list it among its categories without boxes.'
     )
-
-
-def _to_whole_number(
-    path: str, field: str, entry: dict[str, Any], key: str, unit: str = ''
-) -> None:
-    """Make ``entry[key]`` an int, in place; text of digits is one, too."""
-    value = entry.get(key, _MISSING)
-    number = value
-    if isinstance(value, float) and value.is_integer():
-        number = int(value)
-    elif isinstance(value, str) and _WHOLE.fullmatch(value):
-        number = int(value)
-    if type(number) is not int:
-        rule = f'must be a whole number {unit}'.rstrip()
-        _fail(path, f'{field}.{key}', rule, value)
-    if abs(number) > _MAX_WHOLE:
-        rule = f'must be a whole number of 64 bits {unit}'.rstrip()
-        _fail(path, f'{field}.{key}', rule, value)
-    entry[key] = number
-
-
-def _check_text(
-    path: str, field: str, entry: dict[str, Any], key: str
-) -> None:
-    value = entry.get(key, _MISSING)
-    if not isinstance(value, str) or not value:
-        _fail(path, f'{field}.{key}', 'must be a text', value)
-    # Half characters and zero bytes are in no name of a file.
-    if '\0' in value or value.encode(errors='replace') != value.encode(
-        errors='surrogatepass'
-    ):
-        rule = 'must be a text of whole characters, without zero bytes'
-        _fail(path, f'{field}.{key}', rule, value)
-
-
-def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= _MAX_NUMBER
-
-
-def _fail(path: str, field: str, rule: str, value: Any) -> NoReturn:
-    found = 'is missing' if value is _MISSING else f'is {shown(value)}'
-    raise InputError(f'{path}: {field} {rule}, but {found}.')

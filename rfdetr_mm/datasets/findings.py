@@ -1,7 +1,7 @@
 """What an inspection of a data set finds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Box = tuple[float, float, float, float]
 ERROR, WARNING, NOTE = 'error', 'warning', 'note'
@@ -53,6 +53,7 @@ class Findings:
 
     def __init__(self) -> None:
         self.all: list[Finding] = []
+        self._counted: dict[tuple[str, ...], int] = {}
         self.suspects: list[Suspect] = []
 
     def add(
@@ -69,6 +70,33 @@ class Findings:
             return
         shown = tuple(examples[:_NUM_EXAMPLES])
         self.all.append(Finding(level, kind, text, split, count, shown))
+
+    def count(
+        self, level: str, kind: str, split: str, what: str, example: str
+    ) -> None:
+        """Count something that may be found thousands of times.
+
+        Args:
+            level: See :class:`Finding`.
+            kind: See :class:`Finding`.
+            split: The split.
+            what: What was found, behind its number and without the place:
+                equal ones are one finding.
+            example: The place.
+        """
+        key = (level, kind, split, what)
+        if key not in self._counted:
+            self._counted[key] = len(self.all)
+            self.all.append(Finding(level, kind, '', split, 0))
+        place = self._counted[key]
+        found = self.all[place]
+        number = found.count + 1
+        self.all[place] = replace(
+            found,
+            text=f'{split}: {number} {what}.',
+            count=number,
+            examples=(*found.examples, example)[:_NUM_EXAMPLES],
+        )
 
     def suspect(
         self, path: str, reason: str, boxes: Sequence[Box] = ()

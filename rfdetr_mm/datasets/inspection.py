@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 
 from rfdetr_mm.errors import InputError
 
+from .bad_entries import BadEntries
 from .coco_file import class_names, label_of_category, read_coco_file
 from .columns import aligned
 from .findings import ERROR, WARNING, Finding, Findings, Suspect
@@ -148,7 +149,9 @@ def _read(
     """Name of the layout, root and splits; each as far as it can be read."""
     if os.path.isfile(path) and not path.lower().endswith(_YAML):
         root, ann_file = os.path.split(os.path.abspath(path))
-        file = read_coco_file(path)
+        bad_entries = BadEntries()
+        file = read_coco_file(path, bad_entries=bad_entries)
+        _report_bad(ONLY_FILE, bad_entries, findings)
         names = [image['file_name'] for image in file.images]
         folders = image_folders(ann_file, ann_file.removesuffix('.json'))
         if image_folder is not None:
@@ -163,27 +166,44 @@ def _read(
         )
     errors, splits, layout_name = [], {}, None
     for name in SPLITS:
+        bad_entries = BadEntries()
         try:
             if os.path.isfile(path):
                 root, yaml_name = os.path.split(os.path.abspath(path))
                 found_layout = 'yolo'
                 found = {}
                 if name != 'test' or read_yolo_yaml(path).has_split(name):
-                    found = read_yolo_splits(root, {name: yaml_name})
+                    found = read_yolo_splits(
+                        root, {name: yaml_name}, bad_entries
+                    )
             else:
                 root = os.path.abspath(path)
                 found_layout, found = find_splits(
-                    layout, root, {name: {}}, (name,)
+                    layout, root, {name: {}}, (name,), bad_entries
                 )
         except InputError as error:
             errors.append(error)
-            findings.add(ERROR, 'unusable split', str(error), name)
+            if error is not bad_entries.first:
+                findings.add(ERROR, 'unusable split', str(error), name)
             continue
+        finally:
+            _report_bad(name, bad_entries, findings)
         layout_name = layout_name or found_layout
         splits.update(found)
     if not splits:
         raise errors[0]
     return layout_name, root, splits
+
+
+def _report_bad(
+    name: str, bad_entries: BadEntries, findings: Findings
+) -> None:
+    for rule, number in bad_entries.counts.items():
+        text = f'{name}: {rule}, but {number} are not so.'
+        if number == 1:
+            text = f'{name}: {rule}, but one is not so.'
+        examples = bad_entries.examples[rule]
+        findings.add(ERROR, 'wrong entry', text, name, number, examples)
 
 
 def _refuse_shards(splits: dict[str, Split]) -> None:

@@ -10,7 +10,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
-from rfdetr_runtime.image_file import ImageFileError, read_size
+from rfdetr_runtime.image_file import ImageFileError, read_size, turned_size
 
 from .coco_file import (
     label_of_category,
@@ -21,7 +21,12 @@ from .coco_masks import DEGENERATE, MISSING, loads_masks
 from .image_folders import compare_with_folders
 from .keypoint_reader import UNLABELLED, KeypointReader, loads_keypoints
 from .object_rules import EMPTY, OUTSIDE, judge_object, many_crowds
-from .orientation import ignores_orientation, may_be_turned, warn_of_turned
+from .orientation import (
+    applies_orientation,
+    ignores_orientation,
+    may_be_turned,
+    warn_of_turned,
+)
 from .shards import is_address
 from .transforms.load_image import checked_loader
 
@@ -89,6 +94,7 @@ class NamedCocoDataset(CocoDataset):
     ) -> None:
         pipeline = [checked_loader(transform) for transform in pipeline]
         self._crowd_as_object = crowd_as_object
+        self._applies_orientation = applies_orientation(pipeline)
         self._ignores_orientation = ignores_orientation(pipeline)
         self._with_mask = any(map(loads_masks, pipeline))
         self._with_keypoints = any(map(loads_keypoints, pipeline))
@@ -250,12 +256,15 @@ class NamedCocoDataset(CocoDataset):
         for image in unknown:
             path = osp.join(folder, image['file_name'])
             try:
-                (image['height'], image['width']), _ = read_size(path)
+                size, orientation = read_size(path)
             except (OSError, ImageFileError) as error:
                 raise InputError(
                     f'{self.ann_file} has no height and width of the image '
                     f'{path}, and they cannot be read from it: {error}'
                 ) from error
+            if self._applies_orientation:
+                size = turned_size(size, orientation)
+            image['height'], image['width'] = size
         if unknown:
             log_in_main_process(
                 f'{self.ann_file} has no height and width of {len(unknown)} '

@@ -94,30 +94,32 @@ def check_objects(
     for annotation in split.file.annotations:
         of_image[annotation['image_id']].append(annotation)
     folder = os.path.join(root, split.image_folder)
-    try:
-        for image in split.file.images:
-            path = os.path.join(folder, image['file_name'])
-            num_before, seen = counts.boxes, set()
-            for annotation in of_image[image['id']]:
-                if annotation['category_id'] not in label_of:
-                    counts.left_out['whose category is not a class'] += 1
-                    continue
+    for image in split.file.images:
+        path = os.path.join(folder, image['file_name'])
+        num_before, seen = counts.boxes, set()
+        for annotation in of_image[image['id']]:
+            if annotation['category_id'] not in label_of:
+                counts.left_out['whose category is not a class'] += 1
+                continue
+            try:
                 judged = judge_object(
                     annotation, image, split.file.path, **options
                 )
-                reason = _count(annotation, judged, counts, seen)
-                if reason:
-                    kind = reason.partition(',')[0]
-                    places = counts.places.setdefault(kind, [])
-                    if len(places) < _NUM_PLACES:
-                        places.append(f'{path}, id {annotation["id"]}')
-                    box = judged.box or _corners(annotation['bbox'])
-                    findings.suspect(path, f'{name}: {reason}', (box,))
-                if judged.box and not judged.is_ignored:
-                    counts.per_class[names[annotation['category_id']]] += 1
-            counts.background += counts.boxes == num_before
-    except InputError as error:
-        findings.add(ERROR, 'unusable mask', str(error), name)
+            except InputError as error:
+                what = 'masks cannot be used'
+                findings.count(ERROR, 'unusable mask', name, what, str(error))
+                continue
+            reason = _count(annotation, judged, counts, seen)
+            if reason:
+                kind = reason.partition(',')[0]
+                places = counts.places.setdefault(kind, [])
+                if len(places) < _NUM_PLACES:
+                    places.append(f'{path}, id {annotation["id"]}')
+                box = judged.box or _corners(annotation['bbox'])
+                findings.suspect(path, f'{name}: {reason}', (box,))
+            if judged.box and not judged.is_ignored:
+                counts.per_class[names[annotation['category_id']]] += 1
+        counts.background += counts.boxes == num_before
     _report(name, split, counts, findings, options)
     return counts
 

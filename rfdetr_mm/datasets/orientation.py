@@ -7,6 +7,9 @@ from typing import Any
 from mmcv.transforms import LoadImageFromFile
 
 from .coco_file import log_in_main_process
+from .transforms.load_image import IGNORES, TURNS
+
+_LOADERS = ('LoadImageFromFile', 'LoadCheckedImage')
 
 
 def ignores_orientation(pipeline: Iterable[Any]) -> bool:
@@ -18,17 +21,58 @@ def ignores_orientation(pipeline: Iterable[Any]) -> bool:
     Returns:
         False also for a pipeline that loads no pictures.
     """
-    return any(
-        _option(transform, 'color_type') == 'color_ignore_orientation'
+    return IGNORES in _color_types(pipeline)
+
+
+def applies_orientation(pipeline: Iterable[Any]) -> bool:
+    """Whether a pipeline turns pictures as their EXIF orientation says.
+
+    Args:
+        pipeline: Transforms or their configs.
+
+    Returns:
+        False also for a pipeline that loads no pictures.
+    """
+    return TURNS in _color_types(pipeline)
+
+
+def _color_types(pipeline: Iterable[Any]) -> set[str]:
+    return {
+        transform.get('color_type', TURNS)
+        if isinstance(transform, dict)
+        else transform.color_type
         for transform in pipeline
-        if isinstance(transform, (dict, LoadImageFromFile))
-    )
+        if _loads(transform)
+    }
 
 
-def _option(transform: Any, name: str) -> Any:
-    if isinstance(transform, dict):
-        return transform.get(name)
-    return getattr(transform, name, None)
+def _loads(transform: Any) -> bool:
+    if not isinstance(transform, dict):
+        return isinstance(transform, LoadImageFromFile)
+    kind = transform.get('type')
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return name.rpartition('.')[2] in _LOADERS
+
+
+def apply_orientation(node: Any) -> int:
+    """Let all loaders within a config turn pictures, in place.
+
+    Args:
+        node: The config, or a part of it.
+
+    Returns:
+        How many loaders there are.
+    """
+    if isinstance(node, (list, tuple)):
+        return sum(map(apply_orientation, node))
+    if not isinstance(node, dict):
+        return 0
+    if _loads(node):
+        # Reduced JPEG files are decoded as they are stored.
+        node.pop('draft_size', None)
+        node['color_type'] = TURNS
+        return 1
+    return sum(map(apply_orientation, node.values()))
 
 
 def may_be_turned(
@@ -64,7 +108,8 @@ def warn_of_turned(
         f'orientation other than 1, the first one is {path} '
         f'({orientation}). Their pixels are taken as they are stored, as '
         'rfdetr does, so boxes that were drawn on the turned picture lie '
-        'elsewhere. If yours were, save the pictures turned, by '
+        'elsewhere. If yours were, --cfg-options apply_orientation=True '
+        'turns pictures in training and evaluation; or save them turned, by '
         'PIL.ImageOps.exif_transpose.',
         logging.WARNING,
     )

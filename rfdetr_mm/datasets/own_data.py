@@ -15,6 +15,8 @@ from .columns import aligned
 from .joined import reconcile_joined_classes
 from .keypoint_reader import KeypointReader
 from .layouts import SPLITS
+from .orientation import apply_orientation
+from .shared_images import warn_of_shared_images
 from .splits import Split, check_names_known, find_splits
 
 _MAX_LISTED_CLASSES = 100
@@ -44,6 +46,9 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
     removed, so that the config is an ordinary one from then on; if there is
     an error, the config is unchanged.
 
+    With ``apply_orientation=True`` in any config all loaders of pictures turn
+    them by their EXIF orientation, and so do labels in the YOLO layout.
+
     In a config that names its files, the parts of joined data sets get one
     order of the classes, see
     :func:`~rfdetr_mm.datasets.joined.reconcile_joined_classes`.
@@ -61,6 +66,9 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
         InputError: If the folder, an annotation file or the class names
             cannot be used.
     """
+    if cfg.pop('apply_orientation', False):
+        for part in list(cfg.values()):
+            apply_orientation(part)
     if 'dataset_layout' not in cfg:
         reconcile_joined_classes(cfg)
         return None
@@ -73,6 +81,7 @@ def resolve_own_data(cfg: Config, only: str | None = None) -> str | None:
             cfg.dataset_layout, root, datasets, ('val',)
         )
     classes = _class_names(datasets['train'], splits)
+    warn_of_shared_images(root, splits)
     boxes = {
         name: _boxes_per_class(split.file, classes)
         for name, split in splits.items()

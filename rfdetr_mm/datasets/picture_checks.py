@@ -97,9 +97,11 @@ def _read(
     except BrokenImageError as error:
         # Training draws another image, an evaluation stops.
         level = WARNING if name == 'train' else ERROR
-        findings.add(level, 'unreadable image', f'{name}: {error}', name)
+        what = 'images cannot be read'
+        findings.count(level, 'unreadable image', name, what, str(error))
     except (OSError, ImageFileError) as error:
-        findings.add(ERROR, 'unusable image', f'{name}: {error}', name)
+        what = 'images cannot be used'
+        findings.count(ERROR, 'unusable image', name, what, str(error))
     return None
 
 
@@ -117,7 +119,8 @@ def _has_size(
     try:
         check_size(results, size)
     except InputError as error:
-        findings.add(ERROR, 'another size', f'{name}: {error}', name)
+        what = 'images have another size than the annotation file says'
+        findings.count(ERROR, 'another size', name, what, str(error))
         findings.suspect(path, f'{name}: not {height} x {width} px')
         return False
     return True
@@ -129,7 +132,8 @@ def _report_turned(name: str, turned: list[str], findings: Findings) -> None:
             f'{name}: {len(turned)} images have an EXIF orientation other '
             'than 1, and nothing tells on which picture the labels were '
             'drawn. Pixels are taken as they are stored; if the labels are '
-            'of the turned pictures, save these turned.'
+            'of the turned pictures, train and evaluate with '
+            'apply_orientation=True, or save them turned.'
         )
         findings.add(
             *(WARNING, 'turned images', text, name), len(turned), turned

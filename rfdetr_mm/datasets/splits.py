@@ -8,6 +8,7 @@ from typing import Any
 
 from rfdetr_mm.errors import InputError
 
+from .bad_entries import BadEntries
 from .coco_file import CocoFile, listed, read_coco_file
 from .layouts import SPLITS, detect_layout, find_images, image_folders
 from .shards import is_address
@@ -34,6 +35,7 @@ def find_splits(
     root: str,
     datasets: Mapping[str, Mapping[str, Any]],
     wanted: Sequence[str],
+    bad_entries: BadEntries | None = None,
 ) -> tuple[str | None, dict[str, Split]]:
     """Find and read the files; what the config names has precedence.
 
@@ -44,6 +46,8 @@ def find_splits(
         datasets: The config of the data set of each split, which may name
             ``ann_file`` and ``data_prefix.img``.
         wanted: The splits that are looked for.
+        bad_entries: Takes the entries that break a rule; None: the first one
+            is an error.
 
     Returns:
         Name of the layout, None if the config names the files, and what was
@@ -61,13 +65,15 @@ def find_splits(
     found_layout, ann_files = detect_layout(root, layout, given, wanted)
     ann_files.update(given)
     if found_layout == 'yolo':
-        return found_layout, read_yolo_splits(root, ann_files)
+        return found_layout, read_yolo_splits(root, ann_files, bad_entries)
     files: dict[str, CocoFile] = {}
     splits = {}
     for split in (name for name in SPLITS if name in ann_files):
         ann_file = ann_files[split]
         if ann_file not in files:
-            files[ann_file] = read_coco_file(os.path.join(root, ann_file))
+            files[ann_file] = read_coco_file(
+                os.path.join(root, ann_file), bad_entries=bad_entries
+            )
         file = files[ann_file]
         prefix = (datasets[split].get('data_prefix') or {}).get('img')
         names = [image['file_name'] for image in file.images]
@@ -80,12 +86,17 @@ def find_splits(
     return found_layout, splits
 
 
-def read_yolo_splits(root: str, ann_files: dict[str, str]) -> dict[str, Split]:
+def read_yolo_splits(
+    root: str,
+    ann_files: dict[str, str],
+    bad_entries: BadEntries | None = None,
+) -> dict[str, Split]:
     """Read splits of the YOLO layout.
 
     Args:
         root: The folder of the data set.
         ann_files: The YAML file of each split, relative to ``root``.
+        bad_entries: As in :func:`find_splits`.
 
     Returns:
         The splits.
@@ -97,7 +108,7 @@ def read_yolo_splits(root: str, ann_files: dict[str, str]) -> dict[str, Split]:
     splits = {}
     for split in (name for name in SPLITS if name in ann_files):
         path = os.path.join(root, ann_files[split])
-        file = read_yolo_split(path, split)
+        file = read_yolo_split(path, split, bad_entries)
         if split == 'val' and not file.annotations:
             raise InputError(
                 f'{path}, split {split!r}: none of {len(file.images)} images '

@@ -1,7 +1,6 @@
 """Data sets in the YOLO layout: data.yaml, images and text labels."""
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,17 +10,21 @@ from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 
 from rfdetr_mm.errors import InputError
-from rfdetr_runtime.image_file import ImageFileError, read_size
+from rfdetr_runtime.image_file import ImageFileError, read_size, turned_size
 
+from .bad_entries import BadEntries
 from .coco_file import CocoFile, log_in_main_process
 from .coco_masks import check_mask, loads_masks, polygon_area
 from .keypoint_reader import loads_keypoints, mirror_of_names
 from .object_rules import EMPTY
-from .orientation import ignores_orientation, warn_of_turned
+from .orientation import (
+    applies_orientation,
+    ignores_orientation,
+    warn_of_turned,
+)
 from .transforms.load_image import checked_loader
-from .yolo_layout import YoloLayout, read_lines, read_yolo_yaml
-
-_TOLERANCE = 1e-3  # of a normalised coordinate; labels are rounded
+from .yolo_labels import read_yolo_labels
+from .yolo_layout import YoloLayout, read_yolo_yaml
 
 
 @DATASETS.register_module()
@@ -76,11 +79,14 @@ class YoloDataset(BaseDetDataset):
     ) -> None:
         self.split = split
         self._keypoint_info: dict[str, Any] = {}
+        # Takes what breaks a rule; None: the first one is an error.
+        self.bad_entries: BadEntries | None = None
         pipeline = [checked_loader(transform) for transform in pipeline]
         if with_mask is None:
             with_mask = any(map(loads_masks, pipeline))
         self._with_mask = with_mask
         self._with_keypoints = any(map(loads_keypoints, pipeline))
+        self._applies_orientation = applies_orientation(pipeline)
         self._ignores_orientation = ignores_orientation(pipeline)
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
@@ -105,14 +111,24 @@ class YoloDataset(BaseDetDataset):
         data_list, turned, unlabelled = [], [], []
         self.num_empty, first_empty = 0, None
         for img_id, path in enumerate(paths):
-            (height, width), orientation = _read_size(path)
+            try:
+                (height, width), orientation = _read_size(path)
+            except InputError as error:
+                if self.bad_entries is None:
+                    raise
+                self.bad_entries.add(
+                    error, 'images must be readable', str(error)
+                )
+                continue
+            if self._applies_orientation:
+                height, width = turned_size((height, width), orientation)
             if orientation != 1:
                 turned.append((str(path), orientation))
             label_path = layout.label_path(path)
             if not label_path.is_file():
                 unlabelled.append(label_path)
             found, num_empty = read_yolo_labels(
-                label_path, layout, height, width
+                label_path, layout, height, width, self.bad_entries
             )
             instances = [
                 dict(instance, bbox_label=positions[instance['bbox_label']])
@@ -253,12 +269,16 @@ class YoloDataset(BaseDetDataset):
         ]
 
 
-def read_yolo_split(path: str, split: str) -> CocoFile:
+def read_yolo_split(
+    path: str, split: str, bad_entries: BadEntries | None = None
+) -> CocoFile:
     """Read one split as if it were an annotation file of COCO.
 
     Args:
         path: The YAML file.
         split: 'train', 'val' or 'test'.
+        bad_entries: Takes images that cannot be read, and lines that break a
+            rule; None: the first one is an error.
 
     Returns:
         Images, objects and classes, whose ids count from 0.
@@ -267,8 +287,16 @@ def read_yolo_split(path: str, split: str) -> CocoFile:
         InputError: As :class:`YoloDataset`.
     """
     dataset = YoloDataset(
-        ann_file=path, split=split, test_mode=True, serialize_data=False
+        ann_file=path,
+        split=split,
+        test_mode=True,
+        serialize_data=False,
+        lazy_init=True,
     )
+    dataset.bad_entries = bad_entries
+    dataset.full_init()
+    if not len(dataset):
+        raise bad_entries.first
     images, annotations = [], []
     for index in range(len(dataset)):
         data = dataset.get_data_info(index)
@@ -328,154 +356,3 @@ def _read_size(path: Path) -> tuple[tuple[int, int], int]:
             f'The image file {str(path)!r:.200} cannot be opened: '
             f'{str(error):.200}'
         ) from error
-
-
-def read_yolo_labels(
-    path: Path, layout: YoloLayout, height: int, width: int
-) -> tuple[list[dict], int]:
-    """Read the objects of one image.
-
-    Args:
-        path: The text file; if it is missing there are no objects.
-        layout: Tells the numbers of the classes.
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
-
-    Returns:
-        For each object with an area ``bbox`` (x1, y1, x2, y2) in pixels,
-        ``bbox_label``, a position in ``layout.names``, ``ignore_flag`` 0
-        and, where the line is an outline, ``mask`` (a list of one polygon);
-        with ``kpt_shape`` in the layout ``keypoints``, (x, y, visibility) in
-        pixels of each, zeros where nothing is labelled.
-        and the number of objects without area.
-
-    Raises:
-        InputError: For a line that is neither a box nor an outline, or whose
-            keypoints are impossible.
-    """
-    if not path.is_file():
-        return [], 0
-    instances, num_empty = [], 0
-    for number, line in enumerate(read_lines(path), start=1):
-        if not line.strip():
-            continue
-        try:
-            label, values, points = _parse_line(line, layout)
-        except ValueError as error:
-            raise InputError(f'{path}, line {number}: {error}') from error
-        instance = _make_instance(label, values, height, width)
-        if points:
-            instance['keypoints'] = [
-                [x * width, y * height, visibility]
-                for x, y, visibility in points
-            ]
-        x1, y1, x2, y2 = instance['bbox']
-        if x2 > x1 and y2 > y1:
-            instances.append(instance)
-        else:
-            num_empty += 1
-    return instances, num_empty
-
-
-def _parse_line(
-    line: str, layout: YoloLayout
-) -> tuple[int, list[float], list[tuple[float, float, int]]]:
-    """Label, normalised coordinates and keypoints of a line."""
-    first, *rest = line.split()
-    points = []
-    if num_keypoint_values := layout.num_keypoint_values:
-        if len(rest) != 4 + num_keypoint_values:
-            raise ValueError(
-                'expected "class cx cy w h" and the '
-                f'{num_keypoint_values} numbers of the keypoints (kpt_shape '
-                f'in {layout.path}), got {len(rest)} numbers after the '
-                f'class: {line.strip()!r:.80}'
-            )
-        points = _parse_keypoints(rest[4:], layout.keypoint_shape[1])
-        rest = rest[:4]
-    if len(rest) != 4 and (len(rest) < 6 or len(rest) % 2):
-        raise ValueError(
-            'expected "class cx cy w h" or "class x1 y1 x2 y2 x3 y3 ...", got '
-            f'{len(rest)} numbers after the class: {line.strip()!r:.80}'
-        )
-    try:
-        number, values = float(first), [float(value) for value in rest]
-    except ValueError:
-        raise ValueError(f'not a number in {line.strip()!r:.80}') from None
-    if number not in layout.labels:
-        raise ValueError(_explain_number(first, layout))
-    for value in values:
-        if not -_TOLERANCE <= value <= 1 + _TOLERANCE:  # or not a number
-            raise ValueError(
-                f'{value} is not a part of the width or height, between 0 and '
-                '1; pixels must be divided by the size of the image'
-            )
-    return layout.labels[int(number)], values, points
-
-
-def _parse_keypoints(
-    texts: list[str], dim: int
-) -> list[tuple[float, float, int]]:
-    """Normalised (x, y, visibility) of each, zeros where not labelled."""
-    try:
-        values = [float(text) for text in texts]
-    except ValueError:
-        raise ValueError(f'not a number in {" ".join(texts)!r:.80}') from None
-    if not all(map(math.isfinite, values)):
-        raise ValueError('keypoints must be finite numbers')
-    points = []
-    for i in range(0, len(values), dim):
-        x, y, *rest = values[i : i + dim]
-        visibility = rest[0] if rest else 2 * (x >= 0 and y >= 0)
-        if visibility not in (0, 1, 2):
-            raise ValueError(
-                f'{visibility:g} is not a visibility of a keypoint: 0 (not '
-                'labelled), 1 (hidden) or 2 (visible)'
-            )
-        is_inside = 0 <= x < 1 and 0 <= y < 1
-        is_kept = visibility and is_inside
-        points.append((x, y, int(visibility)) if is_kept else (0.0, 0.0, 0))
-    return points
-
-
-def _explain_number(first: str, layout: YoloLayout) -> str:
-    numbers = sorted(layout.labels)
-    if numbers != list(range(len(numbers))):
-        known = ', '.join(map(str, numbers))
-        return (
-            f'class {first} is none of the numbers of names in {layout.path}: '
-            f'{known}'
-        )
-    return (
-        f'class {first} is none of 0 ... {numbers[-1]}, the names in '
-        f'{layout.path}. A list of names is counted from 0 on; some '
-        'exporters count from 1 on or write the ids of their tool: then '
-        'write names as a mapping of these numbers, such as '
-        f'{{{first}: {layout.names[-1]}}}'
-    )
-
-
-def _make_instance(
-    label: int, values: list[float], height: int, width: int
-) -> dict:
-    """An object in pixels, its box cut at the border."""
-    instance = dict(bbox_label=label, ignore_flag=0)
-    if len(values) == 4:
-        cx, cy, w, h = values
-        x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-    else:
-        x1, x2 = min(values[::2]), max(values[::2])
-        y1, y2 = min(values[1::2]), max(values[1::2])
-        instance['mask'] = [
-            [
-                min(max(value, 0.0), 1.0) * (height if i % 2 else width)
-                for i, value in enumerate(values)
-            ]
-        ]
-    instance['bbox'] = [
-        min(max(x1, 0.0), 1.0) * width,
-        min(max(y1, 0.0), 1.0) * height,
-        min(max(x2, 0.0), 1.0) * width,
-        min(max(y2, 0.0), 1.0) * height,
-    ]
-    return instance

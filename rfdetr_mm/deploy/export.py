@@ -22,6 +22,7 @@ from mmdeploy.utils import (
 from mmengine.config import Config
 from torch import nn
 
+from rfdetr_mm.checkpoints import list_non_finite, name_some
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes import config_facts
 from rfdetr_mm.sizes.shipped import PACKAGE, read_shipped
@@ -143,7 +144,8 @@ def export(
         The backend's files. A file is complete or absent.
 
     Raises:
-        InputError: If configs, weights and image size do not fit.
+        InputError: If configs, weights and image size do not fit, or weights
+            are not finite.
     """
     model_cfg, deploy_cfg = _read(model_cfg), _read(deploy_cfg)
     if get_codebase_config(deploy_cfg).get('backbone_only'):
@@ -158,6 +160,7 @@ def export(
     model = task.build_pytorch_model(
         None if checkpoint is None else str(checkpoint)
     ).cpu()
+    _check_finite(model)
     if calibration is not None:
         # Images that cannot be read are found before anything is written.
         calibration = list(calibration)
@@ -177,6 +180,17 @@ def export(
     for file in files:
         progress(f'wrote {file} ({Path(file).stat().st_size / 1e6:.1f} MB)')
     return [Path(file) for file in files]
+
+
+def _check_finite(model: nn.Module) -> None:
+    weights = model.state_dict()
+    if names := list_non_finite(weights):
+        raise InputError(
+            f'a model can only be exported if its weights are numbers, but '
+            f'{name_some(names, len(weights))}. They come from a training '
+            'that diverged: take an earlier checkpoint, such as best.pth, or '
+            'train again with a lower learning rate.'
+        )
 
 
 def _read(cfg: str | os.PathLike[str] | Config) -> Config:

@@ -22,6 +22,7 @@ _MMENGINE_KEYS = ('type', '_delete_', '_scope_')
 # Entries that are read beside the arguments of mmengine's two Runners.
 _READ_ELSEWHERE = (
     'activation_checkpointing',
+    'apply_orientation',
     'auto_scale_lr',
     'broadcast_buffers',
     'compile',

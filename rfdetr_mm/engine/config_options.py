@@ -197,6 +197,12 @@ def _node_at(cfg: Any, parts: Iterable[str]) -> Any:
 
 
 def _move_data(cfg: Config, old: str | None, options: Iterable[str]) -> None:
+    if not isinstance(cfg.data_root, str):
+        raise InputError(
+            'data_root must be the path of a folder, not '
+            f'{cfg.data_root!r:.80}; a folder named like a number is written '
+            './123'
+        )
     moved = [
         _move(cfg[key], old, cfg.data_root)
         for key in cfg

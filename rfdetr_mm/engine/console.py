@@ -20,6 +20,8 @@ FULL = 'full'
 """mmengine's log."""
 
 _LONG = ('Config:\n', 'Hooks will be executed in the following order')
+# Of mmengine, about scopes that it then looks into anyway.
+_NOISE = 'Failed to search registry with scope'
 _mode: ContextVar[str] = ContextVar('console', default=SHORT)
 
 
@@ -96,11 +98,12 @@ class _Shown(logging.Filter):
         self.mode = mode
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.WARNING or self.mode == FULL:
+        if self.mode == FULL:
             return True
-        if self.mode == QUIET:
-            return False
-        return not str(record.msg).startswith(_LONG)
+        text = str(record.msg)
+        if record.levelno >= logging.WARNING:
+            return not text.startswith(_NOISE)
+        return self.mode == SHORT and not text.startswith(_LONG)
 
 
 class _OwnConsole:

@@ -1,12 +1,15 @@
 """Upstream's exponential moving average of the weights."""
 
+import logging
 import math
 
 import torch
 from mmdet.registry import MODELS
+from mmengine.logging import print_log
 from mmengine.model import BaseAveragedModel
 from torch import Tensor, nn
 
+from rfdetr_mm.checkpoints import all_finite
 from rfdetr_mm.errors import InputError
 
 
@@ -17,6 +20,9 @@ class WarmupEMA(BaseAveragedModel):
     Update n = 1 copies the model. Update n = 2, 3, ... keeps the part
     ``decay * (1 - exp(-n / tau))`` of the average. Buffers are averaged as
     well, integer ones are copied.
+
+    Weights that are not finite are passed over with one warning: one NaN
+    would stay in the average for ever.
 
     Args:
         model: The model to average.
@@ -43,6 +49,7 @@ class WarmupEMA(BaseAveragedModel):
         super().__init__(model, update_buffers=True)
         self.decay = decay
         self.tau = tau
+        self._num_left_out = 0
 
     def kept(self, update: int) -> float:
         """Part of the average that update n = 2, 3, ... keeps."""
@@ -58,6 +65,9 @@ class WarmupEMA(BaseAveragedModel):
             model: The model as it is after the optimizer's step.
         """
         source = model.state_dict()
+        if not all_finite(source[name] for name in self.avg_parameters):
+            self._warn_once()
+            return
         averages: list[Tensor] = []
         values: list[Tensor] = []
         for name, average in self.avg_parameters.items():
@@ -73,6 +83,16 @@ class WarmupEMA(BaseAveragedModel):
             # Few kernels instead of two for every tensor.
             torch._foreach_mul_(averages, kept)
             torch._foreach_add_(averages, values, alpha=1 - kept)
+
+    def _warn_once(self) -> None:
+        self._num_left_out += 1
+        if self._num_left_out == 1:
+            print_log(
+                'The weights are not finite (nan or inf) after a step: from '
+                'now on such weights are left out of the average.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def avg_func(
         self, averaged_param: Tensor, source_param: Tensor, steps: int

@@ -13,6 +13,8 @@ import argparse
 
 from rfdetr_mm_light.errors import UsageError
 
+from .options import add_config_options
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
@@ -24,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--config', help='config of the model, where it is none of the sizes'
     )
+    add_config_options(parser, 'the file of --config')
     parser.add_argument(
         '--ema',
         action='store_true',
@@ -43,7 +46,9 @@ def check(args: argparse.Namespace) -> None:
     """Check the options.
 
     Raises:
-        UsageError: If options exclude each other.
+        UsageError: If options exclude each other, or need another one.
     """
     if args.model is not None and args.config is not None:
         raise UsageError('--model and --config exclude each other')
+    if args.cfg_options and args.config is None:
+        raise UsageError('--cfg-options change the file of --config: name it')

@@ -181,6 +181,24 @@ def score(text: str) -> float:
     return value
 
 
+def add_config_options(parser: argparse.ArgumentParser, config: str) -> None:
+    """Add options for what no other option is for.
+
+    Args:
+        parser: The subcommand's.
+        config: What the config is that they change.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help=f"change entries of {config}, as mmdet's tools do: "
+        'optim_wrapper.optimizer.lr=1e-5; a list is "[a,b]"; a key that '
+        'nobody reads is an error, and +KEY=VALUE adds it all the same',
+    )
+
+
 def batch_size(text: str) -> int | str:
     """Read a number of images, or ``auto``."""
     return text if text == 'auto' else int(text)

@@ -12,6 +12,7 @@ Examples:
   rfdetr-mm train DATASET --model nano --resume --output-dir mine
   rfdetr-mm train DATASET --model nano --no-weights --epochs 300
   rfdetr-mm train DATASET --weights old.pth --set warmup_epochs=1 wandb=true
+  rfdetr-mm train DATASET --model nano --cfg-options auto_scale_lr.enable=True
 """
 
 import argparse
@@ -19,6 +20,7 @@ import argparse
 from rfdetr_mm_light.errors import UsageError
 
 from .options import (
+    add_config_options,
     add_model_options,
     batch_size,
     check_data_set,
@@ -77,6 +79,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='any other argument of train(): rfdetr_mm.apis, TrainConfig',
     )
+    add_config_options(parser, 'the config of the training')
     add_model_options(parser)
 
 

@@ -14,8 +14,10 @@ import argparse
 from pathlib import Path
 
 from rfdetr_mm_light.errors import UsageError
+from rfdetr_mm_light.exported_files import is_exported
 
 from .options import (
+    add_config_options,
     add_model_file,
     add_model_options,
     check_data_set,
@@ -57,6 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='OTHER',
         help='folder of an earlier report, which the new one shows beside',
     )
+    add_config_options(parser, 'the config of the evaluation')
     add_model_options(parser)
 
 
@@ -64,11 +67,16 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs neither torch nor a network.
 
     Raises:
-        UsageError: If no model was chosen, or there is no report to show
-            another one in.
+        UsageError: If no model was chosen, options exclude each other, or
+            there is no report to show another one in.
         InputError: If a file or folder is missing.
     """
     check_model_options(args)
     if args.against is not None and args.report is None:
         raise UsageError('--against needs --report DIR, which shows both')
+    if args.cfg_options and is_exported(args.weights or ''):
+        raise UsageError(
+            '--cfg-options change the config of a checkpoint; the exported '
+            f'file {args.weights} is as it is'
+        )
     check_data_set(args.dataset_dir)

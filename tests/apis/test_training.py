@@ -136,6 +136,13 @@ def test_defaults_are_upstreams_recipe():
             'visualizer.vis_backends.1.exp_name',
             'p',
         ),
+        ({}, 'default_hooks.finite_loss.patience', 10),
+        (
+            dict(non_finite_patience=3),
+            'default_hooks.finite_loss.patience',
+            3,
+        ),
+        (dict(non_finite_patience=0), 'default_hooks.finite_loss', None),
         (dict(output_dir='out'), 'work_dir', 'out'),
         (dict(dataset_file='yolo'), 'dataset_layout', 'yolo'),
         (
@@ -146,10 +153,33 @@ def test_defaults_are_upstreams_recipe():
         (dict(resume='a.pth'), 'load_from', 'a.pth'),
         (dict(resume=True), 'load_from', None),
         (dict(notes='a'), 'notes', 'a'),
+        (
+            dict(lr=0.5, cfg_options={'optim_wrapper.optimizer.lr': 0.25}),
+            'optim_wrapper.optimizer.lr',
+            0.25,
+        ),
+        (dict(cfg_options={'+mine.x': [1]}), 'mine.x', [1]),
     ],
 )
 def test_options(given, name, value):
     assert entry(fill(**given), name) == value
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'optim_wrapper.optimiser.lr': 1}, 'optim_wrapper.optimizer.lr'),
+        ({'model.bbox_head.num_queries': 5}, 'arguments of its class'),
+        ({'+model.x': 5}, 'arguments of its class'),
+        ({'resolution': 64}, 'resolution=N of train'),
+        ({'work_dir': 'x'}, 'output_dir'),
+        ({3: 4}, 'must be a dict'),
+        ('a=3', 'must be a dict'),
+    ],
+)
+def test_entries_that_cannot_be(options, message):
+    with pytest.raises(InputError, match=message):
+        fill(cfg_options=options)
 
 
 def test_scales():

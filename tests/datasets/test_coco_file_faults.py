@@ -159,6 +159,7 @@ TARGET = Target(
     run,
     ('is not a JSON file', 'must hold a JSON object'),
     (
+        'rfdetr_mm.datasets.bad_entries',
         'rfdetr_mm.datasets.coco_file',
         'rfdetr_mm.datasets.coco_masks',
         'rfdetr_mm.datasets.object_rules',

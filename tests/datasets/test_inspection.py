@@ -113,7 +113,7 @@ CHANGES = [
     (
         set_first('images', height=61),
         ('error', 'another size', 'train'),
-        'has 60 x 90 pixels .*says 61 x 90',
+        '1 images have another size than',
     ),
     (
         lambda content: content['annotations'].clear(),
@@ -127,8 +127,8 @@ CHANGES = [
     ),
     (
         set_first('annotations', bbox=[1, 2, 3]),
-        ('error', 'unusable split', 'train'),
-        'bbox must be four finite numbers',
+        ('error', 'wrong entry', 'train'),
+        r'annotations\[…\].bbox must be four finite numbers',
     ),
 ]
 
@@ -311,7 +311,96 @@ def test_a_yaml_file_and_labels_without_area(yolo):
     assert found.objects['train'].left_out == {'without area': 1}
     (yolo / 'valid' / 'labels' / 'val 1.txt').write_text('7 1 1 1 1')
     found = inspect_data_set(str(yolo))
-    assert ('error', 'unusable split', 'val') in kinds(found)
+    assert ('error', 'wrong entry', 'val') in kinds(found)
+
+
+def test_all_bad_entries_are_listed(root):
+    """Counted by rule, a few places of each, and the others are looked at."""
+
+    def spoil(content):
+        first = content['annotations'][0]
+        for number, fields in enumerate(
+            [
+                *({'bbox': [1, 2, 3]},) * 9,
+                *({'bbox': None, 'category_id': 77},) * 2,
+                {'iscrowd': 5},
+                {'area': 'x'},
+                {'image_id': 'x'},
+            ]
+        ):
+            content['annotations'].append(
+                {**first, 'id': 500 + number, **fields}
+            )
+        content['annotations'] += [7, {**first, 'id': 500}]
+        content['images'].append(dict(content['images'][0], id=900, width=0))
+
+    edit(root, spoil)
+    found = inspect_data_set(str(root))
+    bad = {
+        f.text.partition(': ')[2]: f
+        for f in found.findings
+        if f.kind == 'wrong entry'
+    }
+    counts = sorted(f.count for f in bad.values())
+    assert counts == [1, 1, 1, 1, 1, 1, 2, 9]
+    (boxes,) = [f for text, f in bad.items() if '.bbox must be' in text]
+    assert boxes.count == 9 and len(boxes.examples) == 5
+    assert 'annotations[6].bbox is [1, 2, 3]' in boxes.examples[0]
+    assert all(f.level == 'error' and f.split == 'train' for f in bad.values())
+    # The others of the split are counted as before.
+    assert found.objects['train'].boxes == 6
+    assert not found.is_ok()
+    text = '\n'.join(report_lines(found))
+    assert text.count('.bbox is [1, 2, 3]') == 5 and 'but 9 are not so' in text
+
+
+def test_all_bad_lines_are_listed(yolo):
+    label = yolo / 'train' / 'labels' / 'train 1.txt'
+    lines = [
+        '0 0.5',
+        '0 0.5 0.5 x 0.1',
+        '9 0.5 0.5 0.1 0.1',
+        *['0 2 2 1 1'] * 7,
+    ]
+    label.write_text('\n'.join([label.read_text().rstrip(), *lines]))
+    (yolo / 'train' / 'images' / 'train 2.png').write_bytes(b'no picture')
+    found = inspect_data_set(str(yolo))
+    bad = {f.text: f for f in found.findings if f.kind == 'wrong entry'}
+    assert sorted(f.count for f in bad.values()) == [1, 1, 1, 1, 7]
+    for part in (
+        'numbers are needed',
+        'all must be numbers',
+        'one of the numbers of names',
+        'between 0 and 1',
+        'images must be readable',
+    ):
+        (finding,) = [f for text, f in bad.items() if part in text]
+        assert str(yolo) in finding.examples[0]
+    assert found.objects['train'].images == 2
+
+
+def test_nothing_but_bad_entries(root, yolo):
+    edit(root, lambda c: [image.pop('file_name') for image in c['images']])
+    found = inspect_data_set(str(root))
+    assert kinds(found)[0] == ('error', 'wrong entry', 'train')
+    assert found.findings[0].count == 3 and 'train' not in found.objects
+    for path in (yolo / 'train' / 'images').iterdir():
+        path.write_bytes(b'')
+    found = inspect_data_set(str(yolo))
+    assert kinds(found)[0] == ('error', 'wrong entry', 'train')
+    assert found.findings[0].count == 3
+
+
+def test_thousands_of_pictures_are_one_finding(root):
+    def spoil(content):
+        for image in content['images']:
+            image['height'] += 1
+
+    edit(root, spoil)
+    found = inspect_data_set(str(root))
+    (finding,) = [f for f in found.findings if f.kind == 'another size']
+    assert finding.count == 3 and len(finding.examples) == 3
+    assert 'has 60 x 90 pixels' in finding.examples[0]
 
 
 def test_a_missing_split_is_an_error(root):

@@ -36,8 +36,19 @@ YAML = dict(
     names={0: 'cat', 3: 'dog'},
 )
 LABELS = '0 0.5 0.5 0.25 0.5\n3 0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.6\n'
-KEYPOINTS = dict(YAML, kpt_shape=[2, 3])
+KEYPOINTS = dict(
+    YAML,
+    kpt_shape=[2, 3],
+    flip_idx=[1, 0],
+    kpt_names={0: ['left', 'right']},
+)
 WITH_POINTS = '0 0.5 0.5 0.25 0.5 0.1 0.1 2 0.3 0.3 1\n'
+BOX = '0 0.5 0.5 0.5 0.5'
+PIPELINES = (
+    [dict(type='mmdet.LoadAnnotations', with_mask=True)],
+    [dict(type='LoadPoseAnnotations')],
+    [dict(type='LoadImageFromFile', color_type='color_ignore_orientation')],
+)
 LIST = 'images/train/1.png\n./images/train/2.png\n'
 TOKENS = (
     *('', 'x', '-1', '-0', '0.5', '1', '1.0', '2', '1e3', '1e-400', '1e400'),
@@ -50,11 +61,13 @@ TOKENS = (
 class Input:
     """The files of a data set.
 
-    ``content`` is that of the YAML file; ``change`` gets the folder.
+    ``content`` is that of the YAML file, ``labels`` are those of one image,
+    ``others`` of the others; ``change`` gets the folder.
     """
 
     content: object = None
     labels: object = LABELS
+    others: str = BOX
     listed: object = None
     change: Callable[[Path], object] | None = None
 
@@ -72,7 +85,7 @@ def run(folder, data):
             Image.new('RGB', (8, 4)).save(
                 folder / 'images' / split / f'{name}.png'
             )
-        (folder / 'labels' / split / '2.txt').write_text('0 0.5 0.5 0.5 0.5')
+        (folder / 'labels' / split / '2.txt').write_text(data.others)
     (folder / 'labels/train/1.txt').write_bytes(as_bytes(data.labels))
     content = data.content
     if not isinstance(content, bytes):
@@ -89,13 +102,18 @@ def run(folder, data):
         serialize_data=False,
     )
     dataset = DATASETS.build(options)
-    masks = [dict(type='mmdet.LoadAnnotations', with_mask=True)]
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         for instance in info['instances']:
             x1, y1, x2, y2 = instance['bbox']
             assert 0 <= x1 < x2 <= 8 and 0 <= y1 < y2 <= 4
-    DATASETS.build(dict(options, pipeline=masks, test_mode=True))
+    # Not every data set has masks or keypoints.
+    for pipeline in PIPELINES:
+        for test_mode in (False, True):
+            with contextlib.suppress(InputError):
+                DATASETS.build(
+                    dict(options, pipeline=pipeline, test_mode=test_mode)
+                )
     DATASETS.build(dict(options, with_mask=False))
     few = dict(filter_empty_gt=True, min_size=5)
     DATASETS.build(dict(options, filter_cfg=few))
@@ -123,7 +141,32 @@ def put_elsewhere(folder):
     (folder / 'mine.yaml').rename(folder / 'data.yaml')
 
 
+def without_images_in_the_path(folder):
+    """Labels beside the images, in folders of other names."""
+    photos = folder / 'photos'
+    shutil.copytree(folder / 'images/train', photos)
+    for path in (folder / 'labels/train').iterdir():
+        shutil.copy(path, photos)
+    (folder / 'data.yaml').write_text(
+        yaml.safe_dump(dict(YAML, train='photos'))
+    )
+
+
+def far_away(folder):
+    """A list of images that lie in another folder than the YAML file."""
+    other = folder.parent / 'elsewhere'
+    shutil.rmtree(other, ignore_errors=True)
+    for kind in ('images', 'labels'):
+        shutil.copytree(folder / kind / 'train', other / kind)
+    (folder / 'train.txt').write_text(f'{other}/images/1.png\n')
+    (folder / 'data.yaml').write_text(
+        yaml.safe_dump(dict(YAML, train='train.txt'))
+    )
+
+
 CHANGES = {
+    'labels beside images of another folder': without_images_in_the_path,
+    'images far away': far_away,
     'turned image': turn,
     'empty image': lambda f: (f / 'images/train/1.png').write_bytes(b''),
     'no label file': lambda f: (f / 'labels/train/1.txt').unlink(),
@@ -194,9 +237,20 @@ def cases():
     yield Case('splits by their folders', '', Input(no_splits))
     for case in label_cases():
         yield Case(case.kind, case.name, replace(valid, labels=case.data))
-    for case in changed_cases(dict(kpt_shape=[2, 3])):
-        data = Input({**YAML, **case.data}, WITH_POINTS)
+    keypoints = Input(KEYPOINTS, WITH_POINTS, WITH_POINTS)
+    yield Case('keypoints: valid', '', keypoints)
+    own = ('kpt_shape', 'flip_idx', 'kpt_names')
+    for case in changed_cases({name: KEYPOINTS[name] for name in own}):
+        data = replace(keypoints, content={**YAML, **case.data})
         yield Case(f'keypoints: {case.kind}', case.name, data)
+    tokens = WITH_POINTS.split()
+    for i in range(5, len(tokens)):
+        for token in (*TOKENS, '3', '0'):
+            text = ' '.join([*tokens[:i], token, *tokens[i + 1 :]])
+            data = replace(keypoints, labels=text)
+            yield Case('keypoints: number', f'{i} = {token!r:.30}', data)
+    flat = replace(keypoints, content=dict(KEYPOINTS, kpt_shape=[3, 2]))
+    yield Case('keypoints: other numbers of each', '', flat)
     listing = dict(YAML, train='train.txt')
     for case in broken_texts(LIST):
         data = Input(listing, listed=case.data)
@@ -234,7 +288,7 @@ def draw(rng: random.Random) -> Case:
         return Case(f'labels: {case.kind}', case.name, data)
     if how < 0.9:
         case = draw_text(WITH_POINTS, rng)
-        data = Input(KEYPOINTS, case.data)
+        data = Input(KEYPOINTS, case.data, WITH_POINTS)
         return Case(f'keypoints: {case.kind}', case.name, data)
     case = draw_text(LIST, rng)
     data = Input(dict(YAML, train='train.txt'), listed=case.data)
@@ -247,7 +301,11 @@ TARGET = Target(
     draw,
     run,
     ('cannot be read as YAML', 'cannot be read as text'),
-    ('rfdetr_mm.datasets.yolo', 'rfdetr_mm.datasets.yolo_layout'),
+    (
+        'rfdetr_mm.datasets.yolo',
+        'rfdetr_mm.datasets.yolo_labels',
+        'rfdetr_mm.datasets.yolo_layout',
+    ),
 )
 
 

@@ -1,12 +1,19 @@
 """Options of the command line, broken by a table and by chance."""
 
+import argparse
+import contextlib
 import copy
 import random
 
 import pytest
 from mmengine.config import Config
 
-from rfdetr_mm.engine.config_options import merge_options, read_options
+from rfdetr_mm.engine.config_options import (
+    OptionAction,
+    merge_options,
+    read_options,
+)
+from rfdetr_mm.errors import InputError
 from tests.faults import (
     Case,
     Target,
@@ -28,7 +35,12 @@ CONFIG = dict(
     ),
     train_dataloader=dict(
         batch_size=2,
-        dataset=dict(type='NamedCocoDataset', pipeline=PIPELINE),
+        dataset=dict(
+            type='NamedCocoDataset',
+            data_root='data/',
+            data_prefix=dict(img='data/images', other=['elsewhere/data']),
+            pipeline=PIPELINE,
+        ),
     ),
     val_dataloader=dict(
         dataset=dict(type='NamedCocoDataset', pipeline=PIPELINE)
@@ -37,6 +49,8 @@ CONFIG = dict(
         dataset=dict(type='NamedCocoDataset', pipeline=PIPELINE)
     ),
     test_pipeline=PIPELINE,
+    val_evaluator=dict(type='NamedCocoMetric', ann_file='data/val.json'),
+    image_w=64,  # a name within the file
     train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=3),
     optim_wrapper=dict(
         type='OptimWrapper',
@@ -57,6 +71,8 @@ VALID = (
     'test_pipeline.1.scale="(96,96)"',
     '+notes.x="[1,2,(3,4)]"',
     'train_cfg.max_epochs=1',
+    'data_root=other',
+    'model.bbox_head.type=RFDETRInsHead',
 )
 KEYS = {
     'empty key': ('', '+', '.', '..'),
@@ -70,6 +86,7 @@ KEYS = {
         'test_pipeline',
         'test_pipeline.1',
     ),
+    'name within the file': ('image_w', '+image_w'),
     'misspelled': ('modle.bbox_head', 'model.bbox_haed.num_queries', 'lr'),
     'other alphabet': ('modél.x', 'мodel.bbox_head.num_queries'),
     'key of Python': ('__class__', 'model.__dict__', 'model.keys', 'pop'),
@@ -102,13 +119,41 @@ SIZES = (
 )
 
 
+def parse(data):
+    """As the tools do; they end where it is no option."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.error = lambda message: raise_input_error(message)
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction)
+    return parser.parse_args([f'--cfg-options={data[0]}']).cfg_options
+
+
+def raise_input_error(message):
+    raise InputError(message)
+
+
 def run(folder, data):
-    config = Config(copy.deepcopy(CONFIG))
-    before = repr(config)
     options = read_options(data)
-    merge_options(config, options)
-    # What was taken has an effect, or says what was there already.
-    assert options is not None and before
+    if len(data) == 1:
+        try:
+            assert repr(parse(data)) == repr(options)
+        except InputError:
+            # Its first character decides, which = does not hide.
+            assert not options or data[0].startswith('-')
+    unchanged = repr(CONFIG)
+    for types in (None, {'optim_wrapper': 'AmpOptimWrapper'}):
+        merge_options(Config(copy.deepcopy(CONFIG)), options, types)
+    # Of Python, where groups may be given as they are.
+    nested = {}
+    for key, value in options.items():
+        first, dot, rest = key.partition('.')
+        nested[first] = {rest: value} if dot else value
+    with contextlib.suppress(InputError):
+        merge_options(Config(copy.deepcopy(CONFIG)), nested)
+    moved = Config(copy.deepcopy(CONFIG))
+    moved.data_root = 'nowhere'
+    with contextlib.suppress(InputError):
+        merge_options(moved, options)
+    assert repr(CONFIG) == unchanged
 
 
 def cases():

@@ -91,3 +91,22 @@ def test_wrong_settings_are_explained(options):
     config = dict(type='WarmupEMA', model=Model(), **options)
     with pytest.raises(ValueError, match=r'decay in \[0, 1\] and tau'):
         MODELS.build(config)
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf'), float('-inf')])
+def test_weights_that_are_not_finite_are_left_out(bad, caplog):
+    model = Model()
+    average = WarmupEMA(model)
+    for value in (5.0, -3.0):
+        model.set(value)
+        average.update_parameters(model)
+    before = {k: v.clone() for k, v in average.state_dict().items()}
+    for name in ('weight', 'mean'):
+        model.set(8.0)
+        getattr(model, name).data.view(-1)[-1] = bad
+        average.update_parameters(model)
+    after = average.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    model.set(8.0)
+    average.update_parameters(model)  # as if nothing had been between
+    assert averages([5, -3, 8])[-1] == float(average.module.weight[0])

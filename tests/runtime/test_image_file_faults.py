@@ -9,6 +9,7 @@ from mmdet.registry import TRANSFORMS
 from PIL import Image
 
 from rfdetr_mm.apis.images import as_rgb
+from rfdetr_mm.datasets.transforms.load_image import checked_loader
 from rfdetr_mm.errors import InputError
 from rfdetr_runtime.image_file import (
     ImageFileError,
@@ -26,6 +27,7 @@ from tests.faults import (
 )
 
 SIZE = (24, 16)  # width, height
+SMALL = 10**6  # numbers of an array
 
 
 def encoded(mode: str, kind: str, **options) -> bytes:
@@ -69,17 +71,31 @@ FILES = {
     'bmp': encoded('RGB', 'BMP'),
     'ppm': encoded('RGB', 'PPM'),
 }
-LOADERS = [
-    TRANSFORMS.build(
-        dict(
-            type='LoadCheckedImage',
-            imdecode_backend='pillow',
-            color_type='color_ignore_orientation',
-            **options,
-        )
-    )
-    for options in ({}, dict(draft_size=8), dict(skip_unreadable=True))
-]
+# Of transforms; the first three are those of the configs.
+UPSTREAMS = dict(
+    imdecode_backend='pillow', color_type='color_ignore_orientation'
+)
+OPTIONS = (
+    UPSTREAMS,
+    dict(UPSTREAMS, draft_size=8),
+    dict(UPSTREAMS, skip_unreadable=True),
+    dict(UPSTREAMS, draft_size=8, imdecode_backend='cv2', to_float32=True),
+    dict(UPSTREAMS, to_float32=True),
+    dict(color_type='grayscale'),
+)
+
+
+def build_loader(options):
+    loader = checked_loader(dict(type='mmcv.LoadImageFromFile', **options))
+    return TRANSFORMS.build(loader)
+
+
+def check_refused():
+    """Options that do not go together, and other transforms."""
+    for options in (dict(UPSTREAMS, draft_size=0), dict(draft_size=8)):
+        with pytest.raises(InputError, match='draft_size'):
+            build_loader(options)
+    assert checked_loader(dict(type='Resize')) == dict(type='Resize')
 
 
 # What stands in an annotation file beside the path.
@@ -116,9 +132,8 @@ def run(folder, data):
         pixels = as_rgb(path)
     except InputError:
         pixels = None
-    evaluation, training, skipping = LOADERS
-    skipping._num_in_a_row = 0
-    skipping._skipped.clear()
+    check_refused()
+    evaluation, training, skipping, *others = map(build_loader, OPTIONS)
     if pixels is None:
         with pytest.raises(InputError, match='x.png'):
             evaluation.transform(dict(img_path=str(path)))
@@ -126,14 +141,22 @@ def run(folder, data):
         found = evaluation.transform(dict(img_path=str(path)))['img']
         assert (found[..., ::-1] == pixels).all()
         assert pixels.ndim == 3 and pixels.shape[2] == 3
-    for loader in (training, skipping):
+    if pixels is not None and pixels.size > SMALL:
+        others = ()  # OpenCV and float32 take several times the memory
+    for loader in (training, skipping, *others):
         try:
             loader.transform(dict(img_path=str(path)))
             for more in ANNOTATED:
                 loader.transform(dict(img_path=str(path), **more))
         except InputError as error:
             assert str(path) in str(error)
+    if pixels is None:
+        skipping._num_in_a_row = 199
+        with pytest.raises(InputError, match='200 images in a row|x.png'):
+            skipping.transform(dict(img_path=str(path)))
     with contextlib.suppress(ImageFileError):
+        list_images(folder)
+        (folder / '._x.png').unlink()
         list_images(folder)
     as_rgb(path)
 

@@ -91,6 +91,11 @@ class Row:
         check('score', diff.score)
         if limits['box_px'] is not None and diff.matched < diff.expected:
             found.append(f'matched {diff.matched} of {diff.expected}')
+        if diff.non_finite:
+            found.append(
+                f'{diff.non_finite} detections are not finite (nan or inf), '
+                'of PyTorch or of the file'
+            )
         if diff.undecided > MAX_UNDECIDED * self.images:
             found.append(
                 f'undecided {diff.undecided} of {self.images} images (limit '

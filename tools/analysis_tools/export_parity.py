@@ -38,6 +38,8 @@ class Difference:
         matched: The number of those that were.
         mask_ious: The IoU of the masks of each pair.
         undecided: Images that are left out, see :func:`is_undecided`.
+        non_finite: Detections of either model with a score or a box that is
+            not finite; they match nothing.
         keypoint_px: Largest difference of a keypoint's coordinate, None
             without keypoints.
     """
@@ -48,11 +50,13 @@ class Difference:
     matched: int = 0
     mask_ious: list[float] = field(default_factory=list)
     undecided: int = 0
+    non_finite: int = 0
     keypoint_px: float | None = None
 
     def within(self, box_px: float, score: float) -> bool:
         """Whether nothing is missed and nothing differs by more."""
         is_near = self.box_px <= box_px and self.score <= score
+        is_near = is_near and not self.non_finite
         return is_near and self.matched >= self.expected
 
     def merge(self, other: 'Difference') -> None:
@@ -63,6 +67,7 @@ class Difference:
         self.matched += other.matched
         self.mask_ious += other.mask_ious
         self.undecided += other.undecided
+        self.non_finite += other.non_finite
         self._see_keypoints(other.keypoint_px)
 
     def _see_keypoints(self, px: float | None) -> None:
@@ -86,6 +91,7 @@ class Difference:
             reference: Detections.
             found: Detections of the other model.
         """
+        reference, found = self._finite(reference), self._finite(found)
         # How sure keypoints are changes scores, not their order.
         order = reference.scores.sort(descending=True, stable=True).indices
         best, rest = reference[order[:TOP]], reference[order[TOP:]]
@@ -113,6 +119,11 @@ class Difference:
             self._see_keypoints(float(moved.max()))
         if 'masks' in best:
             self.mask_ious += _mask_ious(first.masks, second.masks)
+
+    def _finite(self, found: InstanceData) -> InstanceData:
+        is_finite = found.scores.isfinite() & found.bboxes.isfinite().all(1)
+        self.non_finite += int((~is_finite).sum())
+        return found[is_finite]
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ from rfdetr_mm.checkpoints import (
     to_mmdet_checkpoint,
     write_checkpoint,
 )
+from rfdetr_mm.engine.config_options import merge_options, read_options
 from rfdetr_mm.errors import naming
 from rfdetr_mm.sizes.identify import find_size
 from rfdetr_mm.sizes.shipped import read_config_of
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
     is_upstream = read_upstream_layout(content) is not None
     if args.config is not None:
         cfg = Config.fromfile(args.config)
+        merge_options(cfg, read_options(args.cfg_options))
     else:
         cfg = _config_of(src, content, args.model)
     with naming(src):

@@ -12,6 +12,7 @@ from rfdetr_mm.apis.train_config import TrainConfig, make_train_config
 from rfdetr_mm.apis.training import fill_in_data, find_data
 from rfdetr_mm.checkpoints import PUBLISHED_FILES, cache_dir
 from rfdetr_mm.datasets.layouts import detect_layout
+from rfdetr_mm.engine.config_options import check_options
 from rfdetr_mm.engine.running import check_work_dir
 from rfdetr_mm.sizes.identify import find_size
 from rfdetr_mm.sizes.shipped import read_config_of
@@ -34,6 +35,7 @@ def check_training(
         InputError: At the first one that cannot be used.
     """
     config = _train_config(args, options)
+    _check_entries(args, config)
     _check_layout(config, ('train', 'val'))
     if args.model is not None and _downloads(args, options):
         cfg = read_config_of(find_size(args.model))
@@ -59,6 +61,7 @@ def check_evaluation(
     """
     ours = {k: v for k, v in options.items() if k not in ('report', 'against')}
     config = _train_config(args, ours)
+    _check_entries(args, config)
     # A data set without a test split is tested on its validation split.
     _check_layout(config, (args.split,))
     _check_device(args)
@@ -75,6 +78,13 @@ def _train_config(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # train() itself gives them again
         return make_train_config(given, f'rfdetr-mm {args.command}')
+
+
+def _check_entries(args: argparse.Namespace, config: TrainConfig) -> None:
+    """Find keys that nobody reads; of other weights the size is not known."""
+    if config.cfg_options and args.model is not None:
+        cfg = read_config_of(find_size(args.model))
+        check_options(cfg, config.cfg_options)
 
 
 def _check_layout(config: TrainConfig, splits: tuple[str, ...]) -> None:

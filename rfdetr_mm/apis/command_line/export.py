@@ -5,6 +5,8 @@ Its options are in ``rfdetr_mm_light/command_line/export.py``.
 
 import argparse
 
+from rfdetr_mm.engine.console import FULL, QUIET, console
+
 from .options import given, load_model
 
 
@@ -27,7 +29,11 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.shape is not None:
         options['shape'] = tuple(args.shape)
-    path = load_model(args).export(
-        args.output_dir, format=args.format, **options
-    )
+    with console(FULL if args.verbose else QUIET):
+        path = load_model(args).export(
+            args.output_dir,
+            format=args.format,
+            verbose=args.verbose,
+            **options,
+        )
     print(f'wrote {path}')

@@ -5,6 +5,7 @@ Its options are in ``rfdetr_mm_light/command_line/train.py``.
 
 import argparse
 
+from rfdetr_mm.engine.config_options import read_options
 from rfdetr_mm.engine.console import FULL, QUIET, console
 
 from .early_checks import check_training
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> None:
             results or the weights cannot be used; checked in this order.
     """
     options = given(args, _NAMES) | dict(args.settings)
+    if args.cfg_options:
+        options['cfg_options'] = read_options(args.cfg_options)
     # A training that goes on has weights of its own.
     published = 'resume' not in options and not args.no_weights
     with console(FULL if args.verbose else QUIET):

@@ -6,6 +6,7 @@ Its options are in ``rfdetr_mm_light/command_line/val.py``.
 import argparse
 
 from rfdetr_mm.apis.exported import evaluate_file
+from rfdetr_mm.engine.config_options import read_options
 from rfdetr_mm.engine.console import FULL, QUIET, console
 from rfdetr_mm_light.exported_files import is_exported
 from rfdetr_runtime.command_line.options import load_file
@@ -25,6 +26,8 @@ def run(args: argparse.Namespace) -> None:
             results or the weights cannot be used; checked in this order.
     """
     options = given(args, _NAMES)
+    if args.cfg_options:  # not for exported files
+        options['cfg_options'] = read_options(args.cfg_options)
     with console(FULL if args.verbose else QUIET):
         check_evaluation(args, options)
         if is_exported(args.weights or ''):

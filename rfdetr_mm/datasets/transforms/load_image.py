@@ -16,9 +16,16 @@ from rfdetr_mm.errors import InputError
 from rfdetr_runtime.image_file import (
     BrokenImageError,
     ImageFileError,
+    exif_orientation,
     open_picture,
     rgb_pixels,
+    turn,
+    turned_size,
 )
+
+IGNORES, TURNS = 'color_ignore_orientation', 'color'
+COLOR_TYPES = (IGNORES, TURNS)
+"""mmcv's names for pixels as stored, and turned by their EXIF orientation."""
 
 _MAX_IN_A_ROW = 200
 _STOCK_LOADERS = (
@@ -43,8 +50,10 @@ class LoadCheckedImage(LoadImageFromFile):
 
     A picture whose size is not the one in the annotation file is always an
     error, because its boxes are then at the wrong places. With the backend
-    ``'pillow'`` and ``color_type='color_ignore_orientation'`` every picture is
-    what Pillow's ``convert('RGB')`` makes of it, as upstream has it.
+    ``'pillow'`` every picture is what Pillow's ``convert('RGB')`` makes of it,
+    as upstream has it: as it is stored with
+    ``color_type='color_ignore_orientation'``, and turned by its EXIF
+    orientation with ``'color'``.
 
     Args:
         skip_unreadable: Whether to skip files that are missing or cannot be
@@ -119,22 +128,27 @@ class LoadCheckedImage(LoadImageFromFile):
 
     def _load(self, results: dict) -> tuple[int, int]:
         """Load the picture; give its (height, width) in the file."""
-        is_upstreams = self.imdecode_backend == 'pillow' and (
-            self.color_type == 'color_ignore_orientation'
+        is_ours = (
+            self.imdecode_backend == 'pillow'
+            and self.color_type in COLOR_TYPES
         )
-        if self.draft_size is None and not is_upstreams:
-            super().transform(results)
-            return results['img_shape']
         path = results['img_path']
         data = fileio.get(path, backend_args=self.backend_args)
+        if self.draft_size is None and not is_ours:
+            _check_limit(data, path)
+            super().transform(results)
+            return results['img_shape']
         with open_picture(io.BytesIO(data), path) as picture:
-            full_size = picture.size[::-1]
+            orientation = 1
+            if self.color_type == TURNS:
+                orientation = exif_orientation(picture)
+            full_size = turned_size(picture.size[::-1], orientation)
             img = None
             if self.draft_size is not None and picture.mode in ('RGB', 'L'):
                 img = self._read_jpeg(data, full_size, results)
-            if img is None and is_upstreams:
+            if img is None and is_ours:
                 # mmcv would put grey pictures with alpha on a canvas.
-                img = rgb_pixels(picture, path)[..., ::-1]
+                img = turn(rgb_pixels(picture, path), orientation)[..., ::-1]
         if img is None:
             super().transform(results)
             return full_size
@@ -209,12 +223,21 @@ def checked_loader(transform: Any) -> Any:
     return transform
 
 
+def _check_limit(data: bytes, path: str) -> None:
+    """Refuse what Pillow finds too large: other decoders have no limit."""
+    try:
+        with open_picture(io.BytesIO(data), path):
+            return
+    except BrokenImageError:  # others may know the format
+        return
+
+
 def _check_draft(draft_size: int, color_type: str) -> None:
     if draft_size < 1:
         raise InputError(
             f'draft_size is a number of pixels, at least 1, not {draft_size}'
         )
-    if color_type != 'color_ignore_orientation':
+    if color_type != IGNORES:
         raise InputError(
             f'draft_size={draft_size} decodes without the EXIF orientation, '
             f'but color_type={color_type!r} was given: set '
@@ -274,9 +297,10 @@ def check_size(results: dict, found: tuple[int, int]) -> None:
     hint = ''
     if found == (width, height):
         hint = (
-            ' They are swapped: the annotations were probably made on the '
-            'picture as its EXIF orientation turns it. Save the pictures '
-            "turned, or load them with color_type='color'."
+            ' They are swapped, by the EXIF orientation of the picture. If '
+            'the annotations are of the turned picture, '
+            "apply_orientation=True turns all pictures (color_type='color' "
+            'of this loader); if that is on already, leave it out.'
         )
     raise InputError(
         f'The image {results["img_path"]} (id '

@@ -3,6 +3,7 @@
 from .class_rows_hook import ClassRowsHook
 from .compile_hook import CompileHook
 from .drop_path_hook import DropPathHook
+from .finite_loss_hook import FiniteLossHook
 from .optim_step_ema_hook import OptimStepEMAHook
 from .progress_hook import ProgressHook, SignOfLifeHook
 from .safe_checkpoint_hook import SafeCheckpointHook
@@ -12,6 +13,7 @@ __all__ = [
     'ClassRowsHook',
     'CompileHook',
     'DropPathHook',
+    'FiniteLossHook',
     'OptimStepEMAHook',
     'ProgressHook',
     'SafeCheckpointHook',

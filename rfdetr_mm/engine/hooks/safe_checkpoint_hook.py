@@ -2,16 +2,19 @@
 
 import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.dist import all_gather_object, get_rank, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.runner import Runner
+from torch import Tensor, nn
 
+from rfdetr_mm.checkpoints import all_finite, list_non_finite, name_some
 from rfdetr_mm.errors import InputError
 
 from ..atomic_backend import TEMPORARY_SUFFIX, name_as_well
@@ -41,8 +44,10 @@ class SafeCheckpointHook(CheckpointHook):
       Best files are for inference, so each holds one set of weights.
     * The best file by the first metric of ``save_best`` is ``best.pth`` as
       well, a name that stays the same (in a local folder).
-    * Weights with which the metric found detections that are not finite
-      (its value ``non_finite``) are never the best.
+    * Weights that are not finite are not saved, so that the last good
+      checkpoint stays; they, and weights with which the metric found
+      detections that are not finite (its value ``non_finite``), are never the
+      best.
 
     Takes the arguments of CheckpointHook. An ``interval`` in iterations
     (``by_epoch=False``) should be a multiple of ``accumulative_counts``:
@@ -182,7 +187,12 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict
     ) -> None:
-        self._states = all_gather_object(random_state(cuda=True))
+        state = (random_state(cuda=True), _is_finite(runner.model))
+        states = all_gather_object(state)
+        if not all(finite for _, finite in states):
+            self._refuse(runner, step)
+            return
+        self._states = [state for state, _ in states]
         hub = runner.message_hub
         outdated = []
         if self.max_keep_ckpts > 0:
@@ -214,6 +224,18 @@ class SafeCheckpointHook(CheckpointHook):
             ).put_text(path, pointer)
             for old in outdated:
                 self._remove(self.filename_tmpl.format(old))
+
+    def _refuse(self, runner: Runner, step: int) -> None:
+        weights = dict(_named_weights(runner.model))
+        names = list_non_finite(weights)
+        what = 'the weights of another process are not finite'
+        if names:
+            what = name_some(names, len(weights))
+        last = runner.message_hub.runtime_info.get('last_ckpt', 'none')
+        runner.logger.warning(
+            f'{self.filename_tmpl.format(step)} is not saved, because {what}. '
+            f'The last good checkpoint is {last}.'
+        )
 
     def _save(self, runner: Runner, name: str, **kwargs: Any) -> None:
         try:
@@ -259,10 +281,10 @@ class SafeCheckpointHook(CheckpointHook):
                 best = hub.get_info(f'best_score{suffix}')
             if score is None or not self.is_better_than[key](score, best):
                 continue
-            if num := metrics.get(_beside(key, NON_FINITE), 0):
+            if what := _what_is_non_finite(runner, key, metrics):
                 runner.logger.warning(
-                    f'{key} is {score:0.4f}, but {num:.0f} detections were '
-                    'not finite: this checkpoint is not taken for the best.'
+                    f'{key} is {score:0.4f}, but {what} not finite: this '
+                    'checkpoint is not taken for the best.'
                 )
                 continue
             name = f'best_{key}_{self.filename_tmpl.format(step)}'
@@ -306,6 +328,30 @@ class SafeCheckpointHook(CheckpointHook):
             )
         finally:
             self._saves_best = self._saves_plain_best = False
+
+
+def _named_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    # Not the state_dict: a sharded model would gather all of it for that.
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _is_finite(model: nn.Module) -> bool:
+    return all_finite(value for _, value in _named_weights(model))
+
+
+def _what_is_non_finite(
+    runner: Runner, key: str, metrics: dict[str, float]
+) -> str | None:
+    """What is wrong with the weights that a metric is of, if anything."""
+    if num := metrics.get(_beside(key, NON_FINITE), 0):
+        return f'{num:.0f} detections were'
+    model = runner.model
+    if not key.startswith(PLAIN_PREFIX):
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                model = hook.ema_model
+    return None if _is_finite(model) else 'weights are'
 
 
 def _beside(key: str, name: str) -> str:

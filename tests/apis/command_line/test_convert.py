@@ -30,6 +30,15 @@ def test_a_config_or_a_size_may_be_named(
         'convert', checkpoint, tmp_path / 'a.pth', '--config', config
     )
     assert code == 0
+    line = ('convert', checkpoint, tmp_path / 'c.pth', '--config', config)
+    queries = 'model.bbox_head.num_querys=9'
+    code, _, errors = command(*line, '--cfg-options', queries)
+    assert code == 1 and 'did you mean model.bbox_head.num_queries?' in errors
+    queries = 'model.bbox_head.num_queries=9'
+    code, _, errors = command(*line, '--cfg-options', queries)
+    assert code == 1 and 'set num_queries to the file' in errors
+    code, _, errors = command(*line[:3], '--cfg-options', queries)
+    assert code == 2 and '--config' in errors
     # Nano as published has 13 groups of 300 queries, the file 2 of 8.
     code, _, errors = command(
         'convert', checkpoint, tmp_path / 'b.pth', '--model', 'nano'

@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+import torch
+
 from rfdetr_mm.apis import RFDETR
 
 
@@ -18,14 +21,15 @@ def test_options_become_arguments(command, loaded, monkeypatch):
         *(*common, '--output-dir', 'out', '--format', 'tflite'),
         *('--shape', 64, 96, '--batch-size', 2, '--quantization', 'int8'),
         *('--calibration-data', 'photos', '--max-images', 5),
-        *('--dynamic-batch', '--backbone-only', '--opset-version', 16),
+        *('--dynamic-batch', '--backbone-only', '--opset-version', 16, '-v'),
     )
     assert calls == [
-        ('output', dict(format='onnx')),
+        ('output', dict(format='onnx', verbose=False)),
         (
             'out',
             dict(
                 format='tflite',
+                verbose=True,
                 shape=(64, 96),
                 batch_size=2,
                 quantization='int8',
@@ -37,6 +41,33 @@ def test_options_become_arguments(command, loaded, monkeypatch):
             ),
         ),
     ]
+
+
+def test_what_it_prints(command, checkpoint, tmp_path):
+    pytest.importorskip('mmdeploy')
+    line = ('export', '--weights', checkpoint, '--output-dir', tmp_path)
+    code, printed, errors = command(*line)
+    assert code == 0 and printed.startswith('wrote ')
+    assert printed.count('\n') == 1 and 'mmengine' not in errors
+    code, printed, errors = command(*line, '-v')
+    assert code == 0 and 'exporting to' in printed + errors
+
+
+def test_weights_that_are_not_finite(command, checkpoint, tmp_path):
+    pytest.importorskip('mmdeploy')
+    content = torch.load(checkpoint, weights_only=False)
+    weights = content['state_dict']
+    name = 'bbox_head.query_embedding.weight'
+    name = name if name in weights else next(reversed(weights))
+    weights[name] = weights[name] * float('nan')
+    torch.save(content, tmp_path / 'diverged.pth')
+    code, printed, errors = command(
+        *('export', '--weights', tmp_path / 'diverged.pth'),
+        *('--output-dir', tmp_path / 'out'),
+    )
+    assert code == 1 and printed == ''
+    assert f'weights are not finite (nan or inf): {name}' in errors
+    assert not list((tmp_path / 'out').glob('*'))
 
 
 def test_unknown_formats(command):

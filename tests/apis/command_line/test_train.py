@@ -25,6 +25,7 @@ def test_options_become_arguments(command, loaded, calls):
         *('--epochs', 3, '--batch-size', 'auto', '--lr', '2e-4'),
         *('--early-stopping', '--output-dir', 'mine', '--resume'),
         *('--set', 'warmup_epochs=1.5', 'wandb=true', 'run=a b'),
+        *('--cfg-options', '+mine.x=[1,2]', 'env_cfg.cudnn_benchmark=True'),
     )
     assert code == 0
     assert calls == [
@@ -41,6 +42,10 @@ def test_options_become_arguments(command, loaded, calls):
                 warmup_epochs=1.5,
                 wandb=True,
                 run='a b',
+                cfg_options={
+                    '+mine.x': [1, 2],
+                    'env_cfg.cudnn_benchmark': True,
+                },
             ),
         )
     ]
@@ -91,6 +96,16 @@ def no_network(monkeypatch, tmp_path):
 IN_ORDER = [
     (['--epochs', 0, '--device', 'cuda:99'], 'epochs must be'),
     (['--set', 'epoch=3'], 'Did you mean epochs?'),
+    (['--cfg-options', 'x'], 'an option is written KEY=VALUE'),
+    (
+        ['--cfg-options', 'train_cfg.max_epoch=1', 'env_cfgs.x=1'],
+        'did you mean train_cfg.max_epochs?',
+    ),
+    (
+        ['--cfg-options', 'model.bbox_head.num_queries=5'],
+        'the model is chosen when it is made',
+    ),
+    (['--cfg-options', 'resolution=64'], '--resolution'),
     (['--device', 'cuda:99'], 'No data set was found'),
 ]
 

@@ -6,6 +6,7 @@ from mmdet.registry import TRANSFORMS
 from PIL import Image
 
 from rfdetr_mm.datasets import LoadCheckedImage
+from rfdetr_mm.errors import InputError
 
 HEIGHT, WIDTH = 10, 16
 OPTIONS = dict(
@@ -185,6 +186,21 @@ def test_the_way_out_of_turned_pictures_works(tmp_path, pixels):
     load = LoadCheckedImage(imdecode_backend='pillow', color_type='color')
     img = load(results(path, WIDTH, HEIGHT))['img']
     assert img.shape == (WIDTH, HEIGHT, 3)
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+@pytest.mark.parametrize('color_type', ['color', 'grayscale'])
+def test_too_large_for_any_decoder(
+    tmp_path, pixels, monkeypatch, backend, color_type
+):
+    path = tmp_path / 'a.png'
+    Image.fromarray(pixels).save(path)
+    options = dict(imdecode_backend=backend, color_type=color_type)
+    load = LoadCheckedImage(**options, skip_unreadable=True)
+    assert load(dict(img_path=str(path)))['img'].shape[:2] == (HEIGHT, WIDTH)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', pixels[..., 0].size // 3)
+    with pytest.raises(InputError, match='a.png is too large'):
+        load(dict(img_path=str(path)))
 
 
 def test_without_a_known_size_nothing_is_compared(tmp_path, pixels):

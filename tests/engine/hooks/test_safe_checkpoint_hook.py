@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 
 from rfdetr_mm.errors import InputError
 from tests.small_run import build, result, same
@@ -276,6 +276,59 @@ def test_weights_that_give_nan_are_never_the_best(tmp_path, epochs):
     best = max(finite, key=hook.scores.get)
     assert found == [f'best_score_epoch_{best}.pth']
     assert (tmp_path / 'best.pth').samefile(tmp_path / found[0])
+
+
+class _Breaks(Hook):
+    """The plain weights, their average, or both, are broken by a step."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, which, epoch):
+        self.which = which
+        self.epoch = epoch
+
+    def after_train_epoch(self, runner):
+        if runner.epoch + 1 != self.epoch:
+            return
+        if 'plain' in self.which:
+            runner.model.first.bias.data[3] = float('nan')
+        if 'average' in self.which:
+            (hook,) = [h for h in runner.hooks if isinstance(h, EMAHook)]
+            hook.ema_model.module.norm.running_mean[1] = float('inf')
+
+
+class _Rises(Hook):
+    """Each epoch is better than the one before."""
+
+    priority = 'VERY_HIGH'
+
+    def after_val_epoch(self, runner, metrics=None):
+        for name in metrics:
+            metrics[name] = float(runner.epoch)
+
+
+@pytest.mark.parametrize(
+    ('which', 'best'),
+    [
+        ('', dict(score=4, plain_score=4)),
+        ('plain', dict(score=4, plain_score=2)),
+        ('average', dict(score=2, plain_score=4)),
+        ('plain, average', dict(score=2, plain_score=2)),
+    ],
+)
+def test_weights_that_are_not_finite_are_never_the_best(tmp_path, which, best):
+    custom = [_Rises(), _Breaks(which, epoch=3)]
+    build(tmp_path, custom=custom, **BOTH).train()
+    found = sorted(path.name for path in tmp_path.glob('best_*'))
+    assert found == sorted(
+        f'best_{name}_epoch_{epoch}.pth' for name, epoch in best.items()
+    )
+    for name in found:
+        content = torch.load(tmp_path / name, weights_only=False)
+        weights = content['state_dict'].values()
+        assert all(value.isfinite().all() for value in weights)
+    last = (tmp_path / 'last_checkpoint').read_text()
+    assert last.endswith('epoch_2.pth' if 'plain' in which else 'epoch_4.pth')
 
 
 def test_early_stopping_stops(tmp_path):

@@ -110,6 +110,7 @@ DEFAULTS = [
             num_workers=None,
             seed=None,
             settings=[],
+            cfg_options=[],
         ),
     ),
     (
@@ -117,6 +118,7 @@ DEFAULTS = [
         dict(
             dataset_dir='D',
             split='val',
+            cfg_options=[],
             batch_size=None,
             num_workers=None,
             output_dir=None,
@@ -160,6 +162,7 @@ DEFAULTS = [
             dst='B',
             model=None,
             config=None,
+            cfg_options=[],
             ema=False,
             force=False,
             accept_platform_model_license=False,
