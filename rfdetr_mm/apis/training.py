@@ -31,6 +31,7 @@ from .train_config import TrainConfig
 BEST_FILE = 'checkpoint_best_total.pth'
 CONFIG_FILE = 'training_config.json'
 
+_PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 _AMP = {
     'bf16': dict(type='AutocastOptimWrapper', dtype='bfloat16'),
     'fp16': dict(
@@ -218,12 +219,19 @@ def _set_average(cfg: Config, train: TrainConfig) -> None:
 
 
 def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
-    metric = cfg.default_hooks.checkpoint.save_best
+    evaluator = cfg.val_evaluator
+    evaluator.classwise = train.log_per_class_metrics
+    checkpoints = cfg.default_hooks.checkpoint
+    if train.best_model_metric == 'mar':
+        checkpoints.save_best = _recall_of(evaluator)
+    checkpoints.smooth_alpha = train.smooth_alpha
+    checkpoints.skip_best_epochs = train.skip_best_epochs
+    metric = checkpoints.save_best
     watched = metric
     if train.eval_base_model and train.use_ema:
         cfg.val_cfg.type = 'TwoWeightsValLoop'
         plain = f'plain/{metric}'
-        cfg.default_hooks.checkpoint.save_best = [metric, plain]
+        checkpoints.save_best = [metric, plain]
         watched = metric if train.early_stopping_use_ema else plain
     if train.non_finite_patience:
         cfg.default_hooks.finite_loss.patience = train.non_finite_patience
@@ -231,8 +239,9 @@ def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
         cfg.default_hooks.finite_loss = None
     if train.early_stopping:
         cfg.default_hooks.early_stopping = dict(
-            type='EarlyStoppingHook',
+            type='LateStoppingHook',
             monitor=watched,
+            skip_best_epochs=train.skip_best_epochs,
             rule='greater',
             min_delta=train.early_stopping_min_delta,
             patience=train.early_stopping_patience,
@@ -243,6 +252,14 @@ def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
             backend = read_shipped(f'_base_/visualizers/{name}.py')[name]
             _name_run(backend, train)
             backends.append(backend)
+
+
+def _recall_of(evaluator: ConfigDict) -> str:
+    """The mean average recall of an evaluator, which it then computes."""
+    if evaluator.type == 'NamedOksMetric':
+        return 'coco/keypoint_mAR'
+    evaluator.metric_items = [*_PRECISIONS, 'AR@100']
+    return 'coco/bbox_AR@100'
 
 
 def _name_run(backend: ConfigDict, train: TrainConfig) -> None:
