@@ -29,7 +29,7 @@ def write_report(
     """Write a report.
 
     Args:
-        analyses: Those of boxes, masks and keypoints, as far as there are.
+        analyses: One for each of boxes, masks and keypoints that there are.
         folder: See :func:`check_folder`.
         title: What was evaluated on what.
         against: An earlier report to compare with, see
@@ -78,35 +78,15 @@ def write_report(
 
 def _tables(numbers: Mapping[str, Any]) -> dict[str, Iterable[Row]]:
     """Name of a CSV file to its rows, the first with the columns' names."""
-    columns = [*numbers['of_classes'][0]]
-    overall = {**numbers['overall'], **numbers['best']}
-    overall['best_threshold'] = overall.pop('threshold')
-    overall.update({'class': 'all', 'objects': numbers['num_objects']})
-    classes = [
-        [row[name] for name in columns]
-        for row in (overall, *numbers['of_classes'])
-    ]
-    f1, curves = numbers['f1'], numbers['precision_recall']
-    names = [*numbers['classes'], 'background']
-    errors = numbers['errors']
+    classes, f1 = numbers['classes'], numbers['f1']
+    curves, errors = numbers['precision_recall'], numbers['errors']
+    names = [*classes, 'background']
     bins = numbers['calibration']['bins']
-    examples = [
-        [
-            group,
-            fact['file'],
-            fact['image_id'],
-            fact['kind'],
-            fact['class'],
-            fact.get('score', ''),
-            *fact['box_xywh_px'],
-        ]
-        for group, facts in numbers['examples'].items()
-        for fact in facts
-    ]
+    table = zip(names, numbers['confusion']['table'])
     return dict(
-        classes=[columns, *classes],
+        classes=_class_rows(numbers),
         f1=[
-            ['threshold', 'precision', 'recall', 'f1', *numbers['classes']],
+            ['threshold', 'precision', 'recall', 'f1', *classes],
             *zip(
                 f1['thresholds'],
                 f1['precision'],
@@ -116,7 +96,7 @@ def _tables(numbers: Mapping[str, Any]) -> dict[str, Iterable[Row]]:
             ),
         ],
         precision_recall=[
-            ['recall', *curves['precision'], *numbers['classes']],
+            ['recall', *curves['precision'], *classes],
             *zip(
                 curves['recalls'],
                 *curves['precision'].values(),
@@ -125,10 +105,7 @@ def _tables(numbers: Mapping[str, Any]) -> dict[str, Iterable[Row]]:
         ],
         confusion=[
             ['object', *names],
-            *(
-                [name, *counts]
-                for name, counts in zip(names, numbers['confusion']['table'])
-            ),
+            *([name, *counts] for name, counts in table),
         ],
         errors=[
             ['kind', 'count', 'gain'],
@@ -138,19 +115,27 @@ def _tables(numbers: Mapping[str, Any]) -> dict[str, Iterable[Row]]:
             ),
         ],
         calibration=[[*bins[0]], *([*one.values()] for one in bins)],
-        examples=[
-            [
-                'group',
-                'file',
-                'image_id',
-                'kind',
-                'class',
-                'score',
-                *('x', 'y', 'w', 'h'),
-            ],
-            *examples,
-        ],
+        examples=_example_rows(numbers),
     )
+
+
+def _class_rows(numbers: Mapping[str, Any]) -> list[Row]:
+    columns = [*numbers['of_classes'][0]]
+    overall = {**numbers['overall'], **numbers['best']}
+    overall['best_threshold'] = overall.pop('threshold')
+    overall.update({'class': 'all', 'objects': numbers['num_objects']})
+    rows = (overall, *numbers['of_classes'])
+    return [columns, *([row[name] for name in columns] for row in rows)]
+
+
+def _example_rows(numbers: Mapping[str, Any]) -> list[Row]:
+    names = ('file', 'image_id', 'kind', 'class', 'score')
+    rows: list[Row] = [['group', *names, 'x', 'y', 'w', 'h']]
+    for group, facts in numbers['examples'].items():
+        for fact in facts:
+            values = [fact.get(name, '') for name in names]
+            rows.append([group, *values, *fact['box_xywh_px']])
+    return rows
 
 
 def _as_csv(rows: Iterable[Row]) -> str:

@@ -30,7 +30,7 @@ class LateStoppingHook(EarlyStoppingHook):
 
         Args:
             runner: The runner.
-            metrics: Those of the validation.
+            metrics: The metrics of the validation.
         """
         if runner.epoch > self.skip_best_epochs:
             super().after_val_epoch(runner, metrics)

@@ -109,7 +109,7 @@ class Scene:
     Args:
         kind: What is compared: ``'bbox'``, ``'segm'`` or ``'keypoints'``.
         classes: Names in the order of the labels.
-        image_ids: Those of the annotation file.
+        image_ids: The ids in the annotation file.
         image_paths: Where each image is; may be empty text.
         objects: What there is.
         detections: What was found.

@@ -18,7 +18,8 @@ class Sweep:
         precision: Shape (num_classes, 101).
         recall: Shape (num_classes, 101).
         f1: Shape (num_classes, 101).
-        has_objects: Which classes the means are over, shape (num_classes,).
+        has_objects: Whether the means are over a class, shape
+            (num_classes,).
     """
 
     precision: np.ndarray

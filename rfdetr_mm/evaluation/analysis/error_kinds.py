@@ -45,7 +45,7 @@ class ErrorKinds:
             ``'right'``, ``'ignored'`` or one of ``KINDS``.
         meant: The object that a wrong detection probably is of, -1 for none,
             shape (n,).
-        is_missed: Which objects are missed, shape (num_objects,).
+        is_missed: Whether each object is missed, shape (num_objects,).
         ap50: AP at an IoU of 0.5 as it is, 0 to 1.
         gains: Kind to the AP that its correction adds, 0 to 1.
         counts: Kind to how many there are.

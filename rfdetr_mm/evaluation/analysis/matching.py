@@ -76,11 +76,11 @@ def match(
     of all groups choose at once, then the second ones, and so on.
 
     Args:
-        pairs: Those that may be matched.
+        pairs: The pairs that may be matched.
         group: Group of each detection, shape (num_detections,).
         order: Place of each detection among those of its group.
-        is_ignored: Of each object, shape (num_objects,).
-        is_crowd: Of each object.
+        is_ignored: Whether an object does not count, shape (num_objects,).
+        is_crowd: Whether an object is a crowd, shape (num_objects,).
 
     Returns:
         Each detection's object, -1 for none, shape (num_detections,).

@@ -58,7 +58,6 @@ def analyse(scene: Scene, num_examples: int = 12) -> Analysis:
     """
     num_given = len(scene.detections)
     finite = scene.detections.finite()
-    num_non_finite = num_given - len(finite)
     best = finite.best(scene.maximum)
     scene = dataclasses.replace(scene, detections=best)
     pairs = find_pairs(scene)
@@ -76,7 +75,6 @@ def analyse(scene: Scene, num_examples: int = 12) -> Analysis:
         num_objects,
     )
     threshold = sweep.best()['threshold']
-    precision, recall = coco_tables(scene)
     numbers = dict(
         kind=scene.kind,
         classes=list(scene.classes),
@@ -84,32 +82,17 @@ def analyse(scene: Scene, num_examples: int = 12) -> Analysis:
         num_objects=int(num_objects.sum()),
         num_detections=num_given,
         num_counted=len(best),
-        num_non_finite=num_non_finite,
+        num_non_finite=num_given - len(finite),
         max_detections=scene.maximum,
         match=MATCH,
-        **_tables(precision, recall, sweep, num_objects, scene.classes),
+        **_tables(*coco_tables(scene), sweep, num_objects, scene.classes),
         best=sweep.best(),
-        f1=dict(
-            thresholds=THRESHOLDS.tolist(),
-            **{
-                name: sweep.mean(name).tolist()
-                for name in ('precision', 'recall', 'f1')
-            },
-            f1_of_classes=sweep.f1.tolist(),
-        ),
+        f1=_f1(sweep),
         confusion=dict(
             threshold=threshold,
             table=confusion_matrix(scene, pairs, matched, threshold).tolist(),
         ),
-        errors=dict(
-            near=NEAR,
-            ap50=errors.ap50,
-            gains=errors.gains,
-            counts=errors.counts,
-            meanings=MEANINGS,
-            gain_without_false=errors.gain_without_false,
-            gain_without_missed=errors.gain_without_missed,
-        ),
+        errors=_errors(errors),
         calibration=calibrate(best.score[is_counted], is_true[is_counted]),
         spread=spread_of(scene, is_true, is_counted, threshold),
         examples=find_examples(
@@ -117,6 +100,27 @@ def analyse(scene: Scene, num_examples: int = 12) -> Analysis:
         ),
     )
     return Analysis(scene, numbers, errors)
+
+
+def _f1(sweep: Sweep) -> dict[str, Any]:
+    names = ('precision', 'recall', 'f1')
+    return dict(
+        thresholds=THRESHOLDS.tolist(),
+        **{name: sweep.mean(name).tolist() for name in names},
+        f1_of_classes=sweep.f1.tolist(),
+    )
+
+
+def _errors(errors: ErrorKinds) -> dict[str, Any]:
+    return dict(
+        near=NEAR,
+        ap50=errors.ap50,
+        gains=errors.gains,
+        counts=errors.counts,
+        meanings=MEANINGS,
+        gain_without_false=errors.gain_without_false,
+        gain_without_missed=errors.gain_without_missed,
+    )
 
 
 def _tables(
