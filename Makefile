@@ -1,11 +1,14 @@
 # make demo    environment, data, training, test, pictures: from nothing
 # make demo-masks  the same with masks
+# make demo-figures  the same with keypoints
 # make test    environment (made once, shared by all clones) and all unmarked tests
 # make slow    heavy sweeps and trainings to an AP
 # make fuzz    bad input, MINUTES=10 for each kind of file
 # make soak    a training killed twenty times ends as one that was not; over an hour
 # make matrix  other Pythons and torches: an environment each, deleted afterwards
-# make lint    ruff and docstring coverage
+# make lint    ruff, docstring coverage, spelling and banned phrases
+# make docs    the documentation site, in build/site/html
+# make docs-links  its links to other sites, over the network
 # make golden  refresh the golden files from rfdetr 1.11.2
 # make env     the environment of demo alone; its folder is printed
 # make test-env  the same with what the tests need
@@ -17,7 +20,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo demo-masks test slow fuzz soak matrix lint golden env test-env lock clean
+.PHONY: demo demo-masks demo-figures test slow fuzz soak matrix lint docs docs-links golden env test-env lock clean
 
 STACK ?= onedl
 export STACK
@@ -37,6 +40,9 @@ demo:
 
 demo-masks:
 	$(call IN_ENV,demo) demo/run.py --masks
+
+demo-figures:
+	$(call IN_ENV,demo) demo/run.py --figures
 
 # Deployment has a process of its own: in one where the tests of the Python
 # page ran before ONNX Runtime's, OpenVINO's and LiteRT's libraries worked side
@@ -62,6 +68,12 @@ matrix:
 lint:
 	env="$$(tools/dev/environment.sh lint)"; export PATH="$$env/bin:$$PATH"; \
 	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm rfdetr_mm_light rfdetr_runtime
+
+docs:
+	env="$$(tools/dev/environment.sh docs)"; "$$env/bin/python" tools/dev/website/build.py
+
+docs-links:
+	env="$$(tools/dev/environment.sh docs)"; "$$env/bin/python" tools/dev/website/build.py --external
 
 golden:
 	$(call IN_ENV,test) tests/parity/refresh_golden.py

@@ -185,6 +185,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = given.parse_args(argv)
     if args.epochs < 1 or args.steps < 1 or args.steps % args.epochs:
         given.error('--steps must be a multiple of --epochs')
+    cells = (args.image_size // 16) ** 2
+    if cells < args.num_queries:
+        # The README has this difference.
+        given.error(
+            f'--image-size {args.image_size} makes {cells} cells of 16 x 16 '
+            f'px, fewer than --num-queries {args.num_queries}: there rfdetr '
+            'mixes up the groups of queries and this package does not. Give '
+            'larger images or fewer queries'
+        )
     return args
 
 

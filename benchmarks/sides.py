@@ -23,10 +23,13 @@ from onnx_files import export_ours
 from paired_rounds import peak_mib
 from torch import Tensor, nn
 from upstream import (
-    NUM_CLASSES,
+    KEYPOINT_VARIANT,
+    NUM_KEYPOINTS,
     build_module,
+    class_name,
     export_onnx,
     model_config,
+    num_classes,
     training_batch,
 )
 
@@ -65,7 +68,7 @@ BATCHES = 4
 RANGE_OF_OBJECTS = (4, 20)  # least and most in an image
 
 Work = Callable[[], Any]
-Objects = list[tuple[Tensor, Tensor]]
+Objects = list[tuple[Tensor, ...]]
 
 
 def half(device: str) -> torch.dtype:
@@ -86,7 +89,10 @@ def images_of(batch_size: int, size: int) -> Tensor:
 
 
 def objects_of(
-    num_images: int, least: int = OBJECTS, most: int = OBJECTS
+    num_images: int,
+    least: int = OBJECTS,
+    most: int = OBJECTS,
+    variant: str = '',
 ) -> Objects:
     """Random objects: normalised (cx, cy, w, h) and classes, per image.
 
@@ -94,10 +100,13 @@ def objects_of(
         num_images: How many images.
         least: The fewest objects of an image.
         most: The most objects of an image.
+        variant: One of ``upstream.VARIANTS``; that with keypoints has one
+            class, and objects have keypoints.
 
     Returns:
-        For each image boxes of shape (num_objects, 4) and labels of shape
-        (num_objects,).
+        For each image boxes of shape (num_objects, 4), labels of shape
+        (num_objects,) and, if there are any, keypoints of shape (num_objects,
+        ``NUM_KEYPOINTS``, 3), normalised (x, y) and COCO's visibility.
     """
     generator = torch.Generator().manual_seed(1)
     objects = []
@@ -108,13 +117,22 @@ def objects_of(
             count = int(draw)
         centres = torch.rand(count, 2, generator=generator) * 0.6 + 0.2
         sizes = torch.rand(count, 2, generator=generator) * 0.3 + 0.05
-        labels = torch.randint(NUM_CLASSES, (count,), generator=generator)
+        labels = torch.randint(
+            num_classes(variant), (count,), generator=generator
+        )
         objects.append((torch.cat([centres, sizes], dim=1), labels))
+        if variant == KEYPOINT_VARIANT:
+            shape = (count, NUM_KEYPOINTS)
+            shifts = torch.rand(*shape, 2, generator=generator) - 0.5
+            visible = torch.randint(3, (*shape, 1), generator=generator)
+            places = centres[:, None] + shifts * sizes[:, None]
+            points = torch.cat([places, visible], dim=2) * (visible > 0)
+            objects[-1] += (points,)
     return objects
 
 
 def batches_of(
-    batch_size: int, size: int, device: str
+    batch_size: int, size: int, device: str, variant: str = ''
 ) -> list[tuple[Tensor, Objects]]:
     """Batches of training, the same on both sides.
 
@@ -122,6 +140,7 @@ def batches_of(
         batch_size: Images in each.
         size: Their sides in pixels.
         device: Where they are wanted.
+        variant: See :func:`objects_of`.
 
     Returns:
         Normalised random images, shape (batch_size, 3, size, size), and
@@ -132,8 +151,8 @@ def batches_of(
         count, objects = BATCHES, RANGE_OF_OBJECTS
     images = images_of(count * batch_size, size).to(device)
     found = [
-        (boxes.to(device), labels.to(device))
-        for boxes, labels in objects_of(count * batch_size, *objects)
+        tuple(part.to(device) for part in parts)
+        for parts in objects_of(count * batch_size, *objects, variant)
     ]
     return [
         (
@@ -142,6 +161,14 @@ def batches_of(
         )
         for first in range(0, len(found), batch_size)
     ]
+
+
+def config_file(variant: str) -> Path:
+    """This package's config of a variant."""
+    name = f'rfdetr/rfdetr_{variant}_coco.py'
+    if variant == KEYPOINT_VARIANT:
+        name = 'rfdetr_pose/rfdetr-pose_preview_coco.py'
+    return ROOT / 'configs' / name
 
 
 class PhaseClock:
@@ -194,7 +221,7 @@ class Side:
         self, batch_size: int, form: Callable[[Tensor, Objects], Any]
     ) -> Iterator[Any]:
         """Training batches without end, in the form of this side."""
-        batches = batches_of(batch_size, self.size, self.device)
+        batches = batches_of(batch_size, self.size, self.device, self.variant)
         return itertools.cycle([form(*batch) for batch in batches])
 
     def forward(self, batch_size: int) -> Work:
@@ -248,8 +275,10 @@ class Upstream(Side):
         """The class that its users call, around the same network."""
         import rfdetr
 
-        wrapper = getattr(rfdetr, f'RFDETR{self.variant.capitalize()}')(
-            num_classes=NUM_CLASSES, pretrain_weights=None, device=self.device
+        wrapper = getattr(rfdetr, class_name(self.variant))(
+            num_classes=num_classes(self.variant),
+            pretrain_weights=None,
+            device=self.device,
         )
         torch.set_float32_matmul_precision('highest')
         wrapper.model.model = self.model
@@ -257,9 +286,11 @@ class Upstream(Side):
 
     def save(self, path: Path) -> None:
         """Write the weights in rfdetr's layout."""
-        names = [f'class {number}' for number in range(NUM_CLASSES)]
+        count = num_classes(self.variant)
         args = dict(
-            num_classes=NUM_CLASSES, class_names=names, resolution=self.size
+            num_classes=count,
+            class_names=[f'class {number}' for number in range(count)],
+            resolution=self.size,
         )
         torch.save(dict(model=self.model.state_dict(), args=args), path)
 
@@ -315,11 +346,17 @@ class Upstream(Side):
             with autocast(self.device):
                 outputs = run(images, targets)
                 phase.done('forward')
-                terms = criterion(outputs, targets)
-                weights = criterion.weight_dict
-                loss = torch.stack(
-                    [terms[k] * weights[k] for k in terms if k in weights]
-                ).sum()
+                if module._use_manual_optimization:  # with keypoints
+                    _, total, count = module._compute_train_losses(
+                        outputs, targets
+                    )
+                    loss = total / count
+                else:
+                    terms = criterion(outputs, targets)
+                    weights = criterion.weight_dict
+                    loss = torch.stack(
+                        [terms[k] * weights[k] for k in terms if k in weights]
+                    ).sum()
             phase.done('loss')
             if clock is None:
                 optimizer.zero_grad()
@@ -369,6 +406,7 @@ class Ours(Side):
         variant: One of ``upstream.VARIANTS``.
         weights: File of rfdetr's layout; None for new random weights.
         device: Where the model lies.
+        cfg: Config instead of the variant's.
     """
 
     def __init__(
@@ -376,6 +414,7 @@ class Ours(Side):
         variant: str,
         weights: Path | None = None,
         device: str = 'cpu',
+        cfg: Any = None,
     ) -> None:
         from mmdet.registry import MODELS
         from mmdet.utils import register_all_modules
@@ -385,8 +424,7 @@ class Ours(Side):
         import rfdetr_mm  # noqa: F401  registers
 
         register_all_modules(init_default_scope=True)
-        name = f'rfdetr_{variant}_coco.py'
-        self.cfg = Config.fromfile(ROOT / 'configs' / 'rfdetr' / name)
+        self.cfg = cfg or Config.fromfile(config_file(variant))
         self.weights = weights
         torch.manual_seed(0)
         model = MODELS.build(self.cfg.model)
@@ -398,7 +436,7 @@ class Ours(Side):
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`Side.outputs`."""
-        cls_scores, bbox_preds = self.model(images, mode='tensor')
+        cls_scores, bbox_preds, *_ = self.model(images, mode='tensor')
         return cls_scores[-1], bbox_preds[-1]
 
     def predict(self, image: np.ndarray) -> Work:
@@ -419,8 +457,8 @@ class Ours(Side):
         """The model by the class that is called as rfdetr's."""
         from rfdetr_mm import apis
 
-        return getattr(apis, f'RFDETR{self.variant.capitalize()}')(
-            num_classes=NUM_CLASSES,
+        return getattr(apis, class_name(self.variant))(
+            num_classes=num_classes(self.variant),
             pretrain_weights=str(self.weights),
             device=self.device,
         )
@@ -434,11 +472,14 @@ class Ours(Side):
         hw = (self.size, self.size)
         meta = dict(batch_input_shape=hw, img_shape=hw, ori_shape=hw)
         samples = []
-        for boxes, labels in objects:
+        scale = images.new_tensor([self.size, self.size, 1])
+        for boxes, labels, *keypoints in objects:
             sample = DetDataSample(metainfo=dict(meta, scale_factor=(1, 1)))
             sample.gt_instances = InstanceData(
                 bboxes=bbox_cxcywh_to_xyxy(boxes) * self.size, labels=labels
             )
+            if keypoints:
+                sample.gt_instances.keypoints = keypoints[0] * scale
             samples.append(sample)
         return images, samples
 
@@ -664,14 +705,14 @@ def start_up_code(side: str, variant: str, weights: Path) -> str:
     """A program from the imports to the first prediction."""
     image = 'np.zeros((480, 640, 3), np.uint8)'
     if side == 'rfdetr':
-        name = f'RFDETR{variant.capitalize()}'
+        name = class_name(variant)
         return (
             f'import numpy as np; from rfdetr import {name}\n'
-            f'model = {name}(num_classes={NUM_CLASSES}, device="cpu", '
-            f'pretrain_weights={str(weights)!r})\n'
+            f'model = {name}(num_classes={num_classes(variant)}, '
+            f'device="cpu", pretrain_weights={str(weights)!r})\n'
             f'print(len(model.predict({image}, threshold=0.0)))'
         )
-    config = ROOT / 'configs' / 'rfdetr' / f'rfdetr_{variant}_coco.py'
+    config = config_file(variant)
     return (
         'import numpy as np; from rfdetr_mm.apis import RFDETRInferencer\n'
         f'model = RFDETRInferencer({str(config)!r}, {str(weights)!r}, '

@@ -21,9 +21,11 @@ from torch import Tensor, nn  # noqa: E402
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# Variants with patches of 16 px: rfdetr builds them without a download.
-VARIANTS = ('nano', 'small', 'medium', 'large')
+KEYPOINT_VARIANT = 'keypoint-preview'
+# Their patches are not of 14 px: rfdetr builds them without a download.
+VARIANTS = ('nano', 'small', 'medium', 'large', KEYPOINT_VARIANT)
 NUM_CLASSES = 80
+NUM_KEYPOINTS = 17  # of the one class of KEYPOINT_VARIANT
 PERTURBATION = 0.02
 DEAD_BIAS = -20.0  # of the spare class row
 
@@ -46,13 +48,24 @@ def model_config(variant: str, **options: Any) -> Any:
 
     Args:
         variant: One of ``VARIANTS``.
-        **options: Its fields; 80 classes and the CPU unless given.
+        **options: Its fields; the variant's classes and the CPU unless
+            given.
     """
     import rfdetr.config
 
-    kind = getattr(rfdetr.config, f'RFDETR{variant.capitalize()}Config')
-    options = dict(num_classes=NUM_CLASSES, device='cpu') | options
+    kind = getattr(rfdetr.config, f'{class_name(variant)}Config')
+    options = dict(num_classes=num_classes(variant), device='cpu') | options
     return kind(pretrain_weights=None, **options)
+
+
+def num_classes(variant: str) -> int:
+    """Classes that a variant is compared with."""
+    return 1 if variant == KEYPOINT_VARIANT else NUM_CLASSES
+
+
+def class_name(variant: str) -> str:
+    """Name of the class of a variant, of rfdetr and of this package."""
+    return 'RFDETR' + ''.join(map(str.capitalize, variant.split('-')))
 
 
 def build_module(
@@ -73,12 +86,15 @@ def build_module(
     Returns:
         The module, on the device of the config.
     """
-    from rfdetr.config import TrainConfig
+    from rfdetr.config import KeypointTrainConfig, TrainConfig
     from rfdetr.training.module_model import RFDETRModelModule
 
     torch.manual_seed(seed)
     options = dict(dataset_dir='.', multi_scale=False) | options
-    module = RFDETRModelModule(config, TrainConfig(**options))
+    kind = (
+        KeypointTrainConfig if config.num_keypoints_per_class else TrainConfig
+    )
+    module = RFDETRModelModule(config, kind(**options))
     # rfdetr asks for TF32 on import.
     torch.set_float32_matmul_precision('highest')
     model = getattr(module.model, '_orig_mod', module.model)
@@ -104,7 +120,7 @@ def _perturb(model: nn.Module) -> None:
 
 def training_batch(
     images: Tensor,
-    objects: Sequence[tuple[Tensor, Tensor]],
+    objects: Sequence[tuple[Tensor, ...]],
     sizes: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[Any, list[dict[str, Tensor]]]:
     """Images and objects as rfdetr's model and criterion take them.
@@ -112,7 +128,9 @@ def training_batch(
     Args:
         images: Normalised, shape (bs, 3, h, w).
         objects: Each image has boxes of shape (num_objects, 4), normalised
-            (cx, cy, w, h), and labels of shape (num_objects,).
+            (cx, cy, w, h), labels of shape (num_objects,), and maybe
+            keypoints of shape (num_objects, num_keypoints, 3), normalised
+            (x, y) and COCO's visibility.
         sizes: (h, w) of each original image in pixels; (1, 1) if None.
 
     Returns:
@@ -125,8 +143,9 @@ def training_batch(
             boxes=boxes,
             labels=labels,
             orig_size=torch.tensor(size, device=images.device),
+            **({'keypoints': keypoints[0]} if keypoints else {}),
         )
-        for (boxes, labels), size in zip(
+        for (boxes, labels, *keypoints), size in zip(
             objects, sizes or [(1, 1)] * len(objects)
         )
     ]

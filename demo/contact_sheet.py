@@ -2,13 +2,15 @@
 
 import json
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from pycocotools import mask as coco_mask
+
+from rfdetr_runtime.skeletons import paint_skeletons
 
 ENLARGED = 4  # times
 COLUMNS = 1  # pairs side by side
@@ -18,6 +20,7 @@ HEADING = 28  # px, height of the headings
 HEADINGS = ('truth', 'detections')
 COLOURS = ('#ffd400', '#5ae8ff', '#ff5ad1', '#ffffff')
 MASK_OPACITY = 0.4
+MIN_KEYPOINT_SCORE = 0.5  # of a detected keypoint that is painted
 
 
 @dataclass
@@ -29,16 +32,21 @@ class Objects:
         labels: Their classes, which have the colours.
         names: What to write at each box.
         masks: Run-length encodings, one for each box, or none at all.
+        keypoints: (x, y, visibility) of each box, shape (num_keypoints, 3),
+            or none at all.
+        links: For each class, the pairs of keypoints that a line connects.
     """
 
     boxes_xyxy: list[list[float]]
     labels: list[int]
     names: list[str]
     masks: list[dict[str, Any]]
+    keypoints: list[np.ndarray] = field(default_factory=list)
+    links: list[list[tuple[int, int]]] = field(default_factory=list)
 
 
 def paint(image: Image.Image, objects: Objects) -> Image.Image:
-    """Enlarge an image and paint masks and named boxes.
+    """Enlarge an image and paint masks, skeletons and named boxes.
 
     Args:
         image: The picture.
@@ -54,6 +62,13 @@ def paint(image: Image.Image, objects: Objects) -> Image.Image:
         pixels = coco_mask.decode(rle) * np.uint8(255 * MASK_OPACITY)
         mask = Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
         canvas.paste(colour, mask=mask)
+    for points, label in zip(objects.keypoints, objects.labels):
+        enlarged = points * (ENLARGED, ENLARGED, 1)
+        canvas = Image.fromarray(
+            paint_skeletons(
+                np.asarray(canvas), enlarged[None], [label], objects.links
+            )
+        )
     draw = ImageDraw.Draw(canvas)
     for box, name, colour in zip(objects.boxes_xyxy, objects.names, colours):
         left, top, right, bottom = (value * ENLARGED for value in box)
@@ -91,8 +106,8 @@ def write_contact_sheet(
 ) -> None:
     """Write a sheet with pairs of pictures, truth left, detections right.
 
-    Each column has its heading. If the detections have masks, both sides show
-    masks. A class has the same colour on both.
+    Each column has its heading. If the detections have masks or keypoints,
+    both sides show them. A class has the same colour on both.
 
     Args:
         ann_file: COCO annotations, with ``images/`` beside them and category
@@ -106,6 +121,8 @@ def write_contact_sheet(
     names = {c['id']: c['name'] for c in content['categories']}
     ids = sorted(names)
     labels = [names[key] for key in ids]
+    skeletons = {c['id']: c.get('skeleton', ()) for c in content['categories']}
+    links = [[(a - 1, b - 1) for a, b in skeletons[key]] for key in ids]
     with open(predictions_file, 'rb') as file:
         found = {sample['img_id']: sample for sample in pickle.load(file)}
     pairs = []
@@ -122,8 +139,15 @@ def write_contact_sheet(
             [ids.index(ann['category_id']) for ann in anns],
             [names[ann['category_id']] for ann in anns],
             [ann['segmentation'] for ann in anns if 'masks' in pred],
+            [
+                np.reshape(ann['keypoints'], (-1, 3))
+                for ann in anns
+                if 'keypoints' in pred
+            ],
+            links,
         )
         detected = _detections(pred, labels, min_score)
+        detected.links = links
         pairs.append((paint(image, truth), paint(image, detected)))
     _sheet(pairs).save(target)
 
@@ -139,11 +163,17 @@ def _detections(
     keep = (pred['scores'] >= min_score).nonzero().flatten().tolist()
     scores, classes = pred['scores'].tolist(), pred['labels'].tolist()
     boxes, masks = pred['bboxes'].tolist(), pred.get('masks')
+    keypoints = []
+    if 'keypoints' in pred:
+        seen = np.asarray(pred['keypoint_scores']) > MIN_KEYPOINT_SCORE
+        points = np.dstack([np.asarray(pred['keypoints']), 2 * seen])
+        keypoints = [points[i] for i in keep]
     return Objects(
         [boxes[i] for i in keep],
         [classes[i] for i in keep],
         [f'{labels[classes[i]]} {scores[i]:.2f}' for i in keep],
         [masks[i] for i in keep] if masks else [],
+        keypoints,
     )
 
 

@@ -372,8 +372,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=SPLITS['train'],
         help='images to train on (default: %(default)s)',
     )
+    parser.add_argument(
+        '--val',
+        type=int,
+        default=SPLITS['val'],
+        help='images to validate on (default: %(default)s)',
+    )
     args = parser.parse_args(argv)
-    splits = {**SPLITS, 'train': args.train}
+    splits = {'train': args.train, 'val': args.val}
     write_pretraining_shapes(args.folder, splits)
     print(f'{sum(splits.values())} images are in {args.folder}')
 

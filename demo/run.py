@@ -5,7 +5,9 @@ come with this package with ``tools/train.py`` and
 ``configs/rfdetr/rfdetr_tiny_shapes.py``, tests with ``tools/test.py`` and
 leaves pictures and a curve. ``--masks``, or ``make demo-masks``, does the same
 with ``tiny_masks.py`` and ``configs/rfdetr_seg/rfdetr-seg_tiny_masks.py``,
-from random weights.
+from random weights, and ``--figures``, or ``make demo-figures``, with the
+keypoints of ``tiny_figures.py`` and
+``configs/rfdetr_pose/rfdetr-pose_tiny_figures.py``.
 
 ``--from-scratch`` starts from random weights, ``--probe`` trains new class
 rows and nothing else: what the weights are worth lies between the two.
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contact_sheet import write_contact_sheet
+from tiny_figures import shuffle_sides, write_tiny_figures
 from tiny_masks import write_tiny_masks
 from tiny_shapes import write_tiny_shapes
 
@@ -30,7 +33,14 @@ CONFIGS = {
     'from-scratch': ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-scratch.py',
     'probe': ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-probe.py',
     'masks': ROOT / 'configs/rfdetr_seg/rfdetr-seg_tiny_masks.py',
+    'figures': ROOT / 'configs/rfdetr_pose/rfdetr-pose_tiny_figures.py',
 }
+# Kind of demo: its data set; that of all others is the shapes.
+DATA_SETS = {
+    'masks': ('tiny_masks', write_tiny_masks),
+    'figures': ('tiny_figures', write_tiny_figures),
+}
+SHAPES = ('tiny_shapes', write_tiny_shapes)
 
 
 def run_tool(name: str, *arguments: str | Path) -> None:
@@ -66,6 +76,24 @@ def shuffle_labels(folder: Path, seed: int = 0) -> str:
     return name
 
 
+def shuffled_file(kind: str, folder: Path) -> str:
+    """Write a training file that has nothing to teach.
+
+    Args:
+        kind: The demo, a key of ``CONFIGS``.
+        folder: The data set's.
+
+    Returns:
+        Name of the new annotation file in the folder: with classes shuffled
+        over the boxes; of figures left and right are at random.
+    """
+    if kind != 'figures':
+        return shuffle_labels(folder)
+    name = 'train_shuffled.json'
+    shuffle_sides(folder / 'train.json', folder / name)
+    return name
+
+
 def test_metrics(log_dir: Path) -> dict[str, float]:
     """What the latest run of ``tools/test.py`` in a folder measured."""
     path = max(log_dir.glob('*/[0-9]*.json'))
@@ -92,6 +120,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='segment instances instead of detecting boxes alone',
     )
     kind.add_argument(
+        '--figures',
+        dest='kind',
+        action='store_const',
+        const='figures',
+        help='find the keypoints of drawn figures, from random weights',
+    )
+    kind.add_argument(
         '--from-scratch',
         dest='kind',
         action='store_const',
@@ -109,20 +144,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--data-dir',
         type=Path,
-        help='where the data set is drawn (default: data/tiny_shapes or '
-        'data/tiny_masks)',
+        help='where the data set is drawn (default: data/tiny_shapes, '
+        'data/tiny_masks or data/tiny_figures)',
     )
     parser.add_argument(
         '--work-dir',
         type=Path,
         help='where results go (default: work_dirs/demo, or demo_masks, '
-        'demo_probe, demo_from_scratch beside it)',
+        'demo_figures, demo_probe, demo_from_scratch beside it)',
     )
     parser.add_argument(
         '--shuffle-labels',
         action='store_true',
-        help='train on shuffled classes: a model that still scores well '
-        'would not have learned from them',
+        help='train on shuffled classes, of figures on left and right at '
+        'random: a model that still scores well would not have learned from '
+        'them',
     )
     parser.add_argument(
         '--cfg-options',
@@ -155,19 +191,19 @@ def config_options(data_dir: Path, train_file: str) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the demo and return the metrics of the test split."""
     args = parse_args(argv)
-    masks = args.kind == 'masks'
     config = CONFIGS[args.kind]
-    data_dir = args.data_dir or (
-        ROOT / 'data' / ('tiny_masks' if masks else 'tiny_shapes')
-    )
+    data_set, write_data_set = DATA_SETS.get(args.kind, SHAPES)
+    data_dir = args.data_dir or ROOT / 'data' / data_set
     suffix = '' if args.kind == 'fine-tune' else f'_{args.kind}'
     work_dir = args.work_dir or (
         ROOT / 'work_dirs' / f'demo{suffix}'.replace('-', '_')
     )
     data_dir, work_dir = data_dir.resolve(), work_dir.resolve()
-    (write_tiny_masks if masks else write_tiny_shapes)(data_dir)
+    write_data_set(data_dir)
     train_file = (
-        shuffle_labels(data_dir) if args.shuffle_labels else 'train.json'
+        shuffled_file(args.kind, data_dir)
+        if args.shuffle_labels
+        else 'train.json'
     )
     options = ['--cfg-options', *config_options(data_dir, train_file)]
     options += args.cfg_options
@@ -198,11 +234,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
 
 def _results(metrics: dict[str, float]) -> list[str]:
-    """AP of the boxes and, if there are any, of the masks."""
+    """AP of the boxes and, if there are any, of masks or keypoints."""
     return [
         f'{name} AP {100 * metrics[f"coco/{kind}_mAP"]:.1f}, '
         f'AP50 {100 * metrics[f"coco/{kind}_mAP_50"]:.1f}'
-        for kind, name in (('bbox', 'box'), ('segm', 'mask'))
+        for kind, name in (
+            ('bbox', 'box'),
+            ('segm', 'mask'),
+            ('keypoint', 'keypoint'),
+        )
         if f'coco/{kind}_mAP' in metrics
     ]
 

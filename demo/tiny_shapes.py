@@ -199,12 +199,14 @@ def write_data_set(
 
     Args:
         folder: The data set's folder; it is made.
-        splits: How many images each split has.
+        splits: How many images each split has; one of none is not written.
         painter: Draws the images.
         first_seed: The seed of the first split; each next split has the next.
     """
     (folder / 'images').mkdir(parents=True, exist_ok=True)
     for seed, (name, num_images) in enumerate(splits.items(), first_seed):
+        if not num_images:
+            continue
         content = write_split(folder, name, num_images, seed, painter)
         (folder / f'{name}.json').write_text(json.dumps(content))
 

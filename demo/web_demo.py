@@ -154,6 +154,17 @@ def _files(
             found.bboxes.tolist(),
         )
     ]
+    if 'keypoints' in found:
+        for detection, places, scores in zip(
+            detections,
+            found.keypoints.tolist(),
+            found.keypoint_scores.tolist(),
+        ):
+            detection['keypoints_xy_px_score'] = [
+                [round(x, 3), round(y, 3), round(score, 6)]
+                for (x, y), score in zip(places, scores)
+                if score > 0
+            ]
     height, width = image_hw
     write_json(dict(height=height, width=width, detections=detections), data)
     return str(picture), str(data)

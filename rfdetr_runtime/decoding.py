@@ -9,6 +9,7 @@ from rfdetr_mm_light.errors import InputError
 
 from .detections import Detections
 from .facts import FileFacts
+from .keypoints import KEYPOINTS, add_keypoints, lower_scores
 from .resizing import resize_masks
 
 
@@ -122,41 +123,56 @@ def decode(
     input_hw: tuple[int, int],
     image_hw: tuple[int, int],
     threshold: float,
+    active: np.ndarray | None = None,
 ) -> Detections:
     """Detections of one image above a threshold.
 
     Args:
         name: The name of the file, for messages.
         outputs: The outputs for one image: ``dets``, ``labels`` and, if there
-            are any, ``masks``.
+            are any, ``masks`` or ``keypoints``.
         facts: What the file says.
         rows: See :func:`name_classes`.
         class_names: See :func:`name_classes`.
         input_hw: (height, width) of the input in pixels.
         image_hw: (height, width) of the image in pixels.
         threshold: Scores must be greater.
+        active: Where the classes of a file with keypoints have some, see
+            :func:`~.keypoints.slots_of_classes`.
 
     Returns:
-        The detections, without the image.
+        The detections, without the image; best first, but for keypoints in
+        the order of the scores before uncertainty changed them.
 
     Raises:
         InputError: If outputs are not finite.
     """
     check_finite(name, outputs[:2])
     scale_wh = (input_hw[1] / image_hw[1], input_hw[0] / image_hw[0])
+    has_keypoints = facts.task == KEYPOINTS
     bboxes, scores, labels, queries = read_boxes(
-        outputs, facts, rows, input_hw, scale_wh, threshold
+        outputs,
+        facts,
+        rows,
+        input_hw,
+        scale_wh,
+        # Uncertain keypoints lower scores first.
+        None if has_keypoints else threshold,
     )
-    masks = None
+    masks = points = None
     if len(outputs) > 2:
-        logits = outputs[2][queries]
-        check_finite(name, [logits])
-        masks = resize_masks(logits, image_hw)
+        others = outputs[2][queries]
+        check_finite(name, [others])
+        if has_keypoints:
+            points, is_there = _of_classes(others, labels, active)
+            scores = lower_scores(scores, points, is_there, facts.trace_alpha)
+        else:
+            masks = resize_masks(others, image_hw)
     names = [
         class_names[i] if i < len(class_names) else f'class_{i}'
         for i in labels.tolist()
     ]
-    return Detections(
+    found = Detections(
         xyxy=bboxes,
         confidence=scores,
         class_id=labels,
@@ -168,6 +184,31 @@ def decode(
             ),
         ),
     )
+    if not has_keypoints:
+        return found
+    add_keypoints(found, points, is_there)
+    return found[scores > threshold]
+
+
+def _of_classes(
+    keypoints: np.ndarray, labels: np.ndarray, active: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The keypoints of each object's class, and which of them it has.
+
+    Args:
+        keypoints: Keypoints of all classes, shape (n, num_classes * largest,
+            8).
+        labels: Shape (n,).
+        active: Shape (num_classes, largest).
+
+    Returns:
+        Shapes (n, largest, 8) and (n, largest); a class without a row in
+        ``active`` has none.
+    """
+    rows = np.arange(len(labels))
+    known = np.minimum(labels, len(active) - 1)
+    own = keypoints.reshape(len(labels), *active.shape, -1)[rows, known]
+    return own, active[known] & (labels == known)[:, None]
 
 
 def check_finite(name: str, outputs: Sequence[np.ndarray]) -> None:

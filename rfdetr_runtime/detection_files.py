@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,14 @@ from rfdetr_mm_light.scores import score_label
 
 from .coco_runs import encode_mask, mask_area
 from .detections import Detections
+from .keypoints import KEYPOINTS
 from .pictures import as_rgb
+from .skeletons import paint_skeletons
 
 if TYPE_CHECKING:
     import supervision
 
     AnyDetections = Detections | supervision.Detections
-
-
-KEYPOINTS = 'keypoints'  # in the data of detections
-RADIUS = 3  # px, of a painted keypoint
 
 
 def as_detections(file: str, found: Any) -> 'AnyDetections':
@@ -172,19 +171,21 @@ def paint(found: 'AnyDetections') -> Image.Image:
         import supervision
     except ImportError:
         return _paint_keypoints(_paint_plainly(found, texts), found)
+    boxes_alone = found
     if isinstance(found, Detections):
-        found = found.to_supervision()
+        data = {k: v for k, v in found.data.items() if k != KEYPOINTS}
+        boxes_alone = replace(found, data=data).to_supervision()
     picture = Image.fromarray(found.metadata['source_image'])
     scale = supervision.calculate_optimal_text_scale(picture.size)
     thickness = supervision.calculate_optimal_line_thickness(picture.size)
     if found.mask is not None:
-        picture = supervision.MaskAnnotator().annotate(picture, found)
+        picture = supervision.MaskAnnotator().annotate(picture, boxes_alone)
     boxes = supervision.BoxAnnotator(thickness=thickness)
     labels = supervision.LabelAnnotator(
         text_scale=scale, text_padding=4, smart_position=True
     )
-    picture = boxes.annotate(picture, found)
-    picture = labels.annotate(picture, found, labels=texts)
+    picture = boxes.annotate(picture, boxes_alone)
+    picture = labels.annotate(picture, boxes_alone, labels=texts)
     return _paint_keypoints(picture, found)
 
 
@@ -192,13 +193,14 @@ def _paint_keypoints(
     picture: Image.Image, found: 'AnyDetections'
 ) -> Image.Image:
     """Paint dots on those whose score is above 0.5."""
-    draw = ImageDraw.Draw(picture)
-    for points in found.data.get(KEYPOINTS, ()):
-        for x, y, score in points.tolist():
-            if score > 0.5:
-                corners = (x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS)
-                draw.ellipse(corners, fill='yellow', outline='black')
-    return picture
+    if KEYPOINTS not in found.data:
+        return picture
+    points = found.data[KEYPOINTS]
+    seen = np.where(points[..., 2:] > 0.5, 2, 0)
+    points = np.concatenate([points[..., :2], seen], axis=-1)
+    return Image.fromarray(
+        paint_skeletons(np.asarray(picture), points, found.class_id)
+    )
 
 
 def _paint_plainly(

@@ -7,6 +7,8 @@ import numpy as np
 
 from rfdetr_mm_light.errors import InputError
 
+from .keypoints import KEYPOINTS, to_key_points
+
 if TYPE_CHECKING:
     import supervision
 
@@ -26,7 +28,8 @@ class Detections:
         mask: True in the object, shape (n, h, w) of the image; None if the
             model has no masks.
         data: ``class_name``, names as objects, shape (n,), and
-            ``source_shape``, (height, width) of the image, shape (n, 2).
+            ``source_shape``, (height, width) of the image, shape (n, 2); of a
+            model with keypoints what :func:`~.keypoints.add_keypoints` adds.
         metadata: ``source_image``, the image, uint8, RGB, shape (h, w, 3), if
             it was wanted.
     """
@@ -59,8 +62,13 @@ class Detections:
         """Name of the class of each detection, as objects, shape (n,)."""
         return self.data['class_name']
 
-    def to_supervision(self) -> 'supervision.Detections':
+    def to_supervision(
+        self,
+    ) -> 'supervision.Detections | supervision.KeyPoints':
         """The same as an object of supervision.
+
+        Returns:
+            Detections; KeyPoints of a model with keypoints.
 
         Raises:
             InputError: If supervision is not installed.
@@ -72,6 +80,8 @@ class Detections:
                 f'supervision cannot be imported ({error}). Install it: '
                 'pip install supervision; the arrays need nothing of it.'
             ) from error
+        if KEYPOINTS in self.data:
+            return to_key_points(self)
         return supervision.Detections(
             xyxy=self.xyxy,
             confidence=self.confidence,

@@ -15,6 +15,7 @@ from rfdetr_mm_light.scores import SCORE_THRESHOLD
 from .decoding import decode, name_classes
 from .detections import Detections
 from .facts import OUTPUTS, FileFacts, read_facts
+from .keypoints import KEYPOINTS, slots_of_classes
 from .metadata import check_is_file, read_metadata
 from .pictures import ImageInput, read_picture
 from .resizing import resize_picture
@@ -75,7 +76,7 @@ class ExportedModel:
 
     Attributes:
         file: Its name.
-        task: ``'detection'`` or ``'instance-seg'``.
+        task: ``'detection'``, ``'instance-seg'`` or ``'keypoints'``.
         class_names: Number i is the label i.
         input_hw: (height, width) in pixels that it takes.
         batch_size: Images that it takes at once; None for any number.
@@ -83,8 +84,8 @@ class ExportedModel:
         metadata: All texts of its metadata.
 
     Raises:
-        InputError: If it has other class names than class rows, or no fixed
-            image size.
+        InputError: If it has other class names than class rows, no fixed
+            image size, or keypoints of other numbers than it says.
     """
 
     def __init__(
@@ -97,6 +98,13 @@ class ExportedModel:
             self.file, facts, session.output_shapes
         )
         self.class_names = list(names)
+        self._active = None
+        if self.task == KEYPOINTS:
+            self._active = slots_of_classes(
+                self.file,
+                facts.num_keypoints,
+                session.output_shapes[KEYPOINTS][2],
+            )
         self.batch_size = session.input_shape[0]
         height, width = session.input_shape[2:]
         if None in (height, width):
@@ -115,7 +123,7 @@ class ExportedModel:
         batch_size: int | None = None,
         include_source_image: bool = True,
         as_supervision: bool = False,
-    ) -> 'Detections | supervision.Detections | list':
+    ) -> 'Detections | supervision.Detections | supervision.KeyPoints | list':
         """Detect objects.
 
         Args:
@@ -134,7 +142,8 @@ class ExportedModel:
 
         Returns:
             :class:`~rfdetr_runtime.Detections`, arrays under the names of
-            supervision, or supervision's own; a list of them for a list.
+            supervision, or supervision's own, which are KeyPoints if the file
+            has keypoints; a list of them for a list.
 
         Raises:
             FileNotFoundError: If there is no such image.
@@ -265,6 +274,7 @@ class ExportedModel:
                 self.input_hw,
                 tuple(image_hw),
                 threshold,
+                self._active,
             )
             for i, image_hw in enumerate(image_sizes_hw)
         ]
@@ -276,6 +286,7 @@ def load(
     device: str | None = None,
     threads: int | None = None,
     class_names: Sequence[str] | None = None,
+    num_keypoints: Sequence[int] | None = None,
 ) -> ExportedModel:
     """Load an exported file.
 
@@ -286,6 +297,8 @@ def load(
             runtime by default.
         threads: The number of threads; the runtime's choice by default.
         class_names: Instead of those of the file.
+        num_keypoints: Keypoints of each class, instead of those of the file.
+            One that does not say has those of a single class.
 
     Returns:
         The model, ready to predict.
@@ -295,9 +308,12 @@ def load(
             a detector of RF-DETR, or its runtime is not installed.
     """
     metadata = read_metadata(path)
-    if class_names is not None:
-        names = json.dumps(list(class_names))
-        metadata = {**metadata, 'class_names': names}
+    for name, values in (
+        ('class_names', class_names),
+        ('num_keypoints', num_keypoints),
+    ):
+        if values is not None:
+            metadata = {**metadata, name: json.dumps(list(values))}
     session = open_session(path, device, threads)
     facts = read_facts(str(path), metadata, session.output_shapes)
     return ExportedModel(session, facts, metadata)

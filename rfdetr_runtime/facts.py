@@ -8,13 +8,14 @@ from typing import Any
 
 from rfdetr_mm_light.errors import InputError
 
+from .keypoints import KEYPOINTS, TRACE_ALPHA
 from .resizing import KERNELS, PREDICT
 
 DETECTION, INSTANCE_SEG = 'detection', 'instance-seg'
-KEYPOINTS = 'keypoints'  # not read here
 OUTPUTS = {
     DETECTION: ('dets', 'labels'),
     INSTANCE_SEG: ('dets', 'labels', 'masks'),
+    KEYPOINTS: ('dets', 'labels', 'keypoints'),
 }
 """Task to the names of the outputs that this package reads, in order."""
 
@@ -44,6 +45,9 @@ class FileFacts:
         max_per_img: Detections of an image at most, for ``'raw'``; None for
             as many as there are queries.
         precision: Such as ``'fp32'``.
+        num_keypoints: Keypoints of each class; None if there are none, or
+            the file does not say.
+        trace_alpha: How much uncertain keypoints lower a score.
     """
 
     task: str = DETECTION
@@ -55,6 +59,8 @@ class FileFacts:
     resize_kernel: str = PREDICT
     max_per_img: int | None = None
     precision: str = 'fp32'
+    num_keypoints: tuple[int, ...] | None = None
+    trace_alpha: float = TRACE_ALPHA
 
 
 def read_facts(
@@ -84,7 +90,10 @@ def read_facts(
     )
     said = {
         field: _value(name, field, texts[field])
-        for field in ('class_names', 'mean', 'std', 'max_per_img')
+        for field in (
+            *('class_names', 'mean', 'std', 'max_per_img'),
+            *('num_keypoints', 'trace_alpha'),
+        )
         if field in texts
     }
     said = {k: tuple(v) if type(v) is list else v for k, v in said.items()}
@@ -125,11 +134,12 @@ def _task(
     outputs = set(output_shapes)
     task = texts.get('task')
     if task is None:
-        task = INSTANCE_SEG if 'masks' in outputs else DETECTION
+        task = next(
+            (t for t in (INSTANCE_SEG, KEYPOINTS) if OUTPUTS[t][2] in outputs),
+            DETECTION,
+        )
         if texts.get('layout') == 'features' or 'features' in outputs:
             task = 'features'
-        if 'keypoints' in outputs:
-            task = KEYPOINTS
     if task == 'features':
         raise InputError(
             f'{name} is an exported backbone: it gives maps, not detections, '
@@ -138,7 +148,7 @@ def _task(
     if task not in OUTPUTS:
         raise InputError(
             f'{name} is of the task {task!r}; this version reads '
-            f'{" and ".join(OUTPUTS)}'
+            f'{", ".join(OUTPUTS)}'
         )
     if not outputs.issuperset(OUTPUTS[task]):
         raise InputError(
@@ -163,12 +173,14 @@ def _layout(name: str, shape: Sequence[int | None]) -> str:
 def _warn_of_missing(
     name: str, texts: Mapping[str, str], facts: FileFacts
 ) -> None:
-    missing = [key for key in SAID if key not in texts]
+    said = SAID + ('num_keypoints',) * (facts.task == KEYPOINTS)
+    missing = [key for key in said if key not in texts]
     if missing:
         warnings.warn(
             f'{name} does not say its {", ".join(missing)}: taken as of '
             f"rfdetr's own exports, which are normalised by ImageNet's mean "
             f'and standard deviation and resized by {PREDICT!r}. Names of '
-            'classes can be given by load(…, class_names=[…]).',
+            'classes can be given by load(…, class_names=[…]), and how many '
+            'keypoints they have by num_keypoints=[…].',
             stacklevel=4,
         )

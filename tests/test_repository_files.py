@@ -15,6 +15,7 @@ TEXTS = [
     GITHUB / 'pull_request_template.md',
     WORKFLOW,
     ROOT / '.ci' / 'run',
+    GITHUB / 'workflows' / 'docs.yml',
 ]
 TARGETS = set(
     re.search(r'^\.PHONY:(.*)', (ROOT / 'Makefile').read_text(), re.M)[
@@ -159,3 +160,35 @@ def test_the_release_publishes_what_it_has_checked():
     assert 'permissions' not in build
     assert publish['needs'] == 'build'
     assert publish['permissions'] == {'id-token': 'write'}
+
+
+def test_the_site_is_published_from_main_alone():
+    workflow = yaml.safe_load((GITHUB / 'workflows/docs.yml').read_text())
+    build, publish = workflow['jobs']['build'], workflow['jobs']['publish']
+    assert {'run': 'make docs'} in build['steps']
+    (upload,) = (s for s in build['steps'] if 'upload' in s.get('uses', ''))
+    assert upload['with']['path'] == 'build/site/html'
+    # Only what publishes may write pages, and only from main.
+    assert workflow['permissions'] == {'contents': 'read'}
+    assert 'permissions' not in build
+    assert publish['needs'] == 'build'
+    assert "github.ref == 'refs/heads/main'" in publish['if']
+    assert publish['permissions'] == {'pages': 'write', 'id-token': 'write'}
+
+
+@pytest.mark.parametrize('name', ['bug_report', 'question'])
+def test_issue_forms_ask_for_the_environment(name):
+    path = GITHUB / 'ISSUE_TEMPLATE' / f'{name}.yml'
+    body = yaml.safe_load(path.read_text())['body']
+    (field,) = (f for f in body if f.get('id') == 'environment')
+    assert '`rfdetr-mm info' in field['attributes']['description']
+    assert field['validations']['required']
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    text = (ROOT / 'rfdetr_mm_light' / 'version.py').read_text()
+    assert f"'{citation['version']}'" in text
+    notes = (ROOT / 'docs' / 'release_notes.md').read_text()
+    assert f'## {citation["version"]}' in notes
+    assert citation['license'] == 'Apache-2.0'

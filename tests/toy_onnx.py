@@ -29,10 +29,27 @@ RAW = (
     [[-9, 1, -20], [0, -9, -20]],
 )
 MASKS = np.array([[[1, -1], [-1, -1]], [[-1, -1], [1, 1]]], np.float32)
+# Of two objects, padded for two classes with one and two keypoints.
+NUM_KEYPOINTS = (1, 2)
+_POINT = (0.5, 0.25, 3, 0, 2, 0.5, 1, 0.1)
+_OTHER = (0.75, 0.5, -3, 0, 0, 0, 0, 0)
+POINTS = np.array(
+    [
+        [_POINT, [0] * 8, _POINT, _OTHER],
+        [_OTHER, [0] * 8, _POINT, _POINT],
+    ],
+    np.float32,
+)
 
 
 def write_toy(
-    path, layout='end2end', seg=False, batch=1, facts=FACTS, **given
+    path,
+    layout='end2end',
+    seg=False,
+    batch=1,
+    facts=FACTS,
+    pose=False,
+    **given,
 ):
     """Write a file.
 
@@ -42,6 +59,7 @@ def write_toy(
         seg: Whether it has masks.
         batch: Its batch size; a name leaves it open.
         facts: Of the metadata; none if empty.
+        pose: Whether it has keypoints.
         **given: ``dets``, ``labels`` or ``hw`` instead of the usual ones, and
             ``names`` of the outputs.
     """
@@ -70,7 +88,8 @@ def write_toy(
             'Add', ['all_labels' if is_raw else 'all_dets', 'move'], ['moving']
         ),
     ]
-    names = given.get('names', ('dets', 'labels', 'masks')[: 2 + seg])
+    third = 'keypoints' if pose else 'masks'
+    names = given.get('names', ('dets', 'labels', third)[: 2 + seg + pose])
     if is_raw:
         nodes += [
             node('Add', ['all_dets', 'nothing'], [names[0]]),
@@ -84,13 +103,14 @@ def write_toy(
             node('Add', ['all_labels', 'none'], [names[1]]),
         ]
     shapes = [(batch, *dets.shape[1:]), (batch, *labels.shape[1:])]
-    if seg:
-        values.update(all_masks=MASKS[None], shape=np.array([-1, 1, 1, 1]))
+    if seg or pose:
+        third = POINTS if pose else MASKS
+        values.update(all_third=third[None], shape=np.array([-1, 1, 1, 1]))
         nodes += [
             node('Reshape', ['nothing', 'shape'], ['nothing4']),
-            node('Add', ['all_masks', 'nothing4'], [names[2]]),
+            node('Add', ['all_third', 'nothing4'], [names[2]]),
         ]
-        shapes.append((batch, *MASKS.shape))
+        shapes.append((batch, *third.shape))
     value = helper.make_tensor_value_info
     kinds = [TensorProto.FLOAT] * 3
     kinds[1] = TensorProto.FLOAT if is_raw else TensorProto.INT64
@@ -111,6 +131,9 @@ def write_toy(
         }
         if seg:
             texts['task'] = 'instance-seg'
+        if pose:
+            texts.setdefault('num_keypoints', json.dumps(NUM_KEYPOINTS))
+            texts['task'] = 'keypoints'
         helper.set_model_props(model, texts)
     onnx.save(model, str(path))
     return path

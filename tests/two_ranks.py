@@ -77,6 +77,16 @@ custom_hooks = _base_.custom_hooks + [dict(type='Probe')]
 """
 
 
+# Of keypoints: a small one of the figures' config.
+POSE_CONFIG = """
+_base_ = {base!r}
+model = dict(
+    neck=dict(out_channels=32),
+    bbox_head=dict(
+        embed_dims=32, decoder=dict(num_layers=1, feedforward_channels=32)))
+"""
+
+
 @HOOKS.register_module(force=True)
 class Probe(Hook):
     """Notes which images a process has seen, and at which size."""
@@ -187,7 +197,7 @@ def digest(state_dict):
     return found.hexdigest()
 
 
-def batch(objects):
+def batch(objects, num_keypoints=0):
     """Four images, one of them padded, with some objects each."""
     generator = torch.Generator().manual_seed(11)
     images = torch.randn(4, 3, *SIZE, generator=generator).double()
@@ -205,6 +215,13 @@ def batch(objects):
             bboxes=torch.cat([corners, corners + sides], dim=1),
             labels=torch.arange(count) % 2,
         )
+        if num_keypoints:
+            shape = (count, num_keypoints)
+            shifts = torch.rand(*shape, 2, generator=generator).double()
+            visible = torch.randint(3, (*shape, 1), generator=generator)
+            sample.gt_instances.keypoints = torch.cat(
+                [corners[:, None] + shifts * sides[:, None], visible], dim=2
+            )
         samples.append(sample)
     return images, samples
 
@@ -226,7 +243,8 @@ def gradients(ranks, rank, config, objects, reduce=True):
             cfg.model_wrapper_cfg,
             default_args=dict(module=model, device_ids=[rank]),
         )
-    images, samples = batch(objects)
+    schema = getattr(model.bbox_head, 'schema', None)
+    images, samples = batch(objects, schema.largest if schema else 0)
     for _ in range(2):  # DDP complains in the second pass
         model.zero_grad()
         losses = net(images[rank::ranks], samples[rank::ranks], mode='loss')
@@ -365,7 +383,18 @@ def write_configs(folder):
 def quick(folder):
     """Gradients, samplers and evaluation."""
     tiny, oracle, weights = write_configs(folder)
+    pose = folder / 'pose.py'
+    base = ROOT / 'configs/rfdetr_pose/rfdetr-pose_tiny_figures.py'
+    pose.write_text(POSE_CONFIG.format(base=str(base)))
     return dict(
+        pose_one={
+            name: in_ranks(1, folder, gradients, pose, objects)[0]
+            for name, objects in OBJECTS.items()
+        },
+        pose_two={
+            name: in_ranks(2, folder, gradients, pose, objects)
+            for name, objects in OBJECTS.items()
+        },
         one={
             name: in_ranks(1, folder, gradients, tiny, objects)[0]
             for name, objects in OBJECTS.items()

@@ -15,8 +15,7 @@ from mmengine.dist import is_main_process
 from PIL import Image
 
 from rfdetr_mm.engine import SeededDataset
-
-from .skeletons import paint_skeletons
+from rfdetr_runtime.skeletons import paint_skeletons
 
 GAP = 6  # px between the images
 MAX_SIDE = 480  # px of an image in the grid

@@ -13,8 +13,8 @@ from rfdetr_mm.models.dense_heads.rfdetr_pose_head import TRACE_ALPHA
 from rfdetr_mm.models.layers.full_size_masks import resize_masks
 from rfdetr_mm.models.layers.keypoint_schema import KeypointSchema
 from rfdetr_mm.models.layers.keypoint_scores import add_keypoints
-
-from .keypoints import to_key_points
+from rfdetr_runtime import Detections as RuntimeDetections
+from rfdetr_runtime.keypoints import KEYPOINTS, PRECISION, to_key_points
 
 if TYPE_CHECKING:
     from supervision import Detections, KeyPoints
@@ -137,25 +137,29 @@ def to_supervision(
     Returns:
         With ``data['class_name']`` and ``data['source_shape']``, int64,
         shape (n, 2), each row (height, width). KeyPoints of a model with
-        keypoints, see :func:`.keypoints.to_key_points`.
+        keypoints, see :func:`rfdetr_runtime.keypoints.to_key_points`.
 
     Raises:
         ImportError: If supervision is not installed.
     """
     detections_class = import_supervision()
-    labels = found.labels.cpu().numpy()
-    masks = found.get('masks')
-    detections = detections_class(
-        xyxy=found.bboxes.cpu().numpy(),
-        confidence=found.scores.cpu().numpy(),
-        class_id=labels,
-        mask=None if masks is None else masks.cpu().numpy(),
-    )
-    detections.data['class_name'] = class_names_of(labels, names)
+    arrays = {k: v.cpu().numpy() for k, v in found.items()}
+    labels = arrays['labels']
     shape = np.array(image_hw, dtype=np.int64)
-    detections.data['source_shape'] = np.tile(shape, (len(labels), 1))
-    if 'keypoints' in found:
-        return to_key_points(detections, found, image_hw, source)
-    if source is not None:
-        detections.metadata['source_image'] = source
-    return detections
+    given = dict(
+        xyxy=arrays['bboxes'],
+        confidence=arrays['scores'],
+        class_id=labels,
+        mask=arrays.get('masks'),
+        data=dict(
+            class_name=class_names_of(labels, names),
+            source_shape=np.tile(shape, (len(labels), 1)),
+        ),
+        metadata={} if source is None else dict(source_image=source),
+    )
+    if 'keypoints' not in found:
+        return detections_class(**given)
+    points = arrays['keypoints'], arrays['keypoint_scores'][..., None]
+    given['data'][KEYPOINTS] = np.concatenate(points, axis=-1)
+    given['data'][PRECISION] = arrays['keypoint_precision']
+    return to_key_points(RuntimeDetections(**given))

@@ -22,7 +22,7 @@ from rfdetr_mm.sizes.data_sets import innermost_datasets
 from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light import sizes
 from rfdetr_runtime import Detections, ExportedModel
-from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG
+from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG, KEYPOINTS
 
 from .report import (
     check_report,
@@ -35,7 +35,11 @@ from .train_config import make_train_config
 from .training import fill_in_data, find_data
 
 # A file's task to that of the sizes, whose configs say how it is evaluated
-_TASKS = {DETECTION: sizes.DETECTION, INSTANCE_SEG: sizes.SEGMENTATION}
+_TASKS = {
+    DETECTION: sizes.DETECTION,
+    INSTANCE_SEG: sizes.SEGMENTATION,
+    KEYPOINTS: sizes.KEYPOINTS,
+}
 _MAX_BATCH = 8
 
 
@@ -197,4 +201,8 @@ def _instances(found: Detections) -> InstanceData:
     )
     if found.mask is not None:
         instances.masks = torch.from_numpy(found.mask)
+    if KEYPOINTS in found.data:
+        points = torch.from_numpy(found.data[KEYPOINTS])
+        instances.keypoints = points[..., :2]
+        instances.keypoint_scores = points[..., 2]
     return instances

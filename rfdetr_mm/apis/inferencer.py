@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import mmengine
 import numpy as np
 from mmdet.apis import DetInferencer
 from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose
 from mmengine.infer.infer import ConfigType, ModelType
@@ -150,6 +152,39 @@ class RFDETRInferencer(DetInferencer):
                 for number, image in enumerate(inputs)
             ]
             return super().visualize(inputs, *args, **kwargs)
+
+    def pred2dict(
+        self, data_sample: DetDataSample, pred_out_dir: str = ''
+    ) -> dict[str, Any]:
+        """Plain data of an image's detections.
+
+        Args:
+            data_sample: What the model has found.
+            pred_out_dir: Folder for a JSON file of it; none if empty.
+
+        Returns:
+            What mmdet gives, and with keypoints ``keypoints``: for every
+            object (x, y, score) of those of its class, in pixels.
+        """
+        instances = data_sample.get('pred_instances', {})
+        if 'keypoints' not in instances:
+            return super().pred2dict(data_sample, pred_out_dir)
+        result = super().pred2dict(data_sample)
+        result['keypoints'] = [
+            [[*place, score] for place, score in zip(*points) if score > 0]
+            for points in zip(
+                instances.keypoints.tolist(),
+                instances.keypoint_scores.tolist(),
+            )
+        ]
+        if pred_out_dir:
+            name = Path(data_sample.get('img_path', '')).stem
+            if not name:
+                name = str(self.num_predicted_imgs)
+                self.num_predicted_imgs += 1
+            file = Path(pred_out_dir, 'preds', f'{name}.json')
+            mmengine.dump(result, str(file))
+        return result
 
     def _as_seen(self, path: str, folder: Path) -> str:
         """Path of a file, or of a copy that is stored as the model saw it."""

@@ -163,7 +163,8 @@ class Predictor:
             ``mask`` of the image's size if the size has masks,
             ``data['class_name']`` and ``data['source_shape']``, rows
             (height, width). RFDETRKeypointPreview returns supervision's
-            KeyPoints, see :func:`.keypoints.to_key_points`.
+            KeyPoints, see
+            :func:`rfdetr_runtime.keypoints.to_key_points`.
 
         Raises:
             FileNotFoundError: If there is no such file.

@@ -8,6 +8,7 @@ import numpy as np
 from mmdet.structures import DetDataSample
 
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime.facts import KEYPOINTS
 
 from .inferencer import RFDETRInferencer
 from .slices import Window, merge_slices, slice_windows
@@ -77,9 +78,9 @@ class SlicedInferencer(RFDETRInferencer):
         self.min_score = min_score
         self.with_whole_image = with_whole_image
         super().__init__(*args, **kwargs)
-        # An exported file has no head here, and none with keypoints is read.
         head = getattr(self.model, 'bbox_head', None)
-        if getattr(head, 'schema', None) is not None:
+        file_task = self._file and self._file.task
+        if file_task == KEYPOINTS or getattr(head, 'schema', None) is not None:
             raise InputError(
                 'slices are not supported with keypoints: an object that is '
                 'cut has only some of them; take RFDETRInferencer'

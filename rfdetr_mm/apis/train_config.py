@@ -1,6 +1,7 @@
 """What can be chosen about a training, under upstream's names."""
 
 import dataclasses
+import math
 import os
 import sys
 import warnings
@@ -65,18 +66,9 @@ _ELSEWHERE = {
     'prefetch_factor': 'train_dataloader.prefetch_factor of a config',
     'pack_targets': 'objects of a batch are matched together anyway',
     'pad_targets_to': 'it is for TPUs, which mmengine does not train on',
-    **{
-        f'keypoint_{name}': 'a config of configs/rfdetr_pose has it'
-        for name in (
-            'flip_pairs',
-            'l1_loss_coef',
-            'findable_loss_coef',
-            'visible_loss_coef',
-            'nll_loss_coef',
-            'oks_sigmas',
-        )
-    },
 }
+KEYPOINT_TERMS = ('l1', 'findable', 'visible', 'nll')
+"""Parts of the loss of keypoints."""
 
 
 @dataclasses.dataclass
@@ -146,6 +138,17 @@ class TrainConfig:
         mlflow: Log to MLflow.
         project: Project of Weights & Biases, experiment of MLflow.
         run: Name of the run there.
+        keypoint_flip_pairs: Pairs of keypoints in a flat list, exchanged in a
+            mirror in every class; None (here the default) or empty: as their
+            names tell.
+        keypoint_oks_sigmas: For the evaluation of keypoints, one number for
+            each; None: COCO's for 17, 0.05 for other numbers.
+        keypoint_l1_loss_coef: Weight of the places in loss and matching; None
+            (here, and below): the config's, which is 1.
+        keypoint_findable_loss_coef: Weight of "an annotator could find it"
+            (here None).
+        keypoint_visible_loss_coef: Weight of "nothing hides it" (here None).
+        keypoint_nll_loss_coef: Weight of how sure places are (here None).
         notes: Anything plain; kept in the checkpoints.
         cfg_options: Further entries of mmengine's config (here), such as
             ``{'env_cfg.cudnn_benchmark': True}``; they win over the other
@@ -204,6 +207,12 @@ class TrainConfig:
     mlflow: bool = False
     project: str | None = None
     run: str | None = None
+    keypoint_flip_pairs: list[int] | None = None
+    keypoint_oks_sigmas: list[float] | None = None
+    keypoint_l1_loss_coef: float | None = None
+    keypoint_findable_loss_coef: float | None = None
+    keypoint_visible_loss_coef: float | None = None
+    keypoint_nll_loss_coef: float | None = None
     notes: Any = None
     cfg_options: Any = None
 
@@ -225,6 +234,7 @@ class TrainConfig:
                 )
         if self.class_names is not None:
             self.class_names = _names(self.class_names)
+        self._check_keypoints()
         for field in dataclasses.fields(self):
             _check_value(field.name, getattr(self, field.name), field.type)
         self.cfg_options = _options(self.cfg_options)
@@ -238,6 +248,32 @@ class TrainConfig:
             if isinstance(value, (str, os.PathLike)):
                 path = os.path.expanduser(os.fspath(value))
                 setattr(self, name, path)
+
+    def _check_keypoints(self) -> None:
+        pairs = self.keypoint_flip_pairs or ()
+        whole = isinstance(pairs, (list, tuple)) and len(pairs) % 2 == 0
+        if not whole or not all(type(k) is int and k >= 0 for k in pairs):
+            raise InputError(
+                'keypoint_flip_pairs must be a flat list of pairs of keypoint '
+                'numbers such as [1, 2, 3, 4], which exchanges 1 and 2, and 3 '
+                f'and 4; got {self.keypoint_flip_pairs!r}'
+            )
+        sigmas = self.keypoint_oks_sigmas or ()
+        if not isinstance(sigmas, (list, tuple)) or not all(
+            type(sigma) in (int, float) and 0 < sigma < math.inf
+            for sigma in sigmas
+        ):
+            raise InputError(
+                'keypoint_oks_sigmas must be a list of positive numbers, got '
+                f'{self.keypoint_oks_sigmas!r}'
+            )
+
+    def of_keypoints(self) -> list[str]:
+        """Names of what is given and is of models with keypoints alone."""
+        names = ['keypoint_flip_pairs', 'keypoint_oks_sigmas']
+        given = [name for name in names if getattr(self, name)]
+        names = [f'keypoint_{term}_loss_coef' for term in KEYPOINT_TERMS]
+        return given + [n for n in names if getattr(self, n) is not None]
 
 
 def _options(value: Any) -> dict[str, Any]:

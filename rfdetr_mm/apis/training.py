@@ -26,7 +26,7 @@ from rfdetr_mm_light.sizes import Size
 
 from .model_config import ModelConfig
 from .report import keep_results
-from .train_config import TrainConfig
+from .train_config import KEYPOINT_TERMS, TrainConfig
 
 BEST_FILE = 'checkpoint_best_total.pth'
 CONFIG_FILE = 'training_config.json'
@@ -52,8 +52,9 @@ def fill_in_training(
         train: What is wanted; its ``batch_size`` is a number.
 
     Raises:
-        InputError: If the model takes images of other than 3 channels, or an
-            entry of ``cfg_options`` cannot have an effect.
+        InputError: If the model takes images of other than 3 channels, has
+            no keypoints and something is given about them, or an entry of
+            ``cfg_options`` cannot have an effect.
     """
     if model.num_channels != 3:
         raise InputError(
@@ -101,6 +102,7 @@ def fill_in_training(
     _set_scales(cfg, model, train)
     _set_average(cfg, train)
     _set_monitoring(cfg, train)
+    _set_keypoints(cfg, model, train)
     if train.resume:
         cfg.resume = True
         cfg.load_from = None if train.resume is True else train.resume
@@ -260,6 +262,36 @@ def _recall_of(evaluator: ConfigDict) -> str:
         return 'coco/keypoint_mAR'
     evaluator.metric_items = [*_PRECISIONS, 'AR@100']
     return 'coco/bbox_AR@100'
+
+
+def _set_keypoints(
+    cfg: Config, model: ModelConfig, train: TrainConfig
+) -> None:
+    given = train.of_keypoints()
+    if not given:
+        return
+    if not model.use_grouppose_keypoints:
+        raise InputError(
+            f'{", ".join(given)}: this model has no keypoints; take '
+            'RFDETRKeypointPreview, or leave it out'
+        )
+    for term in KEYPOINT_TERMS:
+        weight = getattr(train, f'keypoint_{term}_loss_coef')
+        if weight is None:
+            continue
+        loss = cfg.model.bbox_head[f'loss_keypoint_{term}']
+        loss.loss_weight = weight
+        cost_type = loss.type.replace('Loss', 'Cost')
+        for cost in cfg.model.train_cfg.assigner.match_costs:
+            if cost.type == cost_type:
+                cost.weight = weight
+    if train.keypoint_oks_sigmas:
+        for split in ('val', 'test'):
+            cfg[f'{split}_evaluator'].sigmas = list(train.keypoint_oks_sigmas)
+    if train.keypoint_flip_pairs:
+        numbers = iter(train.keypoint_flip_pairs)
+        pairs = [list(pair) for pair in zip(numbers, numbers)]
+        cfg.train_dataloader.dataset.flip_pairs = pairs
 
 
 def _name_run(backend: ConfigDict, train: TrainConfig) -> None:

@@ -26,6 +26,7 @@ from .bad_entries import (
     to_whole_number,
 )
 from .coco_masks import mask_area
+from .collection import uncollected
 from .shards import is_shard_index, read_shards
 
 _LISTS = ('images', 'annotations', 'categories')
@@ -64,6 +65,7 @@ class CocoFile:
         return {annotation['category_id'] for annotation in self.annotations}
 
 
+@uncollected()
 def read_coco_file(
     path: str,
     backend_args: dict[str, Any] | None = None,
@@ -242,7 +244,8 @@ def label_of_category(
             f'{file.path} has none of the classes. metainfo.classes: '
             f'{listed(classes)}. categories of the file: '
             f'{listed(class_names(file))}. Set metainfo.classes to the names '
-            'in the file, or name the file that belongs to these classes.'
+            'in the file, or name the file that belongs to these classes; a '
+            'trained model must first be trained on those of the file.'
         )
     if missing and other_boxes:
         _fail_misspelled(file, missing, other_boxes)
@@ -321,7 +324,10 @@ def _counted(boxes: Counter[str]) -> str:
 
 def _read_json(path: str, backend_args: dict[str, Any] | None) -> dict:
     try:
-        content = json.loads(fileio.get(path, backend_args=backend_args))
+        data = fileio.get(path, backend_args=backend_args)
+        text = data.decode(json.detect_encoding(data), 'surrogatepass')
+        del data  # half of the memory that the text takes
+        content = json.loads(text)
     except FileNotFoundError:
         raise InputError(
             f'There is no annotation file {path}. Check data_root and '

@@ -104,10 +104,6 @@ class Findings:
         """Add an image for the contact sheet; see :class:`Suspect`."""
         self.suspects.append(Suspect(path, reason, tuple(boxes)))
 
-    def num_of(self, level: str) -> int:
-        """How many findings have a level."""
-        return sum(found.level == level for found in self.all)
-
     def sorted(self) -> list[Finding]:
         """All findings, errors first."""
         return sorted(self.all, key=lambda found: LEVELS.index(found.level))

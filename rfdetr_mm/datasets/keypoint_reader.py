@@ -10,6 +10,9 @@ from rfdetr_mm.errors import InputError
 
 from .coco_file import CocoFile
 
+Pairs = Sequence[Sequence[int]]
+FlipPairs = Mapping[str, Pairs] | Pairs
+
 _SIDES = {'left': 'right', 'right': 'left'}
 UNLABELLED = 'keypoints outside their image'
 
@@ -140,7 +143,7 @@ class KeypointReader:
         file: CocoFile,
         classes: Sequence[str],
         label_of: Mapping[int, int],
-        flip_pairs: Mapping[str, Sequence[Sequence[int]]] | None = None,
+        flip_pairs: FlipPairs | None = None,
     ) -> 'KeypointReader':
         """Find the keypoints of the classes in an annotation file.
 
@@ -152,7 +155,8 @@ class KeypointReader:
             classes: Names of the classes.
             label_of: Category id to label.
             flip_pairs: Name of a class to the pairs of its keypoints that a
-                mirror exchanges; by their names where it is not given.
+                mirror exchanges, or the pairs of every class with keypoints;
+                by their names where it is not given.
 
         Returns:
             The reader.
@@ -342,9 +346,15 @@ def _mirrors(
     classes: Sequence[str],
     names: Sequence[tuple[str, ...]],
     is_named: Sequence[bool],
-    flip_pairs: Mapping[str, Sequence[Sequence[int]]] | None,
+    flip_pairs: FlipPairs | None,
 ) -> tuple[tuple[int, ...], ...] | None:
-    flip_pairs = flip_pairs or {}
+    flip_pairs = {} if flip_pairs is None else flip_pairs
+    if not isinstance(flip_pairs, Mapping):
+        flip_pairs = {
+            name: flip_pairs
+            for name, keypoints in zip(classes, names)
+            if keypoints
+        }
     unknown = [name for name in flip_pairs if name not in classes]
     if unknown:
         raise InputError(

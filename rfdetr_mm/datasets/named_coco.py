@@ -18,8 +18,14 @@ from .coco_file import (
     read_coco_file,
 )
 from .coco_masks import DEGENERATE, MISSING, loads_masks
+from .collection import uncollected
 from .image_folders import compare_with_folders
-from .keypoint_reader import UNLABELLED, KeypointReader, loads_keypoints
+from .keypoint_reader import (
+    UNLABELLED,
+    FlipPairs,
+    KeypointReader,
+    loads_keypoints,
+)
 from .object_rules import EMPTY, OUTSIDE, judge_object, many_crowds
 from .orientation import (
     applies_orientation,
@@ -72,7 +78,8 @@ class NamedCocoDataset(CocoDataset):
             the same for the metric.
         flip_pairs: Name of a class to the pairs of its keypoints that a
             mirror exchanges, if its names do not tell them; no pairs for a
-            class that looks the same.
+            class that looks the same. A list has the pairs of every class
+            with keypoints.
         **kwargs: Arguments as for ``CocoDataset``; with ``lazy_init`` the file
             is read, and its errors show, at the first use.
 
@@ -89,7 +96,7 @@ class NamedCocoDataset(CocoDataset):
         *args: Any,
         pipeline: Sequence[dict | Callable] = (),
         crowd_as_object: bool = False,
-        flip_pairs: dict[str, Sequence[Sequence[int]]] | None = None,
+        flip_pairs: FlipPairs | None = None,
         **kwargs: Any,
     ) -> None:
         pipeline = [checked_loader(transform) for transform in pipeline]
@@ -102,6 +109,7 @@ class NamedCocoDataset(CocoDataset):
         self._keypoints: KeypointReader | None = None
         super().__init__(*args, pipeline=pipeline, **kwargs)
 
+    @uncollected()
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the annotation file.
 
@@ -128,7 +136,9 @@ class NamedCocoDataset(CocoDataset):
                 annotations[annotation['image_id']].append(annotation)
         counts: Counter[str] = Counter()
         data_list = []
-        for image in file.images:
+        images = file.images
+        del file  # each object is freed as soon as it is converted
+        for image in images:
             data_info = self.parse_data_info(
                 dict(
                     raw_img_info=dict(image, img_id=image['id']),
@@ -136,7 +146,7 @@ class NamedCocoDataset(CocoDataset):
                 )
             )
             data_info['instances'] = self._instances(
-                annotations[image['id']], image, counts
+                annotations.pop(image['id'], []), image, counts
             )
             if self._keypoints is not None:
                 data_info['keypoint_info'] = self._keypoints.info

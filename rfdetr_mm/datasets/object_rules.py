@@ -1,8 +1,7 @@
 """What training makes of one annotation: kept, left out, ignored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .coco_file import visible_box
 from .coco_masks import check_mask
@@ -13,9 +12,8 @@ _ROUNDING_PX = 0.01
 _MAX_SHARE_OF_CROWDS = 0.1  # COCO's own files have 0.01
 
 
-@dataclass(frozen=True)
-class JudgedObject:
-    """What is used of an annotation.
+class JudgedObject(NamedTuple):
+    """What is used of an annotation; there may be millions.
 
     Args:
         box: (x1, y1, x2, y2) in pixels, cut at the borders of the image;
@@ -76,11 +74,12 @@ def judge_object(
         if mask.problem:
             return JudgedObject(None, mask.problem)
         segmentation, num_dropped = mask.segmentation, mask.num_dropped
+    whole = (x, y, x + w, y + h)
     is_crowd = bool(annotation['iscrowd'] and not crowd_as_object)
     return JudgedObject(
         box=box,
         problem=None,
-        is_cut=_moved_px(box, (x, y, x + w, y + h)) > _ROUNDING_PX,
+        is_cut=box != whole and _moved_px(box, whole) > _ROUNDING_PX,
         is_crowd=is_crowd,
         is_ignored=is_crowd or bool(annotation.get('ignore', 0)),
         segmentation=segmentation,

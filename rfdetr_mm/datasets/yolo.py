@@ -15,7 +15,12 @@ from rfdetr_runtime.image_file import ImageFileError, read_size, turned_size
 from .bad_entries import BadEntries
 from .coco_file import CocoFile, log_in_main_process
 from .coco_masks import check_mask, loads_masks, polygon_area
-from .keypoint_reader import loads_keypoints, mirror_of_names
+from .keypoint_reader import (
+    Pairs,
+    loads_keypoints,
+    mirror_of_names,
+    mirror_of_pairs,
+)
 from .object_rules import EMPTY
 from .orientation import (
     applies_orientation,
@@ -57,6 +62,8 @@ class YoloDataset(BaseDetDataset):
         split: 'train', 'val' or 'test'.
         with_mask: Whether every object needs a mask; None: if the pipeline
             loads masks.
+        flip_pairs: Pairs of keypoints that a mirror exchanges, instead of
+            those of the YAML file.
         **kwargs: Arguments as for mmdet's ``BaseDetDataset``. Without
             ``metainfo.classes`` the names in the YAML file are taken; with it,
             labels follow the names, in any order.
@@ -75,9 +82,11 @@ class YoloDataset(BaseDetDataset):
         pipeline: Sequence[dict | Callable] = (),
         split: str = 'train',
         with_mask: bool | None = None,
+        flip_pairs: Pairs | None = None,
         **kwargs: Any,
     ) -> None:
         self.split = split
+        self._flip_pairs = flip_pairs
         self._keypoint_info: dict[str, Any] = {}
         # Takes what breaks a rule; None: the first one is an error.
         self.bad_entries: BadEntries | None = None
@@ -167,6 +176,9 @@ class YoloDataset(BaseDetDataset):
             )
         names = layout.keypoint_names
         mirror = layout.keypoint_mirror or mirror_of_names(names)
+        if self._flip_pairs is not None:
+            where = f'{self.ann_file}: flip_pairs'
+            mirror = mirror_of_pairs(self._flip_pairs, count, where)
         mirrors = None if mirror is None else (tuple(mirror),) * len(classes)
         self._keypoint_info['keypoint_info'] = dict(
             largest=count, mirrors=mirrors

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rfdetr_mm.models.detectors import RFDETR
 from rfdetr_mm.version import __version__
+from rfdetr_runtime.facts import KEYPOINTS
 
 from .fixed_size import FixedSizeModule
 
@@ -110,4 +111,10 @@ def facts_of_head(head: nn.Module) -> dict[str, Any]:
     Returns:
         JSON values by name.
     """
-    return dict(task=head.task, max_per_img=head.max_per_img)
+    facts = dict(task=head.task, max_per_img=head.max_per_img)
+    if head.task == KEYPOINTS:
+        facts.update(
+            num_keypoints=list(head.num_keypoints),
+            trace_alpha=head.trace_alpha,
+        )
+    return facts

@@ -150,7 +150,11 @@ def export(
     model_cfg, deploy_cfg = _read(model_cfg), _read(deploy_cfg)
     if get_codebase_config(deploy_cfg).get('backbone_only'):
         neck = model_cfg.model.neck
-        _name_features(deploy_cfg, len(neck.get('scale_factors', (1.0,))))
+        count = len(neck.get('scale_factors', (1.0,)))
+        # The second half of a DualProjector's maps is for keypoints.
+        _name_features(
+            deploy_cfg, count * (1 + (neck.type == 'DualProjector'))
+        )
     out_dir = Path(out_dir)
     ir_config = get_ir_config(deploy_cfg)
     graph_file = out_dir / ir_config['save_file']

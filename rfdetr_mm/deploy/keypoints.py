@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rfdetr_mm.checkpoints.class_rows import choose_our_rows, scatter_rows
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.models.dense_heads import RFDETRPoseHead
+from rfdetr_mm.models.dense_heads.rfdetr_pose_head import TRACE_ALPHA
 from rfdetr_mm.models.layers.keypoint_decoder import (
     KeypointDecoder,
     KeypointDecoderLayer,
@@ -196,8 +197,7 @@ class PoseHeadGraph(HeadGraph):
     Besides boxes it gives keypoints in the padded layout of
     :meth:`RFDETRPoseHead.forward`, of each detection, or 'raw' of each query.
     Scores do not know yet how uncertain keypoints are: whoever reads them
-    calls
-    :func:`~rfdetr_mm.models.layers.keypoint_scores.add_keypoints`.
+    lowers them, as :mod:`rfdetr_runtime.keypoints` does.
 
     Args:
         module: The head.
@@ -219,6 +219,10 @@ class PoseHeadGraph(HeadGraph):
             )
         self.num_levels = module.decoder.num_levels
         self.total = module.schema.total
+        self.num_keypoints = module.schema.counts
+        self.trace_alpha = (module.test_cfg or {}).get(
+            'trace_alpha', TRACE_ALPHA
+        )
         constant(
             self,
             'keypoint_queries',

@@ -13,12 +13,14 @@ from .hooks import (
     DropPathHook,
     FiniteLossHook,
     LateStoppingHook,
+    ObjectAccumulationHook,
     OptimStepEMAHook,
     SafeCheckpointHook,
     SubnetHook,
 )
 from .loops import ResumableTrainLoop, TwoWeightsValLoop
 from .optim_wrapper_constructor import RFDETROptimWrapperConstructor
+from .pose_visualizer import PoseLocalVisualizer
 from .seeded_data import SeededBatchSampler, SeededDataset
 from .sharded_runner import ShardedRunner
 from .warmup_lr import WarmupCosineLR, WarmupStepLR
@@ -32,7 +34,9 @@ __all__ = [
     'DropPathHook',
     'FiniteLossHook',
     'LateStoppingHook',
+    'ObjectAccumulationHook',
     'OptimStepEMAHook',
+    'PoseLocalVisualizer',
     'RFDETROptimWrapperConstructor',
     'ResumableTrainLoop',
     'SafeCheckpointHook',

@@ -341,7 +341,7 @@ def _type_problem(option: str, name: Any) -> str | None:
         return None
     close = difflib.get_close_matches(name, all_types(), 1)
     hint = f'; did you mean {close[0]}?' if close else ''
-    return f'{option}={name}: no registry has {name}{hint}'
+    return f'{option}={name:.80}: no registry has {name:.80}{hint}'
 
 
 def _unknown(cfg: Config, parts: list[str], i: int, known: Keys) -> str:

@@ -26,6 +26,15 @@ from .console import QUIET, SHORT, console_mode, with_console
 from .cpu_processes import join_cpu_processes
 from .hooks import ProgressHook, SignOfLifeHook
 
+_HOOKS_OF_MMENGINE = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
+
 
 class DeviceRunner(Runner):
     """Runner that trains on ``cfg.device`` where mmengine takes the best."""
@@ -87,6 +96,7 @@ def build_runner(cfg: Config, device: str | None = None) -> Runner:
             f'runner_type={cfg.runner_type!r} is not a Runner; known are '
             f'{", ".join(RUNNERS.module_dict)}'
         )
+    _drop_hooks_that_are_none(cfg)
     runner = with_console(runner_class).from_cfg(cfg)
     runner.register_hook(SignOfLifeHook())
     if console_mode() == QUIET:
@@ -99,6 +109,17 @@ def build_runner(cfg: Config, device: str | None = None) -> Runner:
     if found is not None:
         runner.logger.info(found)
     return runner
+
+
+def _drop_hooks_that_are_none(cfg: Config) -> None:
+    """Let ``default_hooks.NAME=None`` turn any hook off, in place.
+
+    mmengine takes it for its own six, and fails at others with an assertion.
+    """
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None]:
+        if name not in _HOOKS_OF_MMENGINE:
+            del hooks[name]
 
 
 def check_work_dir(work_dir: str) -> None:

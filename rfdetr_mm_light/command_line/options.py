@@ -162,10 +162,10 @@ def check_data_set(folder: str) -> None:
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
-        found = 'a file' if path.exists() else 'nothing'
+        found = 'is a file' if path.exists() else 'is not there'
         raise InputError(
-            f'DATASET must be the folder of a data set, and {folder} is '
-            f'{found} (seen from {Path.cwd()}).'
+            f'DATASET must be the folder of a data set, and {folder} {found} '
+            f'(seen from {Path.cwd()}).'
         )
 
 

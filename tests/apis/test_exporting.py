@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import rfdetr_runtime
-from rfdetr_mm.apis import RFDETRNano
+from rfdetr_mm.apis import RFDETRNano, RFDETRTiny
 from rfdetr_mm.apis.exporting import (
     FORMATS,
     ExportRequest,
@@ -31,9 +31,9 @@ SHAPE = (64, 96)  # (h, w)
 
 
 @pytest.fixture(scope='module')
-def nano():
+def tiny():
     torch.manual_seed(0)
-    model = RFDETRNano(
+    model = RFDETRTiny(
         pretrain_weights=None,
         device='cpu',
         num_classes=3,
@@ -48,20 +48,20 @@ def nano():
 
 
 @pytest.fixture(autouse=True)
-def unchanged(nano):
+def unchanged(tiny):
     """In every test, the model stays as it is."""
-    state = nano.model.model.state_dict()
+    state = tiny.model.model.state_dict()
     before = {name: tensor.clone() for name, tensor in state.items()}
-    config = nano.model.cfg.pretty_text
+    config = tiny.model.cfg.to_dict()
     yield
-    after = nano.model.model.state_dict()
+    after = tiny.model.model.state_dict()
     assert all(torch.equal(after[k], v) for k, v in before.items())
-    assert nano.model.cfg.pretty_text == config
-    assert not nano.model.model.training
+    assert tiny.model.cfg.to_dict() == config
+    assert not tiny.model.model.training
 
 
-def batch(nano):
-    preprocessor = nano.model.model.data_preprocessor
+def batch(tiny):
+    preprocessor = tiny.model.model.data_preprocessor
     return make_batch(
         [load_image(IMAGE, 3, False)],
         SHAPE,
@@ -70,33 +70,33 @@ def batch(nano):
     )
 
 
-def test_onnx(nano, tmp_path):
+def test_onnx(tiny, tmp_path):
     pytest.importorskip('mmdeploy')
     onnxruntime = pytest.importorskip('onnxruntime')
-    path = nano.export(tmp_path, shape=SHAPE, verbose=False, layout='raw')
-    assert [file.name for file in tmp_path.iterdir()] == ['rfdetr-nano.onnx']
+    path = tiny.export(tmp_path, shape=SHAPE, verbose=False, layout='raw')
+    assert [file.name for file in tmp_path.iterdir()] == ['rfdetr-tiny.onnx']
     session = onnxruntime.InferenceSession(str(path))
     assert [i.name for i in session.get_inputs()] == ['input']
     assert [o.name for o in session.get_outputs()] == ['dets', 'labels']
-    boxes, logits = session.run(None, {'input': batch(nano).numpy()})
+    boxes, logits = session.run(None, {'input': batch(tiny).numpy()})
     with torch.no_grad():
-        expected = RawDetector(nano.model.model)(batch(nano))
+        expected = RawDetector(tiny.model.model)(batch(tiny))
     np.testing.assert_allclose(boxes, expected[0], atol=1e-5)
     # Upstream's files have a spare class, the last one.
     assert logits.shape == (1, 9, 4)
     np.testing.assert_allclose(logits[..., :3], expected[1], atol=1e-4)
 
 
-def test_three_lines_use_a_file(nano, tmp_path):
+def test_three_lines_use_a_file(tiny, tmp_path):
     pytest.importorskip('mmdeploy')
     pytest.importorskip('onnxruntime')
-    path = nano.export(tmp_path, shape=SHAPE, verbose=False)
+    path = tiny.export(tmp_path, shape=SHAPE, verbose=False)
     model = rfdetr_runtime.load(path)
     assert model.facts.layout == 'end2end' and model.input_hw == SHAPE
     found = model.predict(IMAGE, threshold=0.0)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        expected = nano.predict(IMAGE, threshold=0.0, shape=SHAPE)
+        expected = tiny.predict(IMAGE, threshold=0.0, shape=SHAPE)
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.01)
     np.testing.assert_allclose(
@@ -107,10 +107,10 @@ def test_three_lines_use_a_file(nano, tmp_path):
         assert (found.data[name] == expected.data[name]).all()
 
 
-def test_names_notes_and_provenance(nano, tmp_path):
+def test_names_notes_and_provenance(tiny, tmp_path):
     pytest.importorskip('mmdeploy')
     notes = {'run': 7, 'by': 'ä'}
-    path = nano.export(
+    path = tiny.export(
         tmp_path,
         shape=SHAPE,
         verbose=False,
@@ -121,7 +121,7 @@ def test_names_notes_and_provenance(nano, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ['mine.onnx']
     facts = rfdetr_runtime.read_metadata(path)
     assert json.loads(facts['rfdetr_notes']) == notes
-    assert facts['weights_md5'] == weights_md5(nano.model.model.state_dict())
+    assert facts['weights_md5'] == weights_md5(tiny.model.model.state_dict())
     assert facts['torch_version'] == torch.__version__
     assert facts['command'] and facts['precision'] == 'fp16'
 
@@ -165,36 +165,36 @@ def test_arguments_of_other_formats_get_a_warning(recwarn):
 
 
 @pytest.mark.slow
-def test_backbone(nano, tmp_path):
+def test_backbone(tiny, tmp_path):
     pytest.importorskip('mmdeploy')
     onnxruntime = pytest.importorskip('onnxruntime')
-    path = nano.export(
+    path = tiny.export(
         tmp_path, backbone_only=True, shape=SHAPE, verbose=False
     )
-    assert path.name == 'rfdetr-nano-backbone.onnx'
+    assert path.name == 'rfdetr-tiny-backbone.onnx'
     session = onnxruntime.InferenceSession(str(path))
     assert [o.name for o in session.get_outputs()] == ['features']
-    (features,) = session.run(None, {'input': batch(nano).numpy()})
+    (features,) = session.run(None, {'input': batch(tiny).numpy()})
     with torch.no_grad():
-        (expected,) = nano.model.model.extract_feat(batch(nano))
+        (expected,) = tiny.model.model.extract_feat(batch(tiny))
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_openvino(nano, tmp_path):
+def test_openvino(tiny, tmp_path):
     pytest.importorskip('mmdeploy')
     openvino = pytest.importorskip('openvino')
-    path = nano.export(
+    path = tiny.export(
         tmp_path, format='openvino', shape=SHAPE, verbose=False, layout='raw'
     )
     names = {file.name for file in tmp_path.iterdir()}
-    assert names == {'rfdetr-nano.xml', 'rfdetr-nano.bin'}
+    assert names == {'rfdetr-tiny.xml', 'rfdetr-tiny.bin'}
     # Without it, bfloat16 on a CPU that has it.
     options = dict(INFERENCE_PRECISION_HINT='f32')
     model = openvino.Core().compile_model(str(path), 'CPU', options)
-    boxes = model([batch(nano).numpy()])[0]
+    boxes = model([batch(tiny).numpy()])[0]
     with torch.no_grad():
-        expected = RawDetector(nano.model.model)(batch(nano))
+        expected = RawDetector(tiny.model.model)(batch(tiny))
     np.testing.assert_allclose(boxes, expected[0], atol=1e-3)
 
 
@@ -237,38 +237,38 @@ def test_openvino(nano, tmp_path):
         (dict(opset_version=11), '16 at least'),
     ],
 )
-def test_bad_arguments(nano, tmp_path, arguments, message):
+def test_bad_arguments(tiny, tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
-        nano.export(tmp_path / 'out', **arguments)
+        tiny.export(tmp_path / 'out', **arguments)
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_failing_export_leaves_nothing(nano, tmp_path, monkeypatch):
+def test_a_failing_export_leaves_nothing(tiny, tmp_path, monkeypatch):
     pytest.importorskip('mmdeploy')
     from rfdetr_mm.deploy import export as module
 
     monkeypatch.setattr(module, 'write_graph', lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        nano.export(tmp_path, verbose=False)
+        tiny.export(tmp_path, verbose=False)
     assert not list(tmp_path.iterdir())
 
 
-def test_deprecated_arguments_warn(nano, tmp_path):
+def test_deprecated_arguments_warn(tiny, tmp_path):
     for name in ('simplify', 'force'):
         with pytest.warns(DeprecationWarning, match=f'{name} is deprecated'):
             with pytest.raises(InputError):
-                nano.export(tmp_path, format='?', **{name: True})
+                tiny.export(tmp_path, format='?', **{name: True})
 
 
-def test_tensorrt(nano, tmp_path, monkeypatch):
+def test_tensorrt(tiny, tmp_path, monkeypatch):
     """It is made on a GPU, by a package that is named."""
     monkeypatch.setitem(sys.modules, 'tensorrt', None)
     with pytest.raises(ImportError, match='pip install.* tensorrt'):
-        nano.export(tmp_path / 'out', format='tensorrt')
+        tiny.export(tmp_path / 'out', format='tensorrt')
     monkeypatch.setitem(sys.modules, 'tensorrt', sys)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(InputError, match="NVIDIA GPU.*format='onnx'"):
-        nano.export(tmp_path / 'out', format='trt')
+        tiny.export(tmp_path / 'out', format='trt')
     devices = []
 
     def export(*args, device, **kwargs):
@@ -279,16 +279,16 @@ def test_tensorrt(nano, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     for name in ('onnx', 'tensorrt'):
         with pytest.raises(InputError, match='seen'):
-            nano.export(tmp_path / 'out', format=name)
+            tiny.export(tmp_path / 'out', format=name)
     assert devices == ['cpu', 'cuda:0']
 
 
-def test_without_mmdeploy(nano, tmp_path, monkeypatch):
+def test_without_mmdeploy(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rfdetr_mm.deploy.export', None)
     with pytest.raises(
         ImportError, match=r'\[deploy,tflite-export\].*mmdeploy=='
     ):
-        nano.export(tmp_path, format='tflite')
+        tiny.export(tmp_path, format='tflite')
 
 
 def request(calibration, **changes):
@@ -306,23 +306,23 @@ def request(calibration, **changes):
     return ExportRequest(**{**given, **changes})
 
 
-def test_calibration(nano, tmp_path):
+def test_calibration(tiny, tmp_path):
     for i in range(3):
         Image.fromarray(IMAGE + i).save(tmp_path / f'{i}.png')
     np.save(tmp_path / 'a.npy', np.stack([IMAGE] * 3) / np.float32(255))
-    expected = batch(nano)[0]
+    expected = batch(tiny)[0]
     for data in (
         tmp_path,
         str(tmp_path / 'a.npy'),
         np.stack([IMAGE] * 3) / np.float32(255),
     ):
-        batches = list(calibration_batches(nano.model, request(data)))
+        batches = list(calibration_batches(tiny.model, request(data)))
         assert [b.shape for b in batches] == [(2, 3, *SHAPE)] * 2
         np.testing.assert_allclose(batches[0][0], expected, atol=1e-5)
         # The first one again, so that all batches are whole.
         assert (batches[1][1] == batches[0][0]).all()
     few = request(tmp_path, max_images=1, batch_size=1)
-    assert len(list(calibration_batches(nano.model, few))) == 1
+    assert len(list(calibration_batches(tiny.model, few))) == 1
 
 
 @pytest.mark.parametrize(
@@ -337,24 +337,24 @@ def test_calibration(nano, tmp_path):
         (np.full((1, 4, 6, 3), 2.0), InputError, 'above 1'),
     ],
 )
-def test_bad_calibration(nano, tmp_path, monkeypatch, data, error, message):
+def test_bad_calibration(tiny, tmp_path, monkeypatch, data, error, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'broken').mkdir()
     (tmp_path / 'broken' / 'a.png').write_bytes(b'no picture')
     (tmp_path / 'text.npy').write_text('no array')
     with pytest.raises(error, match=message):
-        list(calibration_batches(nano.model, request(data)))
+        list(calibration_batches(tiny.model, request(data)))
 
 
-def test_what_is_no_image_is_left_out_of_a_calibration(nano, tmp_path):
+def test_what_is_no_image_is_left_out_of_a_calibration(tiny, tmp_path):
     Image.fromarray(IMAGE).save(tmp_path / 'a.png')
     (tmp_path / '._a.jpg').write_bytes(b'what macOS writes')
     (tmp_path / 'x.jpg').mkdir()
     data = request(tmp_path, batch_size=1)
     with pytest.warns(UserWarning, match='2 names .* left out.*_a.jpg'):
-        (only,) = calibration_batches(nano.model, data)
-    np.testing.assert_allclose(only[0], batch(nano)[0], atol=1e-5)
+        (only,) = calibration_batches(tiny.model, data)
+    np.testing.assert_allclose(only[0], batch(tiny)[0], atol=1e-5)
 
 
 @pytest.mark.filterwarnings('ignore:int8 without')

@@ -1,5 +1,7 @@
 """Inferencers, and what is built on them, take exported files."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -36,6 +38,30 @@ def test_the_same_as_the_file_itself(tmp_path, kernel, batch):
         )
         assert (instances.masks.numpy() == detections.mask).all()
         assert sample.ori_shape == detections.mask.shape[1:]
+
+
+def test_keypoints_are_painted_and_written(tmp_path):
+    file = write_toy(tmp_path / 'a.onnx', pose=True)
+    Image.fromarray(0 * PICTURE).save(tmp_path / 'a.png')
+    inferencer = RFDETRInferencer(file, show_progress=False)
+    found = inferencer(
+        str(tmp_path / 'a.png'),
+        out_dir=str(tmp_path / 'out'),
+        pred_score_thr=0.0,
+        no_save_pred=False,
+    )
+    (written,) = (tmp_path / 'out/preds').glob('*.json')
+    content = json.loads(written.read_text())
+    expected = load(file).predict(0 * PICTURE, 0.0).data['keypoints']
+    assert content == found['predictions'][0]
+    assert [len(points) for points in content['keypoints'][:2]] == [2, 1]
+    np.testing.assert_allclose(content['keypoints'][0], expected[0], atol=1e-4)
+    picture = np.asarray(Image.open(tmp_path / 'out/vis/a.png'))
+    x, y, _ = content['keypoints'][0][0]
+    dot = picture[round(y), round(x)].astype(int)
+    assert dot[0] > dot[2] + 100  # of the first keypoint, red
+    with pytest.raises(InputError, match='slices are not supported with key'):
+        SlicedInferencer(str(file), show_progress=False)
 
 
 def test_slices_and_videos(tmp_path):

@@ -264,3 +264,57 @@ def test_the_model_class_is_in_the_config():
 def test_other_channels_are_refused_before_training(num_channels):
     with pytest.raises(InputError, match=f'num_channels={num_channels}: im'):
         fill(model=dict(num_channels=num_channels))
+
+
+def pose(**given):
+    variant = SIZES['RFDETRKeypointPreview']
+    cfg = read_config_of(variant)
+    config = make_model_config(
+        variant, dict(num_classes=2, num_keypoints_per_class=[3, 4])
+    )
+    fill_in_model(cfg, config)
+    train = make_train_config(dict(given, dataset_dir='data'), 'train()')
+    fill_in_training(cfg, variant, config, train)
+    return cfg
+
+
+def test_what_is_said_of_keypoints():
+    cfg = pose(
+        keypoint_l1_loss_coef=3,
+        keypoint_nll_loss_coef=0.5,
+        keypoint_flip_pairs=[0, 2, 1, 3],
+        keypoint_oks_sigmas=[0.1, 0.2],
+    )
+    plain = pose(keypoint_flip_pairs=[])
+
+    def weights(cfg):
+        costs = cfg.model.train_cfg.assigner.match_costs
+        by_type = {cost.type: cost.weight for cost in costs}
+        head = cfg.model.bbox_head
+        names = ('L1', 'Findable', 'Visible', 'NLL')
+        return [
+            [head[f'loss_keypoint_{n.lower()}'].loss_weight for n in names],
+            [by_type[f'Keypoint{name}Cost'] for name in names],
+        ]
+
+    assert weights(plain) == [[1.0] * 4] * 2
+    assert weights(cfg) == [[3, 1.0, 1.0, 0.5]] * 2
+    assert cfg.train_dataloader.dataset.flip_pairs == [[0, 2], [1, 3]]
+    assert 'flip_pairs' not in plain.train_dataloader.dataset
+    assert cfg.val_evaluator.sigmas == cfg.test_evaluator.sigmas == [0.1, 0.2]
+    assert plain.val_evaluator.sigmas is None
+
+
+@pytest.mark.parametrize(
+    'given',
+    [
+        dict(keypoint_nll_loss_coef=1.0),
+        dict(keypoint_flip_pairs=[1, 2]),
+        dict(keypoint_oks_sigmas=[0.1]),
+    ],
+)
+def test_keypoints_of_a_model_without_them(given):
+    (name,) = given
+    with pytest.raises(InputError, match=f'{name}: .* RFDETRKeypointPreview'):
+        fill(**given)
+    assert fill(keypoint_flip_pairs=[], keypoint_oks_sigmas=None)

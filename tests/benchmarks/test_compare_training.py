@@ -110,6 +110,15 @@ def test_both_sides_detect_the_same(tool, setup, comparison, tmp_path):
         assert mine == pytest.approx(other, abs=1e-6)
 
 
+def test_fewer_cells_than_queries_are_refused(tool, capsys):
+    """There rfdetr does something else, see the README."""
+    given = ['--data', '.', '--image-size', '64']
+    with pytest.raises(SystemExit):
+        tool.parse_args([*given, '--num-queries', '17'])
+    assert 'makes 16 cells' in capsys.readouterr().err
+    assert tool.parse_args([*given, '--num-queries', '16']).image_size == 64
+
+
 def test_a_checkpoint_of_other_sizes_is_one_line(tool, comparison, tmp_path):
     given = tmp_path / 'given.pth'
     torch.save(dict(state_dict=comparison.ours.start), given)

@@ -1,6 +1,8 @@
 """Keypoints from COCO and YOLO files to data samples."""
 
 import json
+import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from rfdetr_mm.datasets.keypoint_reader import (
 from rfdetr_mm.datasets.own_data import resolve_own_data
 from rfdetr_mm.errors import InputError
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
 HW = (40, 60)
 PIPELINE = [
     dict(type='LoadImageFromFile'),
@@ -191,10 +194,27 @@ def test_pairs_of_the_data_set_win(tmp_path):
     assert mirrors() == ((0, 2, 1), (0,), ())
     pairs = dict(person=[[0, 1]])
     assert mirrors(flip_pairs=pairs) == ((1, 0, 2), (0,), ())
+    # A list is for every class with keypoints, whether or not it can be.
+    with pytest.raises(InputError, match="'dot' must be pairs"):
+        mirrors(flip_pairs=[[0, 1]])
+    assert mirrors(flip_pairs=[]) == ((0, 1, 2), (0,), ())
     with pytest.raises(InputError, match='flip_pairs names cat'):
         mirrors(flip_pairs=dict(cat=[]))
     with pytest.raises(InputError, match="'person' must be pairs"):
         mirrors(flip_pairs=dict(person=[[0, 3]]))
+
+
+def test_loading_without_annotations_and_of_another_data_set():
+    """An inferencer has none; data without keypoints are an error."""
+    load = TRANSFORMS.build(PIPELINE[1])
+    results = load(dict(img_shape=HW))
+    packed = TRANSFORMS.build(dict(PIPELINE[2], meta_keys=()))(
+        dict(results, img=np.zeros((*HW, 3), np.uint8))
+    )
+    assert 'keypoints' not in packed['data_samples'].gt_instances
+    box = dict(bbox=[0, 0, 1, 1], bbox_label=0, ignore_flag=0)
+    with pytest.raises(InputError, match='a data set that reads keypoints'):
+        load(dict(img_shape=HW, instances=[box]))
 
 
 def results_of(tmp_path, names=NAMES):
@@ -266,12 +286,31 @@ def marked(tmp_path):
     ids=lambda t: t['type'],
 )
 def test_keypoints_stay_on_what_they_mark(tmp_path, transform):
+    check_places(tmp_path, [TRANSFORMS.build(transform)], 4)
+
+
+@pytest.mark.parametrize(
+    'preset', ['aerial', 'aggressive', 'conservative', 'industrial']
+)
+def test_presets_of_augmentations(tmp_path, preset):
+    """Flips of all kinds, turns by 45 and 90 degrees, affine maps."""
+    file = CONFIGS / '_base_/augmentations' / f'{preset}.py'
+    steps = Config.fromfile(file).augmentations
+    assert [step.type for step in steps].count('RandomFlip') == 1
+    for step in steps:
+        if step.type == 'RandomFlip':
+            step.type = 'PoseRandomFlip'
+    check_places(tmp_path, [TRANSFORMS.build(step) for step in steps], 12)
+
+
+def check_places(tmp_path, steps, num_seeds):
     """Property: where one is labelled, the picture is white."""
-    step = TRANSFORMS.build(transform)
     found = 0
-    for seed in range(4):
-        np.random.seed(seed)
-        results = step(marked(tmp_path))
+    for seed in range(num_seeds):
+        np.random.seed(seed), random.seed(seed), torch.manual_seed(seed)
+        results = marked(tmp_path)
+        for step in steps:
+            results = results and step(results)
         if results is None:
             continue
         height, width = results['img'].shape[:2]
@@ -400,6 +439,8 @@ def test_yolo_mirrors_by_names(tmp_path, names, mirrors):
     )
     info = load_yolo(tmp_path).get_data_info(0)['keypoint_info']
     assert info['mirrors'] == mirrors
+    given = load_yolo(tmp_path, flip_pairs=[[0, 1]]).get_data_info(0)
+    assert given['keypoint_info']['mirrors'] == ((1, 0), (1, 0))
 
 
 def custom_config(root):

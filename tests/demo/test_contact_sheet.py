@@ -156,3 +156,30 @@ def test_masks_are_painted_on_both_sides(files):
     assert is_painted(detections, 24, 9)
     assert not is_painted(detections, 24, 12)
     assert not is_painted(detections, 2, 2)  # below the threshold
+
+
+def test_skeletons_beside_those_of_the_truth(files, tmp_path):
+    """A ring where the truth is hidden; likely keypoints of detections."""
+    content = json.loads((files / 'test.json').read_text())
+    content['categories'][0].update(skeleton=[[1, 2]])
+    for annotation in content['annotations']:
+        annotation['keypoints'] = [6, 6, 2, 13, 6, 1]
+    (files / 'test.json').write_text(json.dumps(content))
+    found = pickle.loads((files / 'found.pkl').read_bytes())
+    for sample in found:
+        points = torch.tensor([[[20.0, 7], [26, 13]]]).repeat(2, 1, 1)
+        sample['pred_instances'].update(
+            keypoints=points,
+            keypoint_scores=torch.tensor([[0.9, 0.2]]).repeat(2, 1),
+        )
+    (files / 'found.pkl').write_bytes(pickle.dumps(found))
+    target = tmp_path / 'sheet.png'
+    write_contact_sheet(files / 'test.json', files / 'found.pkl', target)
+    sheet = np.asarray(Image.open(target))
+    truth = painted(sheet, 0, 0, 'truth')
+    grey = [128, 128, 128]
+    assert truth[6 * ENLARGED, 6 * ENLARGED].tolist() != grey
+    assert truth[6 * ENLARGED, 10 * ENLARGED].tolist() == [255] * 3  # line
+    detected = painted(sheet, 0, 0, 'detections')
+    assert detected[7 * ENLARGED, 20 * ENLARGED].tolist() != grey
+    assert detected[13 * ENLARGED, 26 * ENLARGED].tolist() == grey

@@ -1,11 +1,6 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-SCRIPT = Path(__file__).parents[2] / 'demo' / 'image_demo.py'
 
 
 def names_in(folder):
@@ -87,14 +82,3 @@ def test_the_threshold_is_a_score(demo, capsys, value):
             ['IMAGE', 'MODEL', '--pred-score-thr', end]
         )
         assert args.pred_score_thr == float(end)
-
-
-def test_it_runs_from_any_folder(tmp_path):
-    done = subprocess.run(
-        [sys.executable, SCRIPT, '--help'],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert '--pred-score-thr' in done.stdout

@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -44,8 +45,21 @@ def ap50(printed):
     return float(printed.rsplit('AP50 ', 1)[1].split('.\n')[0])
 
 
-def test_a_few_steps_leave_pictures_and_a_curve(tmp_path):
-    printed = run_demo(tmp_path, '--cfg-options', *SMALL)
+def test_a_few_steps_leave_pictures_and_a_curve(
+    demo, tmp_path, monkeypatch, capfd
+):
+    """The script starts in this process; what it starts are others."""
+    monkeypatch.chdir(tmp_path)
+    run = demo('run')
+    few = dict(train=8, val=6, test=6)
+    write = partial(run.write_tiny_shapes, splits=few)
+    monkeypatch.setattr(run, 'write_tiny_shapes', write)
+    folders = ['--data-dir', 'data', '--work-dir', 'w']
+    metrics = run.main([*folders, '--cfg-options', *SMALL])
+    printed = capfd.readouterr().out
+    assert ap50(printed) == pytest.approx(
+        100 * metrics['coco/bbox_mAP_50'], abs=0.05
+    )
     for name in ('predictions.png', 'curve.png'):
         path = tmp_path / 'w' / name
         assert path.stat().st_size > 10_000 and str(path) in printed
@@ -65,6 +79,21 @@ def test_masks_are_trained_tested_and_painted(tmp_path):
     masks = found[0]['pred_instances']['masks']
     assert [rle['size'] for rle in masks] == [[120, 160]] * len(masks)
     (best,) = (tmp_path / 'w').glob('best_coco_segm_mAP_epoch_1.pth')
+
+
+@pytest.mark.slow
+def test_figures_are_trained_tested_and_painted(tmp_path):
+    printed = run_demo(
+        tmp_path, '--figures', '--shuffle-labels', '--cfg-options', *SMALL
+    )
+    for name in ('predictions.png', 'curve.png'):
+        assert (tmp_path / 'w' / name).stat().st_size > 10_000
+    assert 'box AP ' in printed and '; keypoint AP ' in printed
+    assert 'ann_file=train_shuffled.json' in printed
+    found = pickle.loads((tmp_path / 'w/test_predictions.pkl').read_bytes())
+    assert len(found) == 200
+    assert found[0]['pred_instances']['keypoints'].shape[1:] == (5, 2)
+    (best,) = (tmp_path / 'w').glob('best_coco_keypoint_mAP_epoch_1.pth')
 
 
 def test_shuffling_keeps_boxes_and_class_counts(tmp_path):
@@ -90,6 +119,7 @@ def test_shuffling_keeps_boxes_and_class_counts(tmp_path):
         (('--from-scratch',), 'rfdetr_tiny_shapes-scratch.py'),
         (('--probe',), 'rfdetr_tiny_shapes-probe.py'),
         (('--masks',), 'rfdetr-seg_tiny_masks.py'),
+        (('--figures',), 'rfdetr-pose_tiny_figures.py'),
     ],
 )
 def test_an_option_chooses_the_config(demo, option, config):
@@ -159,3 +189,17 @@ def test_the_demo_with_masks_reaches_its_goal(tmp_path):
     printed = run_demo(tmp_path, '--masks')
     print(printed[-600:])
     assert 'mask AP' in printed and ap50(printed) >= 50
+
+
+@pytest.mark.slow
+def test_the_demo_with_figures_reaches_its_goal(tmp_path):
+    printed = run_demo(tmp_path, '--figures')
+    print(printed[-600:])
+    assert 'keypoint AP' in printed and ap50(printed) >= 60
+
+
+@pytest.mark.slow
+def test_figures_with_shuffled_sides_do_not(tmp_path):
+    printed = run_demo(tmp_path, '--figures', '--shuffle-labels')
+    print(printed[-600:])
+    assert ap50(printed) <= 30

@@ -1,4 +1,4 @@
-"""The config of the figures trains, validates and tests, on a few images."""
+"""The config of the figures trains, validates, tests and resumes."""
 
 import sys
 from pathlib import Path
@@ -8,11 +8,14 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from tests.small_run import same
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory):
+def cfg(tmp_path_factory):
+    """Two epochs of two iterations."""
     sys.path.insert(0, str(ROOT / 'demo'))
     try:
         from tiny_figures import write_tiny_figures
@@ -28,11 +31,16 @@ def trained(tmp_path_factory):
         cfg[f'{split}_dataloader'].batch_size = 4
     for split in ('val', 'test'):
         cfg[f'{split}_evaluator'].ann_file = str(folder / f'{split}.json')
-    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    cfg.train_cfg.update(max_epochs=2, val_interval=1)
     cfg.work_dir = str(folder / 'work')
+    return cfg
+
+
+@pytest.fixture(scope='module')
+def trained(cfg):
     runner = Runner.from_cfg(cfg)
     runner.train()
-    return runner, folder
+    return runner, Path(cfg.work_dir).parent
 
 
 def test_losses_and_metrics_are_finite(trained):
@@ -58,3 +66,26 @@ def test_the_average_has_the_schema(trained):
     average = hook.ema_model.module.bbox_head.active_keypoints
     model = runner.model.bbox_head.active_keypoints
     assert average.dtype == torch.bool and torch.equal(average, model)
+
+
+def test_a_resumed_training_gives_the_same_bits(cfg, trained):
+    """From the checkpoint of the first epoch on."""
+    _, folder = trained
+    cfg = cfg.copy()
+    cfg.update(
+        work_dir=str(folder / 'resumed'),
+        load_from=str(folder / 'work/epoch_1.pth'),
+        resume=True,
+        experiment_name='resumed',
+    )
+    resumed = Runner.from_cfg(cfg)
+    resumed.train()
+    assert resumed.iter == 4
+    first, second = (
+        torch.load(folder / name / 'epoch_2.pth', weights_only=False)
+        for name in ('work', 'resumed')
+    )
+    for name in ('state_dict', 'ema_state_dict', 'optimizer'):
+        assert same(first[name], second[name]), name
+    before = torch.load(folder / 'work/epoch_1.pth', weights_only=False)
+    assert not same(before['state_dict'], second['state_dict'])

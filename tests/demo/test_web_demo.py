@@ -104,6 +104,21 @@ def test_threshold_and_classes_choose(page, picture):
         assert changed == [i in expected for i in range(3)]
 
 
+def test_files_have_keypoints(web):
+    found = InstanceData(
+        bboxes=torch.tensor([[1.0, 2, 30, 40]]),
+        scores=torch.tensor([0.9]),
+        labels=torch.tensor([0]),
+        keypoints=torch.tensor([[[5.0, 6], [0, 0]]]),
+        keypoint_scores=torch.tensor([[0.75, 0]]),
+    )
+    painted = np.zeros((*HW, 3), np.uint8)
+    _, data = web._files(painted, HW, found, [['red', 0.9, 1, 2, 30, 40]])
+    with open(data) as file:
+        (detection,) = json.load(file)['detections']
+    assert detection['keypoints_xy_px_score'] == [[5.0, 6.0, 0.75]]
+
+
 def test_no_image(page):
     assert page.look(None) is None
     assert page.show(None, 0.5, [])[:3] == (None, 'No image yet.', [])

@@ -146,10 +146,13 @@ def test_backbone_only(tmp_path):
 
 
 @pytest.mark.slow
-def test_maps_of_two_levels(tmp_path):
-    cfg = config()
-    cfg.model.neck.scale_factors = (2.0, 0.5)
-    cfg.model.bbox_head.decoder.num_levels = 2
+@pytest.mark.parametrize('pose', [False, True])
+def test_two_maps(tmp_path, pose):
+    """Of two levels, or one for the instances and one for keypoints."""
+    cfg = config(pose=pose)
+    if not pose:
+        cfg.model.neck.scale_factors = (2.0, 0.5)
+        cfg.model.bbox_head.decoder.num_levels = 2
     model = build(cfg)
     file, _ = export_to(tmp_path, cfg, model, backbone_only=True)
     found = run(file, images())

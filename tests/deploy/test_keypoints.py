@@ -21,6 +21,7 @@ from small_export import (
 
 from rfdetr_mm.deploy.export import deploy_config, export
 from rfdetr_mm.errors import InputError
+from rfdetr_runtime import load
 
 SLOTS = len(NUM_KEYPOINTS) * max(NUM_KEYPOINTS)
 ORIGINAL = (128, 288)
@@ -91,6 +92,55 @@ def test_detections_are_the_models(exported, model):
             torch.testing.assert_close(
                 ours[name], theirs[name], atol=atol, rtol=0, equal_nan=True
             )
+
+
+@pytest.mark.parametrize(
+    ('backend', 'layout'),
+    [
+        ('onnxruntime', 'end2end'),
+        ('onnxruntime', 'raw'),
+        ('openvino', 'end2end'),
+        ('openvino', 'raw'),
+        ('tflite', 'end2end'),
+        ('tflite', 'raw'),
+    ],
+)
+def test_every_kind_of_file_predicts_by_itself(
+    model, tmp_path, backend, layout
+):
+    """By rfdetr_runtime, without torch: the detections of PyTorch."""
+    wanted = dict(openvino='openvino', tflite='litert_torch')
+    if backend in wanted:
+        pytest.importorskip(wanted[backend])
+    deploy_cfg = deploy_config('pose', backend, input_size=HW, layout=layout)
+    checkpoint = save(model, tmp_path / 'weights.pth')
+    files = export(config(pose=True), checkpoint, deploy_cfg, tmp_path / 'out')
+    exported = load(files[0])
+    assert exported.task == 'keypoints'
+    assert exported.facts.num_keypoints == NUM_KEYPOINTS
+    x = images(2)
+    scale = (HW[1] / ORIGINAL[1], HW[0] / ORIGINAL[0])
+    found = [
+        exported.detect(image[None].numpy(), [ORIGINAL], -1.0)[0]
+        for image in x
+    ]
+    for ours, theirs in zip(found, predict(model, x, ORIGINAL, scale)):
+        assert ours.class_id.tolist() == theirs.labels.tolist()
+        for values, expected, atol in (
+            (ours.xyxy, theirs.bboxes, 0.05),
+            (ours.confidence, theirs.scores, 1e-4),
+            (ours.data['keypoints'][..., :2], theirs.keypoints, 0.05),
+            (ours.data['keypoints'][..., 2], theirs.keypoint_scores, 1e-4),
+            (
+                ours.data['keypoint_precision_cholesky'],
+                theirs.keypoint_precision,
+                1e-3,
+            ),
+        ):
+            np.testing.assert_allclose(values, expected, atol=atol, rtol=0)
+    # The negative control: the other image's keypoints are others.
+    first, second = (x.data['keypoints'] for x in found)
+    assert abs(first - second).max() > 0.05
 
 
 def test_one_class_and_shared_maps(tmp_path):

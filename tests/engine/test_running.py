@@ -91,3 +91,20 @@ def test_errors_that_a_user_can_cure(error, line):
         assert found is None
     else:
         assert line in found and '\n' not in found
+
+
+@pytest.mark.parametrize('off', [True, False])
+def test_default_hooks_that_are_none_are_off(tmp_path, off):
+    cfg = Config.fromfile(CONFIGS / 'rfdetr/rfdetr_tiny_shapes-scratch.py')
+    cfg.work_dir = str(tmp_path)
+    names = dict(
+        finite_loss='FiniteLossHook',
+        visualization='DetVisualizationHook',
+        checkpoint='SafeCheckpointHook',
+    )
+    if off:
+        cfg.default_hooks.update(dict.fromkeys(names))
+    runner = build_runner(cfg, 'cpu')
+    found = {type(hook).__name__ for hook in runner.hooks}
+    assert {*names.values()} & found == (set() if off else {*names.values()})
+    assert 'LoggerHook' in found

@@ -12,6 +12,7 @@ from compare import END_TO_END, assert_stage, gradient_errors
 from oracle import NUM_KEYPOINTS, NUM_QUERIES
 from test_mask_train_parity import check_terms, layers_of
 from train_step import (
+    in_float64,
     our_losses,
     run_step,
     targets_for,
@@ -34,9 +35,9 @@ def step(any_pose_pair):
 @pytest.fixture(scope='session')
 def exact_step(any_pose_pair):
     """The step in float64; upstream's likelihood stays in float32."""
-    any_pose_pair.upstream.double(), any_pose_pair.ours.double()
-    yield run_step(any_pose_pair, torch.float64, COUNTS)
-    any_pose_pair.upstream.float(), any_pose_pair.ours.float()
+    with in_float64(any_pose_pair) as pair:
+        result = run_step(pair, torch.float64, COUNTS)
+    return result
 
 
 def normalised(step):

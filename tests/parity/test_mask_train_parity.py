@@ -14,6 +14,7 @@ from oracle import NUM_QUERIES
 from train_step import (
     SEED,
     expected_names,
+    in_float64,
     our_losses,
     outputs_of,
     run_step,
@@ -39,28 +40,9 @@ def step(any_seg_pair):
 @pytest.fixture(scope='session')
 def exact_step(any_seg_pair):
     """The step in float64: the same most uncertain points on both sides."""
-    any_seg_pair.upstream.double(), any_seg_pair.ours.double()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            'rfdetr.models.criterion._sample_target_masks_at_points',
-            sample_targets_in_float64,
-        )
-        torch.set_default_dtype(torch.float64)  # of the random points
-        try:
-            result = run_step(any_seg_pair, torch.float64, COUNTS)
-        finally:
-            torch.set_default_dtype(torch.float32)
-    yield result
-    any_seg_pair.upstream.float(), any_seg_pair.ours.float()
-
-
-def sample_targets_in_float64(targets, indices, points):
-    """Upstream's own function takes points of float32 alone."""
-    from rfdetr.models.heads.segmentation import point_sample
-
-    masks = torch.cat([t['masks'][j] for t, (_, j) in zip(targets, indices)])
-    masks = masks.unsqueeze(1).to(points.dtype)
-    return point_sample(masks, points, mode='nearest').squeeze(1)
+    with in_float64(any_seg_pair) as pair:
+        result = run_step(pair, torch.float64, COUNTS)
+    return result
 
 
 def test_outputs_of_all_groups(step):

@@ -11,6 +11,7 @@ pytest.importorskip('rfdetr', reason='the parity oracle is not installed')
 from compare import END_TO_END, assert_stage, gradient_errors
 from train_step import (
     expected_names,
+    in_float64,
     outputs_of,
     run_step,
     upstream_losses,
@@ -29,15 +30,9 @@ def step(any_pair):
 
 @pytest.fixture(scope='session')
 def exact_step(any_pair):
-    """The step in float64.
-
-    In float32 both sides differ by their rounding alone where a sampling
-    point crosses into the next cell or a ReLU flips: single gradients then
-    jump by up to 3e-3 of their norm, with the number of threads.
-    """
-    any_pair.upstream.double(), any_pair.ours.double()
-    yield run_step(any_pair, torch.float64)
-    any_pair.upstream.float(), any_pair.ours.float()
+    with in_float64(any_pair) as pair:
+        result = run_step(pair, torch.float64)
+    return result
 
 
 def test_outputs_of_all_groups(step):

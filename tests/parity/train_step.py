@@ -1,6 +1,10 @@
 """One training step of both models on the same batch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
+import pytest
 import torch
 from compare import decode_upstreams_rows, selection_scores
 from mmdet.structures import DetDataSample
@@ -116,22 +120,59 @@ def upstream_losses(
 
 
 def upstream_criterion(pair: Pair) -> torch.nn.Module:
+    from rfdetr.models import build_criterion_from_config
+
+    criterion, _ = build_criterion_from_config(
+        pair.upstream_config, upstream_train_config(pair)
+    )
+    return criterion.train()
+
+
+def upstream_train_config(pair: Pair) -> object:
+    """Upstream's defaults for the task of a pair."""
     from rfdetr.config import (
         KeypointTrainConfig,
         SegmentationTrainConfig,
         TrainConfig,
     )
-    from rfdetr.models import build_criterion_from_config
 
     config = {
         'detection': TrainConfig,
         'instance segmentation': SegmentationTrainConfig,
         'keypoint': KeypointTrainConfig,
     }[pair.ours.bbox_head.task]
-    criterion, _ = build_criterion_from_config(
-        pair.upstream_config, config(dataset_dir='.')
-    )
-    return criterion.train()
+    return config(dataset_dir='.')
+
+
+@contextmanager
+def in_float64(pair: Pair) -> Iterator[Pair]:
+    """Both models in float64, and the same random points for masks.
+
+    In float32 rounding alone moves single gradients by 1e-3 where a sampling
+    point crosses into the next cell, and with it the most uncertain points.
+    Upstream's likelihood of keypoints stays in float32.
+    """
+    pair.upstream.double(), pair.ours.double()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'rfdetr.models.criterion._sample_target_masks_at_points',
+            _sample_targets_in_float64,
+        )
+        torch.set_default_dtype(torch.float64)  # of the random points
+        try:
+            yield pair
+        finally:
+            torch.set_default_dtype(torch.float32)
+            pair.upstream.float(), pair.ours.float()
+
+
+def _sample_targets_in_float64(targets, indices, points):
+    """Upstream's own function takes points of float32 alone."""
+    from rfdetr.models.heads.segmentation import point_sample
+
+    masks = torch.cat([t['masks'][j] for t, (_, j) in zip(targets, indices)])
+    masks = masks.unsqueeze(1).to(points.dtype)
+    return point_sample(masks, points, mode='nearest').squeeze(1)
 
 
 def our_losses(head: RFDETRHead, outs: HeadOutputs, samples) -> dict:

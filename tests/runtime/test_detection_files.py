@@ -2,7 +2,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
 from rfdetr_runtime import Detections, InputError
@@ -12,6 +12,7 @@ from rfdetr_runtime.detection_files import (
     to_coco,
     to_record,
 )
+from rfdetr_runtime.skeletons import COLOURS
 
 supervision = pytest.importorskip('supervision')
 HW = (40, 60)
@@ -116,8 +117,9 @@ def test_keypoints_as_records_coco_and_picture():
     assert annotations[0]['keypoints'] == [10, 12, 2, 20, 8, 1, 30, 30, 2]
     assert [a['num_keypoints'] for a in annotations] == [3, 1]
     picture = np.asarray(paint(found))
-    assert (picture[30, 30] == (255, 255, 0)).all()
-    assert (picture[8, 20] != (255, 255, 0)).any()
+    colours = [ImageColor.getrgb(colour) for colour in COLOURS]
+    assert (picture[30, 30] == colours[2]).all()
+    assert (picture[8, 20] != colours[1]).any()
 
 
 def test_an_image_without_keypoints_is_read_again(tmp_path):

@@ -170,6 +170,8 @@ def broken(tmp_path, kind):
         write_toy(path, names=('features', 'x'), facts={})
     elif kind == 'keypoints':
         write_toy(path, facts=dict(FACTS, task='keypoints'))
+    elif kind == 'poses':
+        write_toy(path, facts=dict(FACTS, task='poses'))
     elif kind == 'classifier':
         write_toy(path, names=('scores', 'x'), facts={})
     elif kind == 'shape':
@@ -194,7 +196,8 @@ def broken(tmp_path, kind):
         ('truncated', 'a part of it is missing: field 7 has'),
         ('suffix', 'kind of .*a.pth is not known.*.onnx, .xml, .tflite, .eng'),
         ('backbone', 'is an exported backbone'),
-        ('keypoints', "of the task 'keypoints'; this version reads detection"),
+        ('keypoints', 'outputs dets, labels, and dets, labels, keypoints are'),
+        ('poses', "of the task 'poses'; this version reads detection, insta"),
         (
             'classifier',
             'not a detector .* outputs scores, x, and dets, labels',

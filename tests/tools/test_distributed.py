@@ -65,8 +65,10 @@ def difference(left, right):
 
 
 @pytest.mark.parametrize('case', OBJECTS)
-def test_gradients_equal_those_of_one_process(report, case):
-    one, (first, second) = report['one'][case], report['two'][case]
+@pytest.mark.parametrize('task', ['', 'pose_'])
+def test_gradients_equal_those_of_one_process(report, case, task):
+    one = report[f'{task}one'][case]
+    first, second = report[f'{task}two'][case]
     # Without find_unused_parameters, each has to have a gradient everywhere.
     for found in (one, first, second):
         assert [name for name, grad in found.items() if grad is None] == []

@@ -18,11 +18,13 @@ SCRIPTS = sorted(
 # Imports what takes long once, without this package, and forks for each
 # script. A script has its own folder in front, as python itself does it.
 PROGRAM = """
-import io, json, os, runpy, sys, traceback
+import gc, io, json, os, runpy, sys, traceback
 from pathlib import Path
 import matplotlib, mmdet.apis, mmdet.datasets, mmdet.models, torch
 
 assert 'rfdetr_mm' not in sys.modules
+# What is imported stays, and is shared with the processes that are forked.
+gc.disable(), gc.freeze()
 root, *scripts = sys.argv[1:]
 results = {}
 for script in scripts:
@@ -86,3 +88,68 @@ def test_help(results, script):
     assert 'usage:' in found['text'] or 'options:' in found['text']
     if found['package'] is not None:
         assert Path(found['package']).parent == ROOT / 'rfdetr_mm'
+
+
+# Name: what it must be given, and what of that it hands on.
+LAUNCHERS = {
+    'dist_train.sh': ('c.py 2', 'c.py'),
+    'dist_test.sh': ('c.py w.pth 2', 'c.py w.pth'),
+    'slurm_train.sh': ('part job c.py work', 'c.py --work-dir work'),
+    'slurm_test.sh': ('part job c.py w.pth', 'c.py w.pth'),
+}
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Run a script in a folder where python and srun print what they get."""
+    for name in ('python', 'srun'):
+        (tmp_path / name).write_text(
+            f'#!/bin/sh\nprintf "%s\\n" {name} "$@"\n'
+        )
+        (tmp_path / name).chmod(0o755)
+
+    def run(name, *arguments, **variables):
+        path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+        return subprocess.run(
+            [ROOT / 'tools' / name, *arguments],
+            cwd=tmp_path,
+            env={'PATH': path, **variables},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_all_launchers_are_tested():
+    assert {p.name for p in (ROOT / 'tools').glob('*.sh')} == {*LAUNCHERS}
+
+
+@pytest.mark.parametrize('name', LAUNCHERS)
+def test_a_launcher_starts_this_clone(launch, name):
+    given, handed_on = LAUNCHERS[name]
+    launcher, _, tool = name.removesuffix('.sh').partition('_')
+    done = launch(name, *given.split(), '--a', 'b c', GPUS='2', PORT='7')
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.splitlines()
+    start = words.index(str(ROOT / 'tools' / f'{tool}.py'))
+    kind = 'pytorch' if launcher == 'dist' else 'slurm'
+    expected = [*handed_on.split(), '--launcher', kind, '--a', 'b c']
+    assert words[start + 1 :] == expected
+    if launcher == 'dist':
+        assert {'--nproc_per_node=2', '--master_port=7'} <= {*words[:start]}
+    else:
+        assert words[0] == 'srun' and words[start - 2 : start] == [
+            'python',
+            '-u',
+        ]
+        expected = {'--partition=part', '--job-name=job', '--ntasks=2'}
+        assert expected <= {*words[:start]}
+
+
+@pytest.mark.parametrize('name', LAUNCHERS)
+def test_a_launcher_says_how_it_is_used(launch, name):
+    given, _ = LAUNCHERS[name]
+    done = launch(name, *given.split()[:-1])
+    assert done.returncode == 2 and done.stdout == ''
+    assert done.stderr.startswith(f'Usage: tools/{name} ')

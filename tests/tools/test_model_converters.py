@@ -1,6 +1,4 @@
 import importlib.util
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -341,40 +339,13 @@ def test_a_coco_model_gets_91_rows(folder):
     assert read['args']['class_names'] == list(COCO_CLASSES)
 
 
-# Runs scripts as Python does, one after the other.
-AS_SCRIPTS = """
-import runpy, sys
-from pathlib import Path
-
-path = list(sys.path)
-*scripts, config = sys.argv[1:]
-for script in scripts:
-    sys.path[:] = [str(Path(script).parent), *path[1:]]
-    sys.argv[:] = [script, 'a.pth', 'b.pth', '--config', config]
-    try:
-        runpy.run_path(script, run_name='__main__')
-    except SystemExit as stopped:
-        print('status', stopped.code)
-"""
-
-
-def test_a_tool_runs_from_any_folder(tmp_path):
-    scripts = [
-        _TOOLS / f'{name}.py'
-        for name in ('rfdetr_to_mmdet', 'mmdet_to_rfdetr')
-    ]
+@pytest.mark.parametrize('name', ['rfdetr_to_mmdet', 'mmdet_to_rfdetr'])
+def test_a_missing_file_is_named(tmp_path, monkeypatch, capsys, name):
+    """That the scripts start anywhere is tested in test_every_script.py."""
+    monkeypatch.chdir(tmp_path)
     config = _ROOT / 'configs/rfdetr/rfdetr_nano_coco.py'
-    result = subprocess.run(
-        [sys.executable, '-c', AS_SCRIPTS, *scripts, config],
-        cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(_ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count('status 1') == 2, result.stdout
-    message = 'There is no checkpoint file a.pth'
-    assert result.stderr.count(message) == 2, result.stderr
+    assert _run(name, 'a.pth', 'b.pth', '--config', config) == 1
+    assert 'There is no checkpoint file a.pth' in capsys.readouterr().err
 
 
 def test_adapters_are_merged(folder):

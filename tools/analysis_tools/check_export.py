@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,31 +254,14 @@ def find_deploy_config(file: str) -> tuple[Path, Config, str]:
             f'the kind of {path} is not known by its name; give it as '
             'DEPLOY_CONFIG:FILE'
         )
-    if path.is_file() and read_metadata(path).get('task') == KEYPOINTS:
-        return path, *_keypoint_file(path, deploy_config)
     exported = load(path)
     deploy_cfg = deploy_config(
-        exported.task,
+        'pose' if exported.task == KEYPOINTS else exported.task,
         BACKENDS[path.suffix],
         input_size=exported.input_hw,
         layout=exported.facts.layout,
     )
     return path, deploy_cfg, exported.facts.precision
-
-
-def _keypoint_file(
-    path: Path, deploy_config: Callable[..., Config]
-) -> tuple[Config, str]:
-    """How a file with keypoints is read, which rfdetr_runtime does not."""
-    texts = read_metadata(path)
-    size = texts.get('resolution')
-    deploy_cfg = deploy_config(
-        'pose',
-        BACKENDS[path.suffix],
-        input_size=size and tuple(json.loads(size)),
-        layout=texts.get('layout', 'end2end'),
-    )
-    return deploy_cfg, texts.get('precision', 'fp32')
 
 
 def check_size_of_file(cfg: Config, file: Path, deploy_cfg: Config) -> None:

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes the development environment (dependencies only) and prints its folder.
 #
-#   tools/dev/environment.sh [demo|test|matrix|lint]
+#   tools/dev/environment.sh [demo|test|matrix|lint|docs]
 #
 # demo holds what training and prediction need, test adds what the tests need;
-# both are one environment, which grows. lint is one of its own, without torch.
+# both are one environment, which grows. lint and docs (the site) are environments
+# of their own, without torch.
 # Environments lie in the user's cache folder, keyed by Python's version and the
 # requirement files, so that all clones share them. uv installs where it is on
 # PATH, pip otherwise. Nothing is compiled: mmcv is built as pure Python, and
@@ -28,10 +29,12 @@ die() { echo "error: $*" >&2; exit 1; }
 step() { echo "[$1] $2 ($(date +%H:%M:%S))" >&2; }
 
 case $group in
-  demo|test|matrix|lint) ;;
-  *) die "the environment must be demo, test, matrix or lint, got $group" ;;
+  demo|test|matrix|lint|docs) ;;
+  *) die "the environment must be demo, test, matrix, lint or docs, got $group" ;;
 esac
 stack=${STACK:-onedl}
+# Whether the environment has torch.
+case $group in lint|docs) small=yes ;; *) small='' ;; esac
 case $stack in
   onedl) requirements="$root/requirements"; pythons='3.10 3.11 3.12 3.13' ;;
   openmmlab) requirements="$root/requirements/openmmlab"; pythons=3.11 ;;
@@ -44,7 +47,7 @@ check_imports='import torch, mmengine, mmcv.ops, mmdet'
 import_error() { "$1/bin/python" -W ignore -c "$check_imports" 2>&1 >/dev/null | tail -1; }
 imports() { "$1/bin/python" -W ignore -c "$check_imports" >/dev/null 2>&1; }
 if [ -n "${RFDETR_MM_VENV:-}" ]; then
-  [ "$group" = lint ] || imports "$RFDETR_MM_VENV" ||
+  [ -n "$small" ] || imports "$RFDETR_MM_VENV" ||
     die "RFDETR_MM_VENV=$RFDETR_MM_VENV cannot import torch, mmengine, mmcv.ops and mmdet: $(import_error "$RFDETR_MM_VENV"). A pure mmcv needs $RFDETR_MM_VENV/bin/python rfdetr_mm/operators/setup.py once; a compiled one must be of this torch"
   echo "$RFDETR_MM_VENV"
   exit 0
@@ -54,7 +57,7 @@ fi
 # shellcheck source=tools/dev/pythons.sh
 source "$root/tools/dev/pythons.sh"
 compiled=''
-if [ "$stack" = onedl ] && [ "$group" != lint ] && [ -n "${COMPILE_OPS:-}${MMCV_FIND_LINKS:-}" ]; then
+if [ "$stack" = onedl ] && [ -z "$small" ] && [ -n "${COMPILE_OPS:-}${MMCV_FIND_LINKS:-}" ]; then
   compiled=yes
   pythons=3.11
 fi
@@ -81,8 +84,11 @@ if command -v uv >/dev/null; then installer=uv; else installer=pip; fi
 # --- which environment, and whether it is there --------------------------------
 lock="$requirements/lock-$version.txt"
 [ -z "$compiled" ] || lock="$requirements/compiled/lock-$version.txt"
+[ "$group" != docs ] || lock="$root/requirements/docs/lock-$version.txt"
 if [ "$group" = lint ]; then
   files=("$root/requirements/lint.txt")
+elif [ "$group" = docs ]; then
+  files=("$root/requirements/docs.txt" "$lock")
 else
   files=("$requirements"/{demo,matrix,test,no_deps}.txt "$lock")
 fi
@@ -103,13 +109,13 @@ if done_with "$group"; then
   exit 0
 fi
 
-case $group in demo|matrix) needed=9 ;; test) needed=13 ;; lint) needed=1 ;; esac
+case $group in demo|matrix) needed=9 ;; test) needed=13 ;; lint|docs) needed=1 ;; esac
 [ -z "${TORCH_INDEX:-}" ] || needed=$((needed / 2))
 free_gib=$(($(df -Pk "$cache" | awk 'NR==2 {print $4}') / 1048576))
 [ "$free_gib" -ge $needed ] ||
   die "the environment needs $needed GiB free in $cache, there are $free_gib; free some or set RFDETR_MM_CACHE"
 
-if [ -n "${COMPILE_OPS:-}" ] && [ -z "${MMCV_FIND_LINKS:-}" ] && [ "$group" != lint ]; then
+if [ -n "${COMPILE_OPS:-}" ] && [ -z "${MMCV_FIND_LINKS:-}" ] && [ -z "$small" ]; then
   for tool in "${CXX:-g++}" ar make; do
     command -v "$tool" >/dev/null ||
       die "COMPILE_OPS=1 compiles mmcv and $tool was not found; install the build tools (apt-get install build-essential), name an index that has the wheel (MMCV_FIND_LINKS), or leave COMPILE_OPS out"
@@ -237,6 +243,9 @@ echo "making the environment $group with $installer: minutes with pip, less than
 if [ "$group" = lint ]; then
   make_venv
   install 'what requirements/lint.txt names' -r "$root/requirements/lint.txt"
+elif [ "$group" = docs ]; then
+  make_venv
+  install 'what requirements/docs.txt names' -c "$lock" -r "$root/requirements/docs.txt"
 else
   done_with demo || make_demo
 fi

@@ -19,6 +19,7 @@ lock() {
 
 for version in 3.10 3.11 3.12 3.13; do
   lock "lock-$version.txt" $version {demo,matrix,test}.txt torch.txt
+  lock "docs/lock-$version.txt" $version docs.txt
 done
 lock openmmlab/lock-3.11.txt 3.11 openmmlab/{demo,matrix,test}.txt
 # mmcv 2.3.6 compiles with torch 2.9, not with 2.14 (its headers want C++20).

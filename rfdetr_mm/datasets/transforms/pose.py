@@ -37,10 +37,13 @@ class LoadPoseAnnotations(LoadAnnotations):
             The same with ``gt_bboxes``.
 
         Raises:
-            InputError: If the data set reads no keypoints.
+            InputError: If there are annotations, and the data set reads no
+                keypoints.
         """
         results = super().transform(results)
         info = results.get('keypoint_info')
+        if info is None and 'instances' not in results:
+            return results  # an inferencer, which has no annotations
         if info is None:
             raise InputError(
                 'LoadPoseAnnotations needs a data set that reads keypoints, '

@@ -5,6 +5,7 @@ from .compile_hook import CompileHook
 from .drop_path_hook import DropPathHook
 from .finite_loss_hook import FiniteLossHook
 from .late_stopping_hook import LateStoppingHook
+from .object_accumulation_hook import ObjectAccumulationHook
 from .optim_step_ema_hook import OptimStepEMAHook
 from .progress_hook import ProgressHook, SignOfLifeHook
 from .safe_checkpoint_hook import SafeCheckpointHook
@@ -16,6 +17,7 @@ __all__ = [
     'DropPathHook',
     'FiniteLossHook',
     'LateStoppingHook',
+    'ObjectAccumulationHook',
     'OptimStepEMAHook',
     'ProgressHook',
     'SafeCheckpointHook',

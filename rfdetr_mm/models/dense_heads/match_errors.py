@@ -23,8 +23,8 @@ def match_errors(
 
     Returns:
         ``class_error``: percent of matched queries whose best class is
-        wrong; ``cardinality_error``: mean over images of |queries above 0.5
-        - objects|.
+        wrong; ``cardinality_error``: mean over images of the
+        difference between the numbers of queries above 0.5 and of objects.
 
     Source: rfdetr 1.11.2, SetCriterion.loss_labels, loss_cardinality.
     """

@@ -56,6 +56,8 @@ class RFDETR(SingleStageDetector):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        # Of the next loss, in its gradient and not in what is logged.
+        self.loss_factor = 1.0
         if adapters is not None:
             add_adapters(self.backbone, **adapters)
         self.subnet: Subnet | None = None
@@ -77,6 +79,22 @@ class RFDETR(SingleStageDetector):
             subnet = Subnet.parse(subnet)
         apply_subnet(self, subnet)
         self.subnet = subnet
+
+    def parse_losses(
+        self, losses: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses up, as mmengine does, times ``loss_factor``.
+
+        Args:
+            losses: What :meth:`loss` gives.
+
+        Returns:
+            The weighted sum, and what is logged, which is not weighted.
+        """
+        total, logged = super().parse_losses(losses)
+        if self.loss_factor != 1.0:
+            total = total * self.loss_factor
+        return total, logged
 
     def merge_adapters(self) -> int:
         """Merge all adapters into the weights, in place, for deployment.

@@ -29,7 +29,7 @@ SMALLEST_AREA = torch.finfo(torch.float32).eps  # of a box, over the image's
 def l1_term(
     preds: Tensor, targets: Tensor, areas: Tensor, active: Tensor
 ) -> Tensor:
-    """Mean |dx| + |dy| of the labelled keypoints, in roots of the area.
+    """Mean of ``|dx| + |dy|`` of the labelled keypoints, in roots of the area.
 
     Args:
         preds: Shape (..., num_keypoints, 8), x and y normalised.

@@ -63,13 +63,3 @@ def test_verbose_is_mmengines_log(train):
     code, printed, errors = train('--epochs', 1, '-v')
     assert code == 0, errors
     assert 'Config:' in printed and 'Epoch(train)' in printed
-
-
-def test_nothing_of_an_import_is_printed(capfd):
-    """OneDL's mmdet prints about data sets of its own."""
-    import subprocess
-    import sys
-
-    subprocess.run([sys.executable, '-c', 'import rfdetr_mm'], check=True)
-    printed, errors = capfd.readouterr()
-    assert printed == '' and 'Could not import OneDL' not in errors

@@ -67,12 +67,17 @@ def test_a_report_to_compare_with_needs_a_report(command, loaded, calls):
     assert options['against'] == Path('old')
 
 
-@pytest.mark.parametrize('seg', [False, True])
-def test_an_exported_file(command, tmp_path, seg):
-    """The toy finds the same two boxes in every picture."""
+# Of a dog and a cat, over the size of the picture
+TOY_POINTS = ([(0.5, 0.25), (0.75, 0.5)], [(0.75, 0.5)])
+
+
+@pytest.mark.parametrize('kind', ['bbox', 'segm', 'keypoint'])
+def test_an_exported_file(command, tmp_path, kind):
+    """The toy finds the same two objects in every picture."""
     pytest.importorskip('onnxruntime')
     boxes = END2END[0]
-    file = write_toy(tmp_path / 'toy.onnx', seg=seg)
+    pose = kind == 'keypoint'
+    file = write_toy(tmp_path / 'toy.onnx', seg=kind == 'segm', pose=pose)
     folder = tmp_path / 'valid'
     folder.mkdir()
     images, annotations = [], []
@@ -81,7 +86,7 @@ def test_an_exported_file(command, tmp_path, seg):
         images.append(
             dict(id=i, file_name=f'{i}.png', height=height, width=width)
         )
-        for box, category in zip(boxes, (1, 0)):
+        for box, category, points in zip(boxes, (1, 0), TOY_POINTS):
             scale = np.array([width / 6, height / 4] * 2)
             x1, y1, x2, y2 = (np.array(box[:4]) * scale).tolist()
             bbox = [x1, y1, x2 - x1, y2 - y1]
@@ -96,8 +101,17 @@ def test_an_exported_file(command, tmp_path, seg):
                     segmentation=[[x1, y1, x2, y1, x2, y2, x1, y2]],
                 )
             )
+            if pose:
+                annotations[-1]['keypoints'] = [
+                    value
+                    for x, y in points
+                    for value in (x * width, y * height, 2)
+                ]
     # The other order of the classes: they are found by their names.
     categories = [dict(id=0, name='cat'), dict(id=1, name='dog')]
+    if pose:
+        categories[0]['keypoints'] = ['nose']
+        categories[1]['keypoints'] = ['nose', 'tail']
     content = dict(
         images=images, annotations=annotations, categories=categories[::-1]
     )
@@ -109,7 +123,8 @@ def test_an_exported_file(command, tmp_path, seg):
         assert code == 0, errors
         assert f'the report is {report / "index.html"}' in printed
         kinds = json.loads((report / 'report.json').read_text())['kinds']
-        assert [*kinds] == (['bbox', 'segm'] if seg else ['bbox'])
+        others = dict(bbox=[], segm=['segm'], keypoint=['keypoints'])
+        assert [*kinds] == ['bbox', *others[kind]]
         assert kinds['bbox']['overall']['AP'] == pytest.approx(1)
         code, _, errors = command(*arguments, '--report', folder)
         assert code == 1
@@ -119,8 +134,10 @@ def test_an_exported_file(command, tmp_path, seg):
     lines = [x for x in printed.splitlines() if x.startswith('coco/')]
     values = dict(line.split() for line in lines)
     assert values['coco/bbox_mAP'] == '100.00'
-    assert ('coco/segm_mAP' in values) == seg
-    if not seg:  # In a process of its own nothing is set up beforehand.
+    for name in ('segm', 'keypoint'):
+        assert (f'coco/{name}_mAP' in values) == (name == kind)
+    assert values[f'coco/{kind}_mAP'] == '100.00' or kind == 'segm'
+    if kind == 'bbox':  # In a process of its own nothing is set up beforehand.
         fresh = subprocess.run(
             [sys.executable, '-m', 'rfdetr_mm_light', *map(str, arguments)],
             capture_output=True,

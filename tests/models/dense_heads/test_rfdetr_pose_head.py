@@ -171,6 +171,57 @@ def test_a_nan_in_one_keypoint_spoils_nothing_else():
     assert torch.isfinite(head.query_embedding.grad).all()
 
 
+def test_works_under_resnet_and_mmdets_neck():
+    """ResNet-50 and ChannelMapper, in mmdet's own detector: it learns.
+
+    As many queries as cells: else the choice of cells jumps about.
+    """
+    torch.manual_seed(0)
+    detector = MODELS.build(
+        dict(
+            type='SingleStageDetector',
+            backbone=dict(type='ResNet', depth=50, out_indices=(3,)),
+            neck=dict(
+                type='ChannelMapper',
+                in_channels=[2048],
+                out_channels=DIMS,
+                kernel_size=1,
+                num_outs=1,
+            ),
+            bbox_head=dict(
+                type='RFDETRPoseHead',
+                num_classes=len(SCHEMA),
+                num_keypoints=SCHEMA,
+                embed_dims=DIMS,
+                num_queries=3 * 5,
+                num_groups=GROUPS,
+                decoder=dict(
+                    num_layers=2, self_attn_num_heads=2, cross_attn_num_heads=4
+                ),
+            ),
+            train_cfg=dict(
+                assigner=dict(type='GroupHungarianAssigner', match_costs=COSTS)
+            ),
+            test_cfg=dict(max_per_img=5),
+        )
+    )
+    detector.train()
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-3)
+    images = torch.randn(2, 3, 96, 160)
+    targets = samples((3, 1), (96, 160))
+    totals = []
+    for _ in range(6):
+        losses = detector.loss(images, targets)
+        totals.append(losses['loss_keypoint_l1'].item())
+        optimizer.zero_grad()
+        sum(v for k, v in losses.items() if 'loss' in k).backward()
+        optimizer.step()
+    assert totals[-1] < totals[0]
+    found = detector.eval()(images, targets, mode='predict')[0].pred_instances
+    assert found.keypoints.shape == (5, LARGEST, 2)
+    assert found.keypoint_scores.shape == (5, LARGEST)
+
+
 def test_keypoints_vote_for_their_class():
     head = build(num_layers=1).eval()
     before, _, keypoints = head(feats())

@@ -235,14 +235,23 @@ def test_each_command_installs_what_it_needs(bare):
     calls.write_text('')
     assert run(bare, 'lint').stdout.strip() != env
     assert 'torch' not in calls.read_text()
+    calls.write_text('')
+    site = run(bare, 'docs').stdout.strip()
+    text = calls.read_text()
+    assert 'requirements/docs/lock-3.11.txt -r' in text
+    assert 'requirements/docs.txt' in text and 'torch' not in text
+    calls.write_text('')
+    assert run(bare, 'docs').stdout.strip() == site != env
+    assert calls.read_text() == ''
 
 
 def test_locks_hold_what_the_groups_name():
     """A name without a pin in its file has one in each lock."""
-    for folder in ('', 'openmmlab'):
+    groups = ('demo', 'matrix', 'test')
+    for folder in ('', 'openmmlab', 'docs'):
         requirements = ROOT / 'requirements' / folder
         names = set()
-        for group in ('demo', 'matrix', 'test'):
+        for group in ('../docs',) if folder == 'docs' else groups:
             for line in (
                 (requirements / f'{group}.txt').read_text().split('\n')
             ):
@@ -251,7 +260,7 @@ def test_locks_hold_what_the_groups_name():
                     name = name.split(mark)[0]
                 names |= {re.sub('[._]', '-', name.lower())} - {''}
         locks = sorted(requirements.glob('lock-*.txt'))
-        assert len(locks) == (1 if folder else 4)
+        assert len(locks) == (1 if folder == 'openmmlab' else 4)
         for lock in locks:
             pinned = {
                 re.sub('[._]', '-', line.split('==')[0].lower())
