@@ -67,7 +67,7 @@ matrix:
 
 lint:
 	env="$$(tools/dev/environment.sh lint)"; export PATH="$$env/bin:$$PATH"; \
-	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm rfdetr_mm_light rfdetr_runtime
+	ruff check . && ruff format --check . && interrogate -q -ipsmn --fail-under 90 rfdetr_mm rfdetr_mm_light rfdetr_runtime && codespell && python tools/dev/prose.py
 
 docs:
 	env="$$(tools/dev/environment.sh docs)"; "$$env/bin/python" tools/dev/website/build.py

@@ -1,104 +1,25 @@
-"""Docstrings and messages are plain English, in whole sentences."""
+"""Messages, docstrings and pages are plain English, in whole sentences."""
 
-import ast
-import re
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = (
-    'rfdetr_mm',
-    'rfdetr_mm_light',
-    'rfdetr_runtime',
-    'tools',
-    'benchmarks',
-    'demo',
+sys.path.insert(0, str(ROOT / 'tools' / 'dev'))
+from prose import (  # noqa: E402
+    complaints,
+    complaints_of,
+    files,
+    page_complaints,
 )
-FILES = [
-    path
-    for folder in FOLDERS
-    for path in sorted((ROOT / folder).rglob('*.py'))
-    if '.mim' not in path.parts
-]
-# What to write instead
-BANNED = {
-    r'\bha(s|ve) to\b': 'must',
-    r'\bdo(es)? not suffice\b': 'is not enough',
-    r'\bsuffices?\b': 'is enough',
-    r'(?<![Tt]here )\bis no (?!longer\b|more\b|need\b|other\b)': 'is not a',
-    r'\bis found out\b': 'is detected automatically',
-    r'\bcannot be(?=[,.;:)]|$)': 'say what is wrong with it',
-    r'\bonly its \w+ is known of\b': 'say what is missing',
-    r'\bmemory (ran|runs) out\b': 'out of memory',
-}
-# An entry of Args: or Attributes: that is no sentence of its own
-FRAGMENT = re.compile(
-    r'^((Of|That|Those|Whose|Which|Gets|Likewise|With)\b|Where to[.;])'
-)
-ENTRY = re.compile(r'^( *)\*{0,2}(\w+)(?: \([^)]*\))?: (.*)$')
-HEADS = ('Args:', 'Attributes:', 'Keyword Args:')
-
-
-def texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and text of each string; of an f-string with ``_`` for values."""
-    if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
-        yield tree.lineno, tree.value
-    elif isinstance(tree, ast.JoinedStr):
-        parts = (
-            part.value if isinstance(part, ast.Constant) else '_'
-            for part in tree.values
-        )
-        yield tree.lineno, ''.join(parts)
-    else:
-        for child in ast.iter_child_nodes(tree):
-            yield from texts(child)
-
-
-def entries(docstring: str) -> Iterator[tuple[str, str]]:
-    """Names and first lines of what a docstring's Args: describes."""
-    indent = None
-    for line in docstring.splitlines():
-        stripped = line.strip()
-        if stripped in HEADS:
-            indent = len(line) - len(line.lstrip()) + 4
-        elif stripped and indent is not None:
-            depth = len(line) - len(line.lstrip())
-            if depth < indent:
-                indent = None
-            elif depth == indent and (found := ENTRY.match(line)):
-                yield found[2], found[3]
-
-
-def docstrings(tree: ast.AST) -> Iterator[str]:
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, kinds) and (found := ast.get_docstring(node)):
-            yield found
-
-
-def complaints(source: str) -> list[str]:
-    """What is wrong with the prose of a module."""
-    tree = ast.parse(source)
-    found = []
-    for line, text in texts(tree):
-        flat = re.sub(r'\s+', ' ', text)
-        for phrase, better in BANNED.items():
-            if match := re.search(phrase, flat):
-                found.append(f'{line}: "{match[0].strip()}": {better}')
-    for docstring in docstrings(tree):
-        for name, text in entries(docstring):
-            if FRAGMENT.match(text):
-                found.append(f'{name}: "{text}" is a fragment')
-    return found
 
 
 @pytest.mark.parametrize(
-    'path', FILES, ids=lambda p: p.relative_to(ROOT).as_posix()
+    'path', files(), ids=lambda p: p.relative_to(ROOT).as_posix()
 )
 def test_prose(path):
-    assert complaints(path.read_text()) == []
+    assert complaints_of(path) == []
 
 
 @pytest.mark.parametrize(
@@ -140,3 +61,25 @@ def test_prose(path):
 )
 def test_what_is_complained_about(source, expected):
     assert len(complaints(source)) == expected
+
+
+@pytest.mark.parametrize(
+    ('page', 'expected'),
+    [
+        ('It must be there.', []),
+        ('It\nhas\nto be.', ['2: "has to": must']),
+        ('`has to` and\n```\nhas to\n```\nall', []),
+        ('a\n```\nb\n```\nIt has to.', ['5: "has to": must']),
+        ('[a dataset](dataset.md)', ['1: "dataset": data set']),
+        ('[data](dataset.md), DATASET', []),
+        ('Please wait: please', ['1: "please": leave it out']),
+    ],
+)
+def test_what_is_complained_about_in_pages(page, expected):
+    assert page_complaints(page) == expected
+
+
+def test_pages_are_read():
+    names = {path.relative_to(ROOT).as_posix() for path in files()}
+    assert {'README.md', 'docs/faq.md', 'configs/mixing/README.md'} <= names
+    assert {'rfdetr_mm/stack.py', 'tools/train.py'} <= names

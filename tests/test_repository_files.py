@@ -72,7 +72,7 @@ def test_rooms_are_the_packages():
 def test_linters_have_one_version():
     pinned = dict(
         re.findall(
-            r'^(ruff|interrogate)==(\S+)$',
+            r'^(ruff|interrogate|codespell)==(\S+)$',
             (ROOT / 'requirements' / 'lint.txt').read_text(),
             re.M,
         )

@@ -2,17 +2,16 @@
 # that `python demo/tiny_figures.py data/tiny_figures` draws.
 _base_ = '../rfdetr/rfdetr_tiny_shapes-scratch.py'
 
-max_epochs = 14
+max_epochs = 12
 image_w, image_h = 128, 96  # px, multiples of patch_size * num_windows = 16
 model = dict(
     backbone=dict(img_size=image_w),
-    neck=dict(type='DualProjector', num_bottlenecks=1),
+    neck=dict(type='DualProjector'),
     bbox_head=dict(
         type='RFDETRPoseHead',
         num_classes=2,
         num_keypoints=(5, 4),  # of walkers and kites
-        num_queries=6,  # twice as many as there are figures
-        num_groups=2,
+        num_queries=8,
         loss_cls=dict(type='IABCELoss', loss_weight=2.0),
         loss_keypoint_l1=dict(type='KeypointL1Loss', loss_weight=2.0),
         loss_keypoint_findable=dict(
@@ -30,8 +29,8 @@ model = dict(
             dict(type='KeypointVisibleCost', weight=1.0),
             dict(type='KeypointNLLCost', weight=1.0)
         ])),
-    # 6 queries times 2 classes
-    test_cfg=dict(max_per_img=12, trace_alpha=0.2))
+    # 8 queries times 2 classes
+    test_cfg=dict(max_per_img=16, trace_alpha=0.2))
 tta_model = None
 
 test_pipeline = _base_.test_pipeline
@@ -54,6 +53,6 @@ oks = dict(
 val_evaluator = dict(ann_file=data_root + 'val.json', **oks)
 test_evaluator = dict(ann_file=data_root + 'test.json', **oks)
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=7)
+train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 default_hooks = dict(checkpoint=dict(save_best='coco/keypoint_mAP'))
 visualizer = dict(type='PoseLocalVisualizer')

@@ -195,9 +195,9 @@ def to_upstream_checkpoint(
     """
     state_dict = checkpoint.get('state_dict', checkpoint)
     if class_names is None:
-        class_names = named_classes(
-            checkpoint.get('meta', {}).get('dataset_meta')
-        )
+        meta = checkpoint.get('meta')
+        meta = meta if isinstance(meta, Mapping) else {}
+        class_names = named_classes(meta.get('dataset_meta'))
     if not isinstance(state_dict, Mapping):
         raise_bad_keys({'not weights': [type(state_dict).__name__]})
     model, report = mmdet_to_upstream(state_dict, class_names)

@@ -20,8 +20,11 @@ FULL = 'full'
 """mmengine's log."""
 
 _LONG = ('Config:\n', 'Hooks will be executed in the following order')
-# Of mmengine, about scopes that it then looks into anyway.
-_NOISE = 'Failed to search registry with scope'
+# Warnings of mmengine about itself.
+_NOISE = (
+    'Failed to search registry with scope',
+    '"HardDiskBackend" is the alias',
+)
 _mode: ContextVar[str] = ContextVar('console', default=SHORT)
 
 

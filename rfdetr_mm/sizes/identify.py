@@ -79,7 +79,7 @@ def sizes_of_numbers(
 
     Args:
         task: The task of the model.
-        numbers: What is known of the model, under the names of
+        numbers: The known numbers of the model, under the names of
             :class:`~rfdetr_mm_light.sizes.Size`.
         fixed: The names of those that must agree.
 

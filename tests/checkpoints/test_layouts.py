@@ -250,3 +250,13 @@ def test_the_way_back_takes_bare_weights():
     assert back['args']['class_names'] == _NAMES
     with pytest.raises(InputError, match='unknown: conv1.weight'):
         to_upstream_checkpoint({'conv1.weight': torch.zeros(1)})
+
+
+@pytest.mark.parametrize('meta', [None, [], 'x', torch.zeros(2), 3])
+def test_the_way_back_takes_weights_with_a_meta_that_is_none(meta):
+    ours, _ = to_mmdet_checkpoint(upstream_state_dict())
+    theirs, _ = to_upstream_checkpoint(
+        dict(state_dict=ours['state_dict'], meta=meta)
+    )
+    plain, _ = to_upstream_checkpoint(ours['state_dict'])
+    assert theirs['model'].keys() == plain['model'].keys()

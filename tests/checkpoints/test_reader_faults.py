@@ -1,7 +1,9 @@
 """Checkpoints, broken by a table and by chance, read as by ``info FILE``."""
 
 import argparse
+import codecs
 import collections
+import contextlib
 import io
 import json
 import os
@@ -16,9 +18,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 
 from rfdetr_mm.apis.command_line.info import about_checkpoint
-from rfdetr_mm.checkpoints import read_safetensors, to_mmdet_checkpoint
+from rfdetr_mm.checkpoints import (
+    read_checkpoint,
+    read_safetensors,
+    to_mmdet_checkpoint,
+    to_upstream_checkpoint,
+)
+from rfdetr_mm.errors import InputError
 from tests.checkpoint_factory import (
     huggingface_dinov2_state_dict,
     upstream_state_dict,
@@ -54,6 +63,21 @@ OURS = {
         cfg='model = dict(type="RFDETR")',
     ),
 }
+# As Lightning saves it, with the average in the state of a callback.
+LIGHTNING = dict(
+    state_dict={f'model.{name}': value for name, value in WEIGHTS.items()},
+    hyper_parameters=ARGS,
+    callbacks=dict(
+        progress=dict(steps=3),
+        stopped=7,
+        average=dict(
+            average_model_state_dict={
+                'n_averaged': torch.tensor(3),
+                **{f'module.model.{k}': v for k, v in WEIGHTS.items()},
+            }
+        ),
+    ),
+)
 TENSORS = {
     'tensor without numbers': torch.zeros(0),
     'tensor without axes': torch.tensor(1.0),
@@ -73,6 +97,27 @@ class RunsCode:
 
     def __reduce__(self):
         return os.getenv, ('HOME',)
+
+
+class Spells:
+    """Bytes in the way of protocol 2, in some encoding."""
+
+    def __init__(self, encoding):
+        self.encoding = encoding
+
+    def __reduce__(self):
+        return codecs.encode, ('ab', self.encoding)
+
+
+class Asks:
+    """Asks for an attribute, as mmengine's log does for its statistics."""
+
+    def __init__(self, owner, name):
+        self.owner = owner
+        self.name = name
+
+    def __reduce__(self):
+        return getattr, (self.owner, self.name)
 
 
 class HasState:
@@ -98,6 +143,25 @@ OBJECTS = {
     'bytes': b'abc',
     'set': {1, 2},
     'size': torch.Size([1, 2]),
+    'bytes of protocol 2': Spells('latin1'),
+    'bytes in another encoding': Spells('rot13'),
+    'statistic of a log': Asks(HistoryBuffer, 'mean'),
+    'another attribute of a log': Asks(HistoryBuffer, '__init__'),
+    'attribute of something else': Asks(dict, 'get'),
+    'storage': torch.UntypedStorage,
+    'layout': torch.strided,
+}
+STREAMS = {
+    'a call of what is no function': b'ctorch\nfloat32\n)R.',
+    'a new object of what is no class': b'ctorch\nfloat32\n)\x81.',
+    'an end within a name': b'ctorch\nfloa',
+    'an end within a module': b'ctor',
+    'the state of a dict': b'}}b.',
+    'the state of a class': b'ccollections\nOrderedDict\n}b.',
+    'an old way to make objects': b'(i__main__\nA\n.',
+    'an extension': b'\x82\x01.',
+    'a stack without entries': b'R.',
+    'a name from a mapping': b'ctorch.storage\nUntypedStorage\n.',
 }
 
 
@@ -131,12 +195,23 @@ HEADER = dict(
 def run(folder, data):
     path = folder / data.name
     content = data.content
+    if content is Ellipsis:
+        path.mkdir()
+        with pytest.raises(FileNotFoundError):
+            read_checkpoint(folder / 'nothere.pth')
+        read_checkpoint(path)
     if not isinstance(content, bytes):
         content = saved(content, data.is_zip)
     path.write_bytes(content)
     if path.suffix == '.safetensors':
         read_safetensors(path)
     about_checkpoint(str(path))
+    found = read_checkpoint(path)
+    for use_ema in (True, False):
+        with contextlib.suppress(InputError):
+            ours, _ = to_mmdet_checkpoint(found, use_ema=use_ema)
+            to_upstream_checkpoint(ours)
+            to_upstream_checkpoint(ours, ['cat', 'dog', 'cow'])
 
 
 def short_places(content: Any) -> list:
@@ -148,7 +223,11 @@ def short_places(content: Any) -> list:
 
 
 def content_cases() -> Iterator[Case]:
-    for title, content in (('upstream', UPSTREAM), ('ours', OURS)):
+    for title, content in (
+        ('upstream', UPSTREAM),
+        ('ours', OURS),
+        ('Lightning', LIGHTNING),
+    ):
         for place in short_places(content):
             name = f'{title}: {".".join(map(str, place))}'
             for kind, value in {**TENSORS, **OBJECTS}.items():
@@ -188,12 +267,27 @@ def whole_cases() -> Iterator[Case]:
         ('a pickle that runs code', pickle.dumps(RunsCode())),
     ):
         yield Case(kind, '', File('x.pth', data))
+    for kind, data in STREAMS.items():
+        yield Case(kind, '', File('x.pth', b'\x80\x02' + data))
+    yield Case('a folder', '', File('x.pth', ...))
+    program = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 1)), program)
+    yield Case('a program', '', File('x.pth', program.getvalue()))
 
 
 def safetensors_cases() -> Iterator[Case]:
     for case in changed_cases(HEADER):
         data = File('x.safetensors', safetensors(case.data))
         yield Case(f'safetensors: {case.kind}', case.name, data)
+    nothing = dict(
+        HEADER, c=dict(dtype='F16', shape=[0, 3], data_offsets=[40, 40])
+    )
+    outside = dict(
+        HEADER, c=dict(dtype='U8', shape=[99], data_offsets=[0, 99])
+    )
+    for name, header in (('no numbers', nothing), ('outside', outside)):
+        data = File('x.safetensors', safetensors(header))
+        yield Case(f'safetensors: {name}', '', data)
     for header in (
         b'',
         b'{',
@@ -213,6 +307,7 @@ def safetensors_cases() -> Iterator[Case]:
 def cases():
     yield Case('valid', 'upstream', File('rf-detr-nano.pth', UPSTREAM))
     yield Case('valid', 'ours', File('rf-detr-nano.pth', OURS))
+    yield Case('valid', 'Lightning', File('rf-detr-nano.pth', LIGHTNING))
     yield from whole_cases()
     yield from content_cases()
     yield from safetensors_cases()
@@ -227,7 +322,7 @@ SMALL = dict(model=dict(list(WEIGHTS.items())[:9]), args=ARGS, epoch=1)
 def draw(rng: random.Random) -> Case:
     how = rng.random()
     if how < 0.4:
-        content = rng.choice((UPSTREAM, OURS))
+        content = rng.choice((UPSTREAM, OURS, LIGHTNING))
         place = rng.choice(list(places(content)))
         kind, value = rng.choice(list({**TENSORS, **OBJECTS}.items()))
         data = File('rf-detr-nano.pth', changed(content, place, value))

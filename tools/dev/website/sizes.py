@@ -36,7 +36,7 @@ MEASURED = re.compile(
 
 @dataclass
 class Size:
-    """What is known of a size.
+    """The facts of a size.
 
     Attributes:
         task: 'detection', 'segmentation' or 'keypoint'.
