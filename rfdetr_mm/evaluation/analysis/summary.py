@@ -27,7 +27,7 @@ TABLE = {
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """What is known of the detections of a data set.
+    """The numbers of the detections of a data set.
 
     Args:
         scene: Objects, and the detections that count.
