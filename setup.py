@@ -160,6 +160,9 @@ setup(
         # Running exported files by rfdetr_runtime, nothing else: no torch.
         'onnx': ['onnxruntime>=1.18'],
         'openvino': ['openvino>=2025'],
+        # Exporting int8 for OpenVINO. NNCF is OpenVINO's own quantiser and the
+        # only one that its CPU plugin is made for; it knows transformers.
+        'openvino-export': ['openvino>=2025', 'nncf>=3.4'],
         'tflite': ['ai-edge-litert>=2'],
         # LoRA and DoRA adapters (model.adapters) while they are trained; it
         # brings transformers, which nothing else here needs.

@@ -3,7 +3,12 @@
 import importlib
 import json
 import os
-from collections.abc import Sequence
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from inspect import signature
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,19 +44,25 @@ def open_session(
     path: str | os.PathLike[str],
     device: str | None = None,
     threads: int | None = None,
+    precision: str | None = None,
+    side_by_side: int = 1,
 ) -> Session:
-    """Load a file by its runtime, without looking at its metadata.
+    """Load a file by its runtime.
 
     Args:
         path: The file.
         device: Such as ``'cpu'``; the usual one of its runtime by default.
         threads: The number of threads.
+        precision: What OpenVINO computes in, see :func:`load`.
+        side_by_side: How many threads may run it at a time, where its runtime
+            allows more than one.
 
     Returns:
         What runs it.
 
     Raises:
-        InputError: If it cannot be read, or its runtime is not installed.
+        InputError: If it cannot be read, its runtime is not installed, or has
+            no choice of precision.
     """
     path = check_is_file(path)
     if not is_exported(path):
@@ -62,7 +73,19 @@ def open_session(
     module, name = SESSIONS[path.suffix.lower()]
     package = f'{__package__}.sessions.{module}'
     session_type = getattr(importlib.import_module(package), name)
-    options = {} if device is None else dict(device=device)
+    known = signature(session_type).parameters
+    options: dict[str, object] = {} if device is None else dict(device=device)
+    if precision is not None:
+        if 'precision' not in known:
+            raise InputError(
+                f'precision={precision!r} is for the .xml files of OpenVINO: '
+                f'what {path} computes in was decided when it was exported'
+            )
+        options['precision'] = precision
+    if side_by_side < 1:
+        raise InputError(f'side_by_side is at least 1, got {side_by_side}')
+    if 'side_by_side' in known:
+        options['side_by_side'] = side_by_side
     return session_type(path, threads=threads, **options)
 
 
@@ -92,6 +115,7 @@ class ExportedModel:
         self, session: Session, facts: FileFacts, metadata: dict[str, str]
     ) -> None:
         self._session = session
+        self._free = threading.Semaphore(session.side_by_side)
         self.facts, self.metadata = facts, metadata
         self.file, self.task = session.file, facts.task
         names, self._rows = name_classes(
@@ -159,22 +183,77 @@ class ExportedModel:
         at_once = batch_size or self.batch_size or _AT_ONCE
         results: list = []
         for start in range(0, len(images), at_once):
-            pictures = [
-                read_picture(image)
-                for image in images[start : start + at_once]
-            ]
-            found = self.detect(
-                np.stack([self.prepare(picture) for picture in pictures]),
-                [picture.shape[:2] for picture in pictures],
-                threshold,
-            )
-            for detections, picture in zip(found, pictures, strict=True):
-                if include_source_image:
-                    detections.metadata['source_image'] = _source(picture)
-            results += found
+            batch = images[start : start + at_once]
+            results += self._predict(batch, threshold, include_source_image)
         if as_supervision:
             results = [found.to_supervision() for found in results]
         return results if is_list else results[0]
+
+    def predict_each(
+        self,
+        images: Iterable[ImageInput],
+        threshold: float = SCORE_THRESHOLD,
+        *,
+        batch_size: int | None = None,
+        include_source_image: bool = True,
+    ) -> Iterator[Detections]:
+        """Detect objects in many images, some of them at a time.
+
+        While one image is in the network, others are read and resized.
+        ``load(side_by_side=N)`` lets N of them be in the network, too, which
+        uses N processors better than one image by all of them.
+
+        Args:
+            images: What :meth:`predict` takes; only a few of them are held.
+            threshold: Scores must be greater.
+            batch_size: Images that the file gets at once; that of the file,
+                else 1, by default.
+            include_source_image: See :meth:`predict`.
+
+        Yields:
+            The detections of each image, in the order of the images.
+
+        Raises:
+            FileNotFoundError: If there is no such image.
+            ConnectionError: If an address cannot be fetched.
+            InputError: If an image cannot be read, ``batch_size`` is not the
+                file's, or its outputs are not finite.
+            TypeError: If an image is of another type.
+        """
+        self.check(None, batch_size)
+        at_once = batch_size or self.batch_size or 1
+        workers = max(self._session.side_by_side, 2)
+        running: deque[Future[list[Detections]]] = deque()
+        pool = ThreadPoolExecutor(workers, 'rfdetr_runtime')
+        try:
+            for batch in _batches(images, at_once):
+                running.append(
+                    pool.submit(
+                        self._predict, batch, threshold, include_source_image
+                    )
+                )
+                # Two for each thread, so that none of them waits.
+                if len(running) == 2 * workers:
+                    yield from running.popleft().result()
+            while running:
+                yield from running.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _predict(
+        self, images: Sequence[ImageInput], threshold: float, keep: bool
+    ) -> list[Detections]:
+        """Detections of images that the file gets at once."""
+        pictures = [read_picture(image) for image in images]
+        found = self.detect(
+            np.stack([self.prepare(picture) for picture in pictures]),
+            [picture.shape[:2] for picture in pictures],
+            threshold,
+        )
+        if keep:
+            for detections, picture in zip(found, pictures, strict=True):
+                detections.metadata['source_image'] = _source(picture)
+        return found
 
     def check(
         self, shape: tuple[int, int] | None, batch_size: int | None
@@ -239,7 +318,8 @@ class ExportedModel:
         Raises:
             InputError: If the images are of another size.
         """
-        return self._session.run(images)
+        with self._free:
+            return self._session.run(images)
 
     def detect(
         self,
@@ -287,6 +367,8 @@ def load(
     threads: int | None = None,
     class_names: Sequence[str] | None = None,
     num_keypoints: Sequence[int] | None = None,
+    precision: str | None = None,
+    side_by_side: int = 1,
 ) -> ExportedModel:
     """Load an exported file.
 
@@ -299,13 +381,22 @@ def load(
         class_names: Instead of those of the file.
         num_keypoints: Keypoints of each class, instead of those of the file.
             One that does not say has those of a single class.
+        precision: What OpenVINO computes in, ``'f32'``, ``'bf16'`` or
+            ``'f16'``; what the file says by default, and OpenVINO's own
+            choice if it says nothing, which is bf16 where the processor has
+            it.
+        side_by_side: How many images ONNX Runtime and OpenVINO may work on
+            at a time in :meth:`ExportedModel.predict_each`, such as the
+            number of processors. They share the threads, so that a single
+            image takes longer.
 
     Returns:
         The model, ready to predict.
 
     Raises:
         InputError: If there is no such file, the file cannot be read or is not
-            a detector of RF-DETR, or its runtime is not installed.
+            a detector of RF-DETR, its runtime is not installed, or an option
+            is not one of its runtime's.
     """
     metadata = read_metadata(path)
     for name, values in (
@@ -314,9 +405,18 @@ def load(
     ):
         if values is not None:
             metadata = {**metadata, name: json.dumps(list(values))}
-    session = open_session(path, device, threads)
+    session = open_session(path, device, threads, precision, side_by_side)
     facts = read_facts(str(path), metadata, session.output_shapes)
     return ExportedModel(session, facts, metadata)
+
+
+def _batches(
+    images: Iterable[ImageInput], size: int
+) -> Iterator[list[ImageInput]]:
+    """Lists of so many images; the last one may be shorter."""
+    rest = iter(images)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def _source(picture: np.ndarray) -> np.ndarray:

@@ -1,8 +1,6 @@
 """What predict() takes for an image, as pixels."""
 
-import http.client
 import io
-import urllib.request
 from os import PathLike
 from pathlib import Path
 
@@ -91,6 +89,10 @@ def as_rgb(image: str | PathLike | Image.Image) -> np.ndarray:
 
 
 def _fetch(address: str) -> bytes:
+    # They take as long to import as the rest of this package.
+    import http.client
+    import urllib.request
+
     # Some servers refuse Python's own name.
     headers = {'User-Agent': 'rfdetr_mm'}
     request = urllib.request.Request(address, headers=headers)

@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 
 from rfdetr_mm.checkpoints import write_checkpoint
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.exported_files import INFERENCE_PRECISIONS
 from rfdetr_runtime.facts import LAYOUTS
 from rfdetr_runtime.image_file import IMAGE_SUFFIXES, list_images
 from rfdetr_runtime.metadata import side_file
@@ -31,14 +32,14 @@ _EXTRA = "'rfdetr_mm[deploy]'"
 FORMATS = {
     'onnx': ('onnxruntime', _EXTRA),
     'tflite': ('tflite', "'rfdetr_mm[deploy,tflite-export]'"),
-    'openvino': ('openvino', f'{_EXTRA} openvino'),
+    'openvino': ('openvino', "'rfdetr_mm[deploy,openvino-export]'"),
     'tensorrt': ('tensorrt', f'{_EXTRA} tensorrt'),
     'trt': ('tensorrt', f'{_EXTRA} tensorrt'),
 }
 QUANTIZATIONS = {
     'onnx': ('fp32', 'fp16', 'int8'),
     'tflite': ('fp32', 'fp16', 'int8'),
-    'openvino': ('fp32', 'fp16'),
+    'openvino': ('fp32', 'fp16', 'int8'),
     'tensorrt': ('fp32', 'fp16', 'int8'),
     'trt': ('fp32', 'fp16', 'int8'),
 }
@@ -64,6 +65,8 @@ class ExportRequest:
         max_batch_size: The largest batch of a TensorRT engine.
         notes: A text for the metadata.
         output_name: The name of the result without its suffix, or None.
+        inference_precision: What OpenVINO is told to compute in; None for
+            what is best for the quantization.
 
     Raises:
         InputError: If a value is unknown, or the format does not have it.
@@ -82,6 +85,7 @@ class ExportRequest:
     max_batch_size: int | None = None
     notes: str | None = None
     output_name: str | None = None
+    inference_precision: str | None = None
 
     def __post_init__(self) -> None:
         if self.format not in list(FORMATS):  # also what has no hash
@@ -93,6 +97,12 @@ class ExportRequest:
             raise InputError(
                 f'layout must be one of {", ".join(LAYOUTS)}, got '
                 f'{self.layout!r}'
+            )
+        hint = self.inference_precision
+        if hint not in (*INFERENCE_PRECISIONS, None):
+            raise InputError(
+                'inference_precision must be one of '
+                f'{", ".join(INFERENCE_PRECISIONS)}, got {hint!r}'
             )
         self._check_combination()
         positive_int('max_images', self.max_images)
@@ -143,7 +153,8 @@ class ExportRequest:
                 "format='tflite' has no dynamic_batch: give batch_size, or "
                 'take another format'
             )
-        if backend == 'tensorrt' and self.precision == 'int8-dynamic':
+        is_dynamic = self.precision == 'int8-dynamic'
+        if backend in ('tensorrt', 'openvino') and is_dynamic:
             raise InputError(
                 f"format={self.format!r} with quantization='int8' needs "
                 'calibration_data'
@@ -205,6 +216,9 @@ def run_export(
     )
     if request.notes is not None:
         deploy_cfg.codebase_config.notes = request.notes
+    if backend == 'openvino' and request.inference_precision is not None:
+        hint = request.inference_precision
+        deploy_cfg.backend_config.inference_precision = hint
     if backend == 'tensorrt' and request.max_batch_size is not None:
         deploy_cfg.backend_config.batch_sizes = (
             1,
@@ -355,7 +369,7 @@ def warn_of_unused(format: str, **given: Any) -> None:
     """
     for_engines = ('max_batch_size',)
     of_formats = dict(
-        openvino=('openvino_precision',),
+        openvino=('openvino_precision', 'inference_precision'),
         tensorrt=for_engines,
         trt=for_engines,
     )

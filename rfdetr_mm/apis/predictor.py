@@ -18,6 +18,7 @@ from .arguments import (
     input_shape,
 )
 from .detections import import_supervision, to_supervision
+from .devices import usable_dtype
 from .images import ImageInput, load_image
 from .in_process import optimize
 from .model_config import ModelConfig, make_model_config, positive_int
@@ -229,7 +230,8 @@ class Predictor:
             compile: Whether to trace or compile the copy, for a fixed
                 number of images.
             batch_size: Images per call; not used without ``compile``.
-            dtype: A floating-point dtype or its name.
+            dtype: A floating-point dtype or its name. bfloat16 becomes
+                float32, with a warning, on a CPU without units for it.
             compile_backend: ``'torchscript'`` (``torch.jit.trace``) or
                 ``'inductor'`` (``torch.compile``), which takes much longer
                 to start.
@@ -240,7 +242,7 @@ class Predictor:
                 has an impossible value.
         """
         self.remove_optimized_model()
-        dtype = floating_dtype(dtype)
+        dtype = usable_dtype(floating_dtype(dtype), self.model.device)
         batch_size = positive_int('batch_size', batch_size)
         side = self.model.resolution
         network = optimize(

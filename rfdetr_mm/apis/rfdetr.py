@@ -304,6 +304,7 @@ class RFDETR(Predictor):
         openvino_precision: str | None = None,
         output_name: str | None = None,
         layout: str = 'end2end',
+        inference_precision: str | None = None,
         simplify: bool = False,
         force: bool = False,
     ) -> Path:
@@ -351,6 +352,10 @@ class RFDETR(Predictor):
             layout: ``'end2end'``, or ``'raw'`` for what upstream's own files
                 give: ``dets`` (normalised cx, cy, w, h) and ``labels``
                 (logits with upstream's class rows) of all queries.
+            inference_precision: What OpenVINO is told to compute in,
+                ``'f32'``, ``'bf16'`` or ``'f16'``, written into the file's
+                metadata. By default ``'f32'``, and for ``'int8'`` OpenVINO's
+                own choice, which is bf16 on a CPU that has it.
             simplify: Deprecated, does nothing: the graph is folded anyway.
             force: Deprecated, does nothing.
 
@@ -378,6 +383,7 @@ class RFDETR(Predictor):
             coreml_precision=coreml_precision,
             coreai_precision=coreai_precision,
             openvino_precision=openvino_precision,
+            inference_precision=inference_precision,
         )
         request = ExportRequest(
             format=format,
@@ -395,6 +401,7 @@ class RFDETR(Predictor):
             max_batch_size=max_batch_size,
             notes=notes_text(notes),
             output_name=output_name,
+            inference_precision=inference_precision,
         )
         return run_export(
             self.model, request, Path(output_dir), self.size, verbose

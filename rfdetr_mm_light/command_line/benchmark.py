@@ -15,7 +15,12 @@ import argparse
 
 from rfdetr_mm_light.errors import UsageError
 
-from .options import add_model_file, add_model_options, check_model_options
+from .options import (
+    add_model_file,
+    add_model_options,
+    add_precision,
+    check_model_options,
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--json', action='store_true', help='print a JSON object instead'
     )
+    add_precision(parser)
     add_model_options(parser)
 
 

@@ -8,6 +8,8 @@ Examples:
 
 import argparse
 
+from rfdetr_mm_light.exported_files import INFERENCE_PRECISIONS
+
 from .options import add_model_options, check_model_options
 
 
@@ -52,6 +54,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=('end2end', 'raw'),
         help="outputs: the best detections, or the network's boxes and "
         "logits as in rfdetr's own files (default: end2end)",
+    )
+    parser.add_argument(
+        '--inference-precision',
+        choices=INFERENCE_PRECISIONS,
+        help='what OpenVINO is told to compute in (default: f32; for int8 '
+        "OpenVINO's choice, which is bf16 on a CPU that has it)",
     )
     parser.add_argument('--quantization', choices=('fp32', 'fp16', 'int8'))
     parser.add_argument(

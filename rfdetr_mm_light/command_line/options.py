@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rfdetr_mm_light.errors import InputError, UsageError
-from rfdetr_mm_light.exported_files import is_exported
+from rfdetr_mm_light.exported_files import (
+    INFERENCE_PRECISIONS,
+    is_exported,
+)
 from rfdetr_mm_light.published_files import PUBLISHED_FILES
 from rfdetr_mm_light.sizes import find_size
 
@@ -66,6 +69,16 @@ def add_model_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add what OpenVINO computes in."""
+    parser.add_argument(
+        '--precision',
+        choices=INFERENCE_PRECISIONS,
+        help='what an .xml file of OpenVINO is computed in (default: what the '
+        "file says, else OpenVINO's choice, bf16 on a CPU that has it)",
+    )
+
+
 def check_model_options(args: argparse.Namespace) -> None:
     """Check what needs neither torch nor a network.
 
@@ -73,7 +86,8 @@ def check_model_options(args: argparse.Namespace) -> None:
         args: Parsed options of :func:`add_model_options`.
 
     Raises:
-        UsageError: If neither a size nor weights were given.
+        UsageError: If neither a size nor weights were given, or
+            ``--precision`` for a checkpoint.
         InputError: If there is no such size, or the weights are a path in a
             folder and there is no such file.
     """
@@ -84,6 +98,11 @@ def check_model_options(args: argparse.Namespace) -> None:
     if args.weights is not None and is_exported(args.weights):
         check_exported(args)
         return
+    if getattr(args, 'precision', None) is not None:
+        raise UsageError(
+            "--precision is for OpenVINO's files; checkpoints are computed "
+            'in float32'
+        )
     if args.model is not None:
         find_size(args.model)
     if args.weights is None or '://' in args.weights:

@@ -19,7 +19,13 @@ from pathlib import Path
 from rfdetr_mm_light.errors import InputError, UsageError
 
 from ..scores import SCORE_THRESHOLD
-from .options import add_model_options, check_model_options, score, take_file
+from .options import (
+    add_model_options,
+    add_precision,
+    check_model_options,
+    score,
+    take_file,
+)
 
 OUTPUTS = ('images', 'json', 'coco')
 
@@ -61,6 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='print one JSON object for each image, nothing else',
     )
+    add_precision(parser)
     add_model_options(parser)
 
 

@@ -20,6 +20,7 @@ from .options import (
     add_config_options,
     add_model_file,
     add_model_options,
+    add_precision,
     check_data_set,
     check_model_options,
 )
@@ -59,6 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='OTHER',
         help='folder of an earlier report, which the new one shows beside',
     )
+    add_precision(parser)
     add_config_options(parser, 'the config of the evaluation')
     add_model_options(parser)
 

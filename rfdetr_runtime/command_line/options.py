@@ -5,12 +5,15 @@ import argparse
 from ..exported_model import ExportedModel, load
 
 
-def load_file(args: argparse.Namespace) -> ExportedModel:
+def load_file(
+    args: argparse.Namespace, side_by_side: int = 1
+) -> ExportedModel:
     """Load the file of ``--weights``.
 
     Args:
         args: The parsed options of a subcommand; ``batch_size`` becomes that
             of a file that takes only one, unless another one was given.
+        side_by_side: See :func:`~rfdetr_runtime.load`.
 
     Returns:
         The model.
@@ -19,7 +22,12 @@ def load_file(args: argparse.Namespace) -> ExportedModel:
         InputError: If the file cannot be used, or was exported for another
             image size than ``--resolution`` or another ``--batch-size``.
     """
-    model = load(args.weights, device=args.device)
+    model = load(
+        args.weights,
+        device=args.device,
+        precision=args.precision,
+        side_by_side=side_by_side,
+    )
     side = args.resolution
     model.check(None if side is None else (side, side), None)
     if args.batch_size in (None, 1) and model.batch_size is not None:

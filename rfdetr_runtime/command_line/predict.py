@@ -8,6 +8,7 @@ import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ from ..detection_files import (
     to_record,
     write_json,
 )
+from ..exported_model import ExportedModel
 from ..image_file import IMAGE_SUFFIXES, list_images
+from ..sessions.session import num_cpus
 from .options import load_file
+
+Detect = Callable[[Any, Sequence[str], argparse.Namespace], Iterator[Any]]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,11 +40,15 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: If file, images or classes cannot be used.
     """
-    predict(args, load_file)
+    # One image is worked on by all processors, many by one each.
+    several = min(len(find_images(args.inputs)), num_cpus())
+    predict(args, partial(load_file, side_by_side=several), _each)
 
 
 def predict(
-    args: argparse.Namespace, load_model: Callable[[argparse.Namespace], Any]
+    args: argparse.Namespace,
+    load_model: Callable[[argparse.Namespace], Any],
+    detect: Detect | None = None,
 ) -> None:
     """Detect, print, write.
 
@@ -47,6 +56,8 @@ def predict(
         args: The parsed options.
         load_model: Gives the model that they name, which has
             ``predict(images, threshold=…)`` and ``class_names``.
+        detect: Gives the detections of each file by the model; batch by batch
+            unless given.
 
     Raises:
         InputError: If model, images or classes cannot be used.
@@ -57,7 +68,9 @@ def predict(
     kept = _class_ids(args.classes, model.class_names)
     records = []
     names = _unique_names(files)
-    for file, found in _detected(model, files, args):
+    results = (detect or _in_batches)(model, files, args)
+    for file, found in zip(files, results, strict=True):
+        found = as_detections(file, found)
         if kept is not None:
             found = found[np.isin(found.class_id, kept)]
         records.append(to_record(file, found))
@@ -135,14 +148,20 @@ def _class_ids(
     return [class_names.index(name) for name in wanted]
 
 
-def _detected(
+def _each(
+    model: ExportedModel, files: Sequence[str], args: argparse.Namespace
+) -> Iterator[Any]:
+    return model.predict_each(
+        files, args.threshold, batch_size=args.batch_size
+    )
+
+
+def _in_batches(
     model: Any, files: Sequence[str], args: argparse.Namespace
-) -> Iterator[tuple[str, Any]]:
+) -> Iterator[Any]:
     for start in range(0, len(files), args.batch_size):
         batch = list(files[start : start + args.batch_size])
-        results = model.predict(batch, threshold=args.threshold)
-        for file, found in zip(batch, results):
-            yield file, as_detections(file, found)
+        yield from model.predict(batch, threshold=args.threshold)
 
 
 def _line(record: dict[str, Any]) -> str:

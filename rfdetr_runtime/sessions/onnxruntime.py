@@ -7,7 +7,13 @@ import numpy as np
 
 from rfdetr_mm_light.errors import InputError
 
-from .session import Arrays, Session, import_runtime, not_readable
+from .session import (
+    Arrays,
+    Session,
+    import_runtime,
+    not_readable,
+    num_cpus,
+)
 
 INSTALL = "pip install 'rfdetr_mm[onnx]'"
 
@@ -20,6 +26,8 @@ class OnnxSession(Session):
         device: ``'cpu'``, or ``'cuda'`` or ``'cuda:N'`` where ONNX Runtime's
             package for GPUs is installed.
         threads: The number of threads; ONNX Runtime's choice unless given.
+        side_by_side: How many threads may call :meth:`run` at a time; they
+            share the threads.
 
     Raises:
         InputError: If ONNX Runtime is not installed, has no such device, or
@@ -31,10 +39,13 @@ class OnnxSession(Session):
         file: str | os.PathLike[str],
         device: str = 'cpu',
         threads: int | None = None,
+        side_by_side: int = 1,
     ) -> None:
-        self.file = str(file)
+        self.file, self.side_by_side = str(file), side_by_side
         ort = import_runtime('onnxruntime', self.file, INSTALL)
         options = ort.SessionOptions()
+        if side_by_side > 1:
+            threads = max((threads or num_cpus()) // side_by_side, 1)
         if threads is not None:
             options.intra_op_num_threads = threads
         try:

@@ -22,11 +22,13 @@ class Session:
         input_shape: (batch, channels, height, width); None where any number
             will do.
         output_shapes: Name of an output to its shape, None where it is open.
+        side_by_side: How many threads may call :meth:`run` at a time.
     """
 
     file: str
     input_shape: tuple[int | None, ...]
     output_shapes: dict[str, tuple[int | None, ...]]
+    side_by_side: int = 1
 
     @property
     def batch_sizes(self) -> tuple[int, int | None]:

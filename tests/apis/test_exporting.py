@@ -205,7 +205,8 @@ def test_openvino(tiny, tmp_path):
         (dict(format=['onnx']), r'format must .*got \[.onnx.\]'),
         (dict(quantization='int4'), 'onnx. has no quantization=.int4.: onnx'),
         (dict(quantization='bf16'), 'onnx has fp32, fp16, int8; tflite has '),
-        (dict(format='openvino', quantization='int8'), 'openvino has fp32, f'),
+        (dict(format='openvino', quantization='int8'), 'needs calibration_'),
+        (dict(inference_precision='fp16'), "f32, bf16, f16, got 'fp16'"),
         (
             dict(format='tflite', dynamic_batch=True),
             'no dynamic_batch: give b',

@@ -9,7 +9,12 @@ import torch
 from half_precision import FLOAT16_ON_CPU
 from PIL import Image
 
-from rfdetr_mm.apis import RFDETRNano, RFDETRSegNano, from_checkpoint
+from rfdetr_mm.apis import (
+    RFDETRNano,
+    RFDETRSegNano,
+    devices,
+    from_checkpoint,
+)
 from rfdetr_mm.apis import predictor as module
 from rfdetr_mm.errors import InputError
 
@@ -191,7 +196,8 @@ def test_optimised_masks(seg):
 
 @pytest.mark.parametrize('dtype', ['bfloat16', FLOAT16_ON_CPU])
 @pytest.mark.parametrize('compile', [True, False])
-def test_half_precision(nano, dtype, compile):
+def test_half_precision(nano, dtype, compile, monkeypatch):
+    monkeypatch.setattr(devices, 'has_bf16_units', lambda: True)
     expected = nano.predict(images()[0], threshold=0.0)
     nano.inference(compile=compile, dtype=dtype)
     network = nano.model.inference_model.network
@@ -204,6 +210,15 @@ def test_half_precision(nano, dtype, compile):
         np.sort(found.confidence), np.sort(expected.confidence), atol=0.02
     )
     assert (found.confidence != expected.confidence).any()
+
+
+def test_no_half_precision_without_its_units(nano, monkeypatch):
+    monkeypatch.setattr(devices, 'has_bf16_units', lambda: False)
+    with pytest.warns(UserWarning, match='no units for bfloat16'):
+        nano.inference(compile=False, dtype='bfloat16')
+    optimized = nano.model.inference_model
+    assert optimized.dtype == torch.float32
+    assert optimized.network.head.cls_branch.weight.element_size() == 4
 
 
 def test_more_images_at_once_than_the_plain_model_takes(nano, monkeypatch):

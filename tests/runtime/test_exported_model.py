@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from PIL import Image
 from toy_onnx import CLASSES, FACTS, HW, write_toy
 
 import rfdetr_runtime
-from rfdetr_runtime import InputError, load
+from rfdetr_runtime import ExportedModel, InputError, load
 from rfdetr_runtime.exported_model import open_session
+from rfdetr_runtime.facts import FileFacts
+from rfdetr_runtime.sessions.session import Session
 
 pytest.importorskip('onnxruntime')
 
@@ -326,3 +330,91 @@ def test_it_runs_where_nothing_else_is_installed(tmp_path):
 
 def test_what_the_package_offers():
     assert set(rfdetr_runtime.__all__) <= set(dir(rfdetr_runtime))
+
+
+@pytest.mark.parametrize('side_by_side', [1, 3])
+@pytest.mark.parametrize('batch', [1, 2, 'batch'])
+def test_many_images_come_in_their_order(tmp_path, side_by_side, batch):
+    file = write_toy(tmp_path / 'a.onnx', batch=batch, seg=True)
+    model = load(file, side_by_side=side_by_side)
+    images = [np.full((8, 9 + i, 3), 10 * i, np.uint8) for i in range(17)]
+    expected = load(file).predict(images, 0.0)
+    options = dict(batch_size=4) if batch == 'batch' else {}
+    results = list(model.predict_each(iter(images), 0.0, **options))
+    for found, wanted in zip(results, expected, strict=True):
+        for name in ('xyxy', 'confidence', 'class_id', 'mask'):
+            np.testing.assert_array_equal(
+                getattr(found, name), getattr(wanted, name)
+            )
+        assert (
+            found.metadata['source_image'].shape[1]
+            == (wanted.metadata['source_image'].shape[1])
+        )
+    assert list(model.predict_each([])) == []
+    (bare,) = model.predict_each(images[:1], include_source_image=False)
+    assert 'source_image' not in bare.metadata
+
+
+def test_few_images_are_held(tmp_path):
+    """An endless source, a video say, is read as its results are taken."""
+    taken = []
+
+    def source():
+        while True:
+            taken.append(GREY)
+            yield GREY
+
+    model = load(write_toy(tmp_path / 'a.onnx'), side_by_side=2)
+    results = model.predict_each(source())
+    for _ in range(5):
+        next(results)
+    results.close()
+    assert 5 <= len(taken) <= 5 + 2 * 2
+
+
+def test_results_before_a_broken_image(tmp_path):
+    model = load(write_toy(tmp_path / 'a.onnx'), side_by_side=2)
+    results = model.predict_each([GREY, GREY, tmp_path / 'no.jpg', GREY])
+    assert len(next(results)) == len(next(results)) == 1
+    with pytest.raises(FileNotFoundError, match='no.jpg'):
+        next(results)
+    with pytest.raises(InputError, match='batches of 1 to 1 images'):
+        next(model.predict_each([GREY], batch_size=3))
+
+
+class Counting(Session):
+    """Notes how many threads run it at a time."""
+
+    def __init__(self, side_by_side):
+        self.file, self.side_by_side = 'a.file', side_by_side
+        self.input_shape = 1, 3, *HW
+        self.output_shapes = dict(dets=(1, 3, 5), labels=(1, 3))
+        self.now, self.most, self.lock = 0, 0, threading.Lock()
+
+    def _run(self, images):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.01)
+        with self.lock:
+            self.now -= 1
+        return dict(
+            dets=np.zeros((1, 3, 5), np.float32),
+            labels=np.zeros((1, 3), np.int64),
+        )
+
+
+@pytest.mark.parametrize('side_by_side', [1, 3])
+def test_no_more_threads_than_the_runtime_takes(side_by_side):
+    session = Counting(side_by_side)
+    model = ExportedModel(session, FileFacts(), {})
+    assert len(list(model.predict_each([GREY] * 20))) == 20
+    assert session.most == side_by_side
+
+
+def test_options_of_other_runtimes(tmp_path):
+    file = write_toy(tmp_path / 'a.onnx')
+    with pytest.raises(InputError, match="precision='bf16' is for the .xml"):
+        load(file, precision='bf16')
+    with pytest.raises(InputError, match='side_by_side is at least 1, got 0'):
+        load(file, side_by_side=0)

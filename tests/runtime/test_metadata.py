@@ -78,3 +78,20 @@ def test_other_kinds_have_none(tmp_path):
     path = tmp_path / 'a.pth'
     path.write_bytes(b'checkpoint')
     assert read_metadata(path) == {}
+
+
+@pytest.mark.parametrize('edges', ['<edges>\n\t</edges>', '<edges />', ''])
+def test_openvino_texts_stand_behind_the_layers(tmp_path, edges):
+    layer = '<layer><rt_info><rfdetr_mm><a value="1"/></rfdetr_mm></rt_info>'
+    texts = '<rt_info><rfdetr_mm><b value="&lt;2"/></rfdetr_mm></rt_info>'
+    whole = f'<?xml version="1.0"?>\n<net><layers>{layer}</layer></layers>'
+    whole += f'{edges}{texts}</net>\n'
+    path = tmp_path / 'a.xml'
+    path.write_text(whole)
+    assert read_metadata(path) == dict(b='<2')
+    path.write_text(whole.replace(texts, ''))
+    assert read_metadata(path) == {}
+    for cut in (len(whole) - 3, len(whole) - 30, 50, 1):
+        path.write_text(whole[:cut])
+        with pytest.raises(InputError, match='as an OpenVINO model'):
+            read_metadata(path)

@@ -1,3 +1,5 @@
-# compress_to_fp16 stores weights as fp16; a CPU computes in fp32 all the
-# same, a GPU or NPU in fp16.
-backend_config = dict(type='openvino', compress_to_fp16=False)
+# precision: of the weights. 'fp16' only stores them so, 'int8' computes in it.
+# inference_precision: what OpenVINO is told to compute in, 'f32', 'bf16' or
+# 'f16'; None leaves it to OpenVINO, which takes bf16 on a CPU that has it.
+backend_config = dict(
+    type='openvino', precision='fp32', inference_precision='f32')

@@ -1,3 +1,3 @@
 _base_ = './detection_openvino_static.py'
 
-backend_config = dict(compress_to_fp16=True)
+backend_config = dict(precision='fp16')

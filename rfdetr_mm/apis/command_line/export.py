@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> None:
             'calibration_data',
             'max_images',
             'layout',
+            'inference_precision',
             'notes',
             'output_name',
         ),

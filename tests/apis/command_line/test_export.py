@@ -22,6 +22,7 @@ def test_options_become_arguments(command, loaded, monkeypatch):
         *('--shape', 64, 96, '--batch-size', 2, '--quantization', 'int8'),
         *('--calibration-data', 'photos', '--max-images', 5),
         *('--dynamic-batch', '--backbone-only', '--opset-version', 16, '-v'),
+        *('--inference-precision', 'bf16'),
     )
     assert calls == [
         ('output', dict(format='onnx', verbose=False)),
@@ -38,6 +39,7 @@ def test_options_become_arguments(command, loaded, monkeypatch):
                 dynamic_batch=True,
                 backbone_only=True,
                 opset_version=16,
+                inference_precision='bf16',
             ),
         ),
     ]

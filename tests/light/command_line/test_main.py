@@ -136,6 +136,7 @@ DEFAULTS = [
             backbone_only=False,
             opset_version=None,
             layout=None,
+            inference_precision=None,
             notes=None,
             output_name=None,
             quantization=None,
@@ -213,6 +214,8 @@ def test_options_and_defaults(line, expected):
     general = dict(command=line.split()[0], traceback=False)
     if found['command'] in ('predict', 'train', 'val', 'export', 'benchmark'):
         general |= MODEL
+    if found['command'] in ('predict', 'val', 'benchmark'):
+        general |= dict(precision=None)
     ours = {k: v for k, v in found.items() if k not in ('module', 'parser')}
     assert ours == {**general, **expected}
 

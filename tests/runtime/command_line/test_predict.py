@@ -78,6 +78,16 @@ def test_classes_and_nothing(files, command):
     'arguments, code, message',
     [
         (['toy.onnx'], 2, 'name an image as well'),
+        (
+            ['toy.onnx', 'photos', '--precision', 'bf16'],
+            1,
+            "precision='bf16' is for the .xml files of OpenVINO",
+        ),
+        (
+            ['photos', '--model', 'nano', '--precision', 'bf16'],
+            2,
+            "--precision is for OpenVINO's files",
+        ),
         (['toy.onnx', 'toy.onnx', 'photos'], 2, 'must be one model'),
         (['toy.onnx', 'photos', '--weights', 'x.pth'], 2, 'x.pth'),
         (['toy.onnx', 'photos', '--model', 'nano'], 2, 'leave --model out'),

@@ -204,9 +204,29 @@ def test_limits_of_float32(values, failure):
         assert len(failures) == 1 and failure in failures[0]
 
 
-def test_int8_is_reported_and_limited_only_on_demand():
+@pytest.mark.parametrize(
+    ('name', 'precision', 'lost', 'limit'),
+    [
+        ('a.xml', 'int8', 0.59, None),
+        ('a.xml', 'int8', 0.61, 0.6),
+        ('a.onnx', 'int8', 0.99, None),
+        ('a.onnx', 'int8', 1.01, 1),
+        ('a.onnx', 'int8-dynamic', 5.0, None),
+        ('a.xml', 'fp16', 5.0, None),
+    ],
+)
+def test_limits_of_other_precisions(name, precision, lost, limit):
+    poor = row(precision, ap=50 - lost, box_px=9.0, matched=2)
+    poor.name = name
+    failures = poor.failures(REFERENCE, NO_LIMITS)
+    if limit is None:
+        assert not failures
+    else:
+        assert failures == [f'ap {lost:g} (limit {limit:g})']
+
+
+def test_limits_on_demand():
     poor = row('int8', ap=40.0, box_px=9.0, matched=2)
-    assert not poor.failures(REFERENCE, NO_LIMITS)
     (failure,) = poor.failures(REFERENCE, {**NO_LIMITS, 'ap': 5.0})
     assert 'ap 10 (limit 5)' in failure
     assert '| 40.00 (-10.00) |' in table([REFERENCE, poor])

@@ -1,0 +1,9 @@
+_base_ = './instance-seg_openvino-int8_static.py'
+
+# Any batch size; height and width stay those of the export.
+onnx_config = dict(
+    dynamic_axes=dict(
+        input={0: 'batch'},
+        dets={0: 'batch'},
+        labels={0: 'batch'},
+        masks={0: 'batch'}))

@@ -1,0 +1,1 @@
+_base_ = ['../_base_/instance-seg.py', '../_base_/openvino-int8.py']
