@@ -164,6 +164,12 @@ setup(
         # only one that its CPU plugin is made for; it knows transformers.
         'openvino-export': ['openvino>=2025', 'nncf>=3.4'],
         'tflite': ['ai-edge-litert>=2'],
+        # Converts to ExecuTorch as well as running it, and brings torch to
+        # both. Its compiled part is for one torch, of 1.5 for torch 2.14.
+        'executorch': ['executorch>=1.5,<1.6', 'torch>=2.14,<2.15'],
+        # Converting to Core ML, which works on Linux and macOS; PyPI has no
+        # build of coremltools for Python 3.14.
+        'coreml': ['coremltools>=9'],
         # LoRA and DoRA adapters (model.adapters) while they are trained; it
         # brings transformers, which nothing else here needs.
         'lora': ['peft>=0.15'],

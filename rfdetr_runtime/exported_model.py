@@ -33,6 +33,7 @@ SESSIONS = {
     '.onnx': ('onnxruntime', 'OnnxSession'),
     '.xml': ('openvino', 'OpenVINOSession'),
     '.tflite': ('tflite', 'TFLiteSession'),
+    '.pte': ('executorch', 'ExecuTorchSession'),
     '.engine': ('tensorrt', 'TensorRTSession'),
 }
 """Suffix of a kind of file to module and class in ``sessions``."""
@@ -65,6 +66,11 @@ def open_session(
             no choice of precision.
     """
     path = check_is_file(path)
+    if path.suffix.lower() == '.mlpackage':
+        raise InputError(
+            f'{path} is for devices of Apple, and is not run here: load it by '
+            'Core ML there, or export the model for another runtime'
+        )
     if not is_exported(path):
         raise InputError(
             f'the kind of {path} is not known by its name: it should end in '
@@ -373,8 +379,9 @@ def load(
     """Load an exported file.
 
     Args:
-        path: ``.onnx``, ``.xml`` (OpenVINO), ``.tflite`` or ``.engine``
-            (TensorRT), of this package, or an ONNX file of rfdetr 1.11.2.
+        path: ``.onnx``, ``.xml`` (OpenVINO), ``.tflite``, ``.pte``
+            (ExecuTorch) or ``.engine`` (TensorRT), of this package, or an ONNX
+            or ExecuTorch file of rfdetr 1.11.2.
         device: Such as ``'cpu'`` or ``'cuda:0'``; the usual one of the file's
             runtime by default.
         threads: The number of threads; the runtime's choice by default.

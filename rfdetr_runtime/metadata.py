@@ -8,10 +8,18 @@ from xml.etree import ElementTree
 
 from rfdetr_mm_light.errors import InputError
 
-from . import onnx_metadata, tflite_metadata
+from . import (
+    coreml_metadata,
+    onnx_metadata,
+    pte_metadata,
+    tflite_metadata,
+)
 
 NAME = 'rfdetr_mm'
-"""Of the section of an OpenVINO or TFLite file that holds the texts."""
+"""Of the part of an OpenVINO, TFLite or ExecuTorch file with the texts."""
+
+
+_FOLDER = '.mlpackage'  # the one kind of model that is a folder
 
 
 def side_file(path: str | os.PathLike[str]) -> Path:
@@ -49,6 +57,15 @@ def _read_tflite(path: Path) -> dict[str, str]:
     return {} if content is None else _texts(content, path)
 
 
+def _read_pte(path: Path) -> dict[str, str]:
+    content = pte_metadata.read_constant(path, NAME)
+    return {} if content is None else _texts(content, path)
+
+
+def _read_coreml(path: Path) -> dict[str, str]:
+    return coreml_metadata.read_texts(path)
+
+
 def _read_engine(path: Path) -> dict[str, str]:
     beside = side_file(path)
     return _texts(beside.read_bytes(), beside) if beside.is_file() else {}
@@ -74,6 +91,8 @@ READERS: dict[str, Callable[[Path], dict[str, str]]] = {
     '.onnx': _read_onnx,
     '.xml': _read_openvino,
     '.tflite': _read_tflite,
+    '.pte': _read_pte,
+    '.mlpackage': _read_coreml,
     '.engine': _read_engine,
 }
 """Suffix of a kind of file to what reads its metadata."""
@@ -84,8 +103,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Args:
         path: An exported file: ``.onnx``, ``.xml`` of OpenVINO, ``.tflite``,
-            or ``.engine`` of TensorRT, whose texts are in ``NAME.engine.json``
-            beside it.
+            ``.pte`` of ExecuTorch, ``.mlpackage`` of Core ML, or ``.engine``
+            of TensorRT, whose texts are in ``NAME.engine.json`` beside it.
 
     Returns:
         Names to texts, such as ``class_names``; values that are no texts are
@@ -106,7 +125,7 @@ def check_is_file(path: str | os.PathLike[str]) -> Path:
         InputError: With the exported files that are in its folder.
     """
     path = Path(path)
-    if path.is_file():
+    if path.is_file() or (path.is_dir() and path.suffix == _FOLDER):
         return path
     raise InputError(
         f'there is no exported file {path} (seen from {Path.cwd()}); '

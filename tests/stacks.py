@@ -14,6 +14,8 @@ from rfdetr_mm_light.stack import DISTRIBUTIONS
 OPTIONAL = (
     'ai_edge_litert',
     'ai_edge_quantizer',
+    'coremltools',
+    'executorch',
     'gradio',
     'litert_torch',
     'mim',
@@ -40,10 +42,17 @@ OPTIONAL = (
 NEWER_TORCH = 'wants a newer torch than mmcv 2.1.0 compiles with'
 # stack: what its environment cannot have, and why.
 ABSENT = {
-    'onedl': {},
+    'onedl': {
+        'executorch': 'is for torch 2.14 alone, COMPILE_OPS=1 has torch 2.9; '
+        'pip install executorch==1.5.1 into an environment to run its tests',
+        'coremltools': 'is not in the locks; pip install coremltools==9.0 '
+        'into an environment to run its tests',
+    },
     'openmmlab': {
         'ai_edge_litert': 'runs what litert_torch makes',
         'ai_edge_quantizer': 'works on what litert_torch makes',
+        'coremltools': 'is not in the locks',
+        'executorch': NEWER_TORCH,
         'litert_torch': NEWER_TORCH,
         'nncf': 'imports torch, and was not tried with 2.1',
         'rfdetr': f'{NEWER_TORCH}; its numbers are in tests/parity/golden',

@@ -22,7 +22,7 @@ def test_complete_environment(stack):
 @pytest.mark.parametrize('missing', OPTIONAL)
 @pytest.mark.parametrize('stack', list(ABSENT))
 def test_missing_package(stack, missing):
-    """On the default stack nothing may be missing, the oracle included."""
+    """Only what has a reason may be missing; the oracle has none."""
     found = complaint(stack, [DISTRIBUTION[stack]], lambda n: n != missing)
     if missing in ABSENT[stack]:
         assert found is None

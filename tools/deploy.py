@@ -157,7 +157,12 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     with input_errors_in_one_line():
         require_deploy()
         from mmdeploy.apis import build_task_processor
-        from mmdeploy.utils import get_codebase_config, get_root_logger
+        from mmdeploy.utils import (
+            Backend,
+            get_backend,
+            get_codebase_config,
+            get_root_logger,
+        )
         from mmengine.config import Config
 
         from rfdetr_mm.deploy.export import export
@@ -186,7 +191,9 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
                 pth=args.checkpoint,
                 device=args.device,
             )
-        if not get_codebase_config(deploy_cfg).get('backbone_only'):
+        if get_backend(deploy_cfg) is Backend.COREML:
+            print('nothing is painted: files for Apple do not run here')
+        elif not get_codebase_config(deploy_cfg).get('backbone_only'):
             paint(args, model_cfg, task, files)
     return files
 

@@ -123,3 +123,33 @@ def training_device(device: Any, default: str) -> str:
         )
         return default
     return str(found)
+
+
+def check_executorch_backend(
+    format: str, backend: str | None, soc: str | None
+) -> None:
+    """Refuse what ExecuTorch files are not made for here.
+
+    Args:
+        format: The format of the file.
+        backend: What runs the file; XNNPACK if it is None.
+        soc: The chip that it is for, which XNNPACK does not ask.
+
+    Raises:
+        InputError: For another backend than XNNPACK, or for a chip.
+
+    Source: rfdetr 1.11.2, detr.py, RFDETR.export (arguments).
+    """
+    if format not in ('executorch', 'pte'):
+        return
+    if backend not in (None, 'xnnpack'):
+        raise InputError(
+            f"format={format!r} is made for backend='xnnpack', which runs on "
+            f"any CPU, got {backend!r}: rfdetr's 'coreml' and 'qnn' are for "
+            'devices of Apple and Qualcomm, and could not be tried here'
+        )
+    if soc is not None:
+        raise InputError(
+            f"soc names a chip for rfdetr's backend='qnn', got soc={soc!r}: "
+            "leave it out, as backend='xnnpack' runs on any CPU"
+        )

@@ -33,6 +33,9 @@ FORMATS = {
     'onnx': ('onnxruntime', _EXTRA),
     'tflite': ('tflite', "'rfdetr_mm[deploy,tflite-export]'"),
     'openvino': ('openvino', "'rfdetr_mm[deploy,openvino-export]'"),
+    'executorch': ('executorch', "'rfdetr_mm[deploy,executorch]'"),
+    'pte': ('executorch', "'rfdetr_mm[deploy,executorch]'"),
+    'coreml': ('coreml', "'rfdetr_mm[deploy,coreml]'"),
     'tensorrt': ('tensorrt', f'{_EXTRA} tensorrt'),
     'trt': ('tensorrt', f'{_EXTRA} tensorrt'),
 }
@@ -40,9 +43,14 @@ QUANTIZATIONS = {
     'onnx': ('fp32', 'fp16', 'int8'),
     'tflite': ('fp32', 'fp16', 'int8'),
     'openvino': ('fp32', 'fp16', 'int8'),
+    'executorch': ('fp32', 'int8'),
+    'pte': ('fp32', 'int8'),
+    'coreml': ('fp32', 'fp16'),
     'tensorrt': ('fp32', 'fp16', 'int8'),
     'trt': ('fp32', 'fp16', 'int8'),
 }
+# mmdeploy's names of backends whose files take one number of images.
+ONE_BATCH_SIZE = ('tflite', 'executorch', 'coreml')
 _CALIBRATION = (str, os.PathLike, np.ndarray, type(None))
 
 
@@ -148,10 +156,15 @@ class ExportRequest:
                 f'format={self.format!r} has no quantization='
                 f'{self.quantization!r}: {"; ".join(known)}'
             )
-        if backend == 'tflite' and self.dynamic_batch:
+        if backend in ONE_BATCH_SIZE and self.dynamic_batch:
             raise InputError(
-                "format='tflite' has no dynamic_batch: give batch_size, or "
-                'take another format'
+                f'format={self.format!r} has no dynamic_batch: give '
+                'batch_size, or take another format'
+            )
+        if backend == 'executorch' and self.precision == 'int8':
+            raise InputError(
+                f'format={self.format!r} quantises activations while it runs, '
+                'got calibration_data: leave it out'
             )
         is_dynamic = self.precision == 'int8-dynamic'
         if backend in ('tensorrt', 'openvino') and is_dynamic:
@@ -319,6 +332,8 @@ def _move(
     if side_file(file).is_file():
         moves[side_file(file)] = side_file(target)
     for old, new in moves.items():
+        if new.is_dir():  # an ML package; a move would end within it
+            shutil.rmtree(new)
         shutil.move(old, new)
     return target
 
@@ -328,6 +343,7 @@ def settle_precision(
     quantization: str | None,
     fp16: bool,
     openvino_precision: str | None,
+    coreml_precision: str | None = None,
 ) -> str | None:
     """Say in one word what upstream says in one for each format.
 
@@ -336,6 +352,7 @@ def settle_precision(
         quantization: Its precision, which is the same for every format.
         fp16: Whether an engine is in fp16 where ``quantization`` is None.
         openvino_precision: ``'float32'`` or ``'float16'``, for OpenVINO.
+        coreml_precision: The same for Core ML.
 
     Returns:
         The quantization.
@@ -347,15 +364,19 @@ def settle_precision(
     """
     if format in ('tensorrt', 'trt') and quantization is None and fp16:
         return 'fp16'
-    if format != 'openvino' or openvino_precision is None:
+    if format == 'openvino':
+        name, given = 'openvino_precision', openvino_precision
+    else:
+        name, given = 'coreml_precision', coreml_precision
+    if format not in ('openvino', 'coreml') or given is None:
         return quantization
     words = {'float32': 'fp32', 'float16': 'fp16'}
-    named = words.get(openvino_precision)
+    named = words.get(given)
     if named is None or quantization not in (None, named):
         raise InputError(
-            f'openvino_precision must be one of {", ".join(words)} and agree '
-            f'with quantization, got openvino_precision='
-            f'{openvino_precision!r} and quantization={quantization!r}'
+            f'{name} must be one of {", ".join(words)} and agree with '
+            f'quantization, got {name}={given!r} and quantization='
+            f'{quantization!r}'
         )
     return named
 
@@ -368,8 +389,12 @@ def warn_of_unused(format: str, **given: Any) -> None:
         **given: Name to value; None if it was not given.
     """
     for_engines = ('max_batch_size',)
+    for_executorch = ('backend', 'soc')
     of_formats = dict(
         openvino=('openvino_precision', 'inference_precision'),
+        coreml=('coreml_precision',),
+        executorch=for_executorch,
+        pte=for_executorch,
         tensorrt=for_engines,
         trt=for_engines,
     )

@@ -22,6 +22,7 @@ from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES, Size
 
 from .arguments import (
+    check_executorch_backend,
     check_patch_size,
     input_shape,
     training_device,
@@ -325,9 +326,11 @@ class RFDETR(Predictor):
             shape: (height, width) in pixels; the square of ``resolution`` by
                 default.
             batch_size: Images that the graph takes.
-            dynamic_batch: Any number of images instead (not TFLite).
+            dynamic_batch: Any number of images instead (not TFLite,
+                ExecuTorch and Core ML).
             patch_size: The model's, only checked.
-            format: ``'onnx'``, ``'tflite'``, ``'openvino'`` or
+            format: ``'onnx'``, ``'tflite'``, ``'openvino'``,
+                ``'executorch'`` (or ``'pte'``), ``'coreml'`` or
                 ``'tensorrt'``.
             quantization: ``'fp32'`` (or None), ``'fp16'`` or ``'int8'``, as
                 far as the format has it.
@@ -335,15 +338,17 @@ class RFDETR(Predictor):
                 or an array (N, H, W, 3), float32 in [0, 1]. Without them the
                 weights alone are quantised, with a warning.
             max_images: Largest number of them that is taken of a folder.
-            backend: Not used; for ExecuTorch, which is not a format here.
-            soc: Not used; for ExecuTorch.
+            backend: What runs an ExecuTorch file; only ``'xnnpack'``, the
+                default.
+            soc: Only None; for chips that XNNPACK does not need.
             fp16: Whether a TensorRT engine is in fp16 unless
                 ``quantization`` says otherwise.
             max_batch_size: The largest batch of a TensorRT engine with
                 ``dynamic_batch``.
             notes: Text, or what JSON can hold, for ``rfdetr_notes`` of the
                 file's metadata.
-            coreml_precision: Not used; CoreML is not a format here.
+            coreml_precision: ``'float32'`` or ``'float16'``, another word
+                for ``quantization`` with Core ML.
             coreai_precision: Not used; Core AI is not a format here.
             openvino_precision: ``'float32'`` or ``'float16'``, another word
                 for ``quantization`` with OpenVINO.
@@ -385,10 +390,15 @@ class RFDETR(Predictor):
             openvino_precision=openvino_precision,
             inference_precision=inference_precision,
         )
+        check_executorch_backend(format, backend, soc)
         request = ExportRequest(
             format=format,
             quantization=settle_precision(
-                format, quantization, fp16, openvino_precision
+                format,
+                quantization,
+                fp16,
+                openvino_precision,
+                coreml_precision,
             ),
             input_hw=input_shape(shape, self.model_config),
             batch_size=positive_int('batch_size', batch_size),

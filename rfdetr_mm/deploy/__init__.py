@@ -7,7 +7,9 @@ mmdeploy and ONNX.
 
 from . import (
     backbone,
+    coreml,
     detector,
+    executorch,
     head,
     keypoints,
     neck,
@@ -22,7 +24,9 @@ from . import (
 
 __all__ = [
     'backbone',
+    'coreml',
     'detector',
+    'executorch',
     'head',
     'keypoints',
     'neck',

@@ -182,8 +182,15 @@ def export(
         calibration=calibration,
     )
     for file in files:
-        progress(f'wrote {file} ({Path(file).stat().st_size / 1e6:.1f} MB)')
+        progress(f'wrote {file} ({_num_bytes(Path(file)) / 1e6:.1f} MB)')
     return [Path(file) for file in files]
+
+
+def _num_bytes(path: Path) -> int:
+    """The size of a file, or of the folder that stands for one."""
+    if path.is_dir():
+        return sum(map(_num_bytes, path.iterdir()))
+    return path.stat().st_size
 
 
 def _check_finite(model: nn.Module) -> None:

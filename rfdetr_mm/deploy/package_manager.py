@@ -1,5 +1,6 @@
 """What the managers of all our backends answer alike."""
 
+import copyreg
 import importlib.metadata
 import importlib.util
 import json
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from mmdeploy.backend.base import BaseBackendManager, BaseWrapper
 from mmdeploy.utils import (
+    Backend,
     get_backend_config,
     get_calib_filename,
     get_ir_config,
@@ -47,7 +49,7 @@ class PackageManager(BaseBackendManager):
         precision: str,
         calibration: Iterable[np.ndarray] | None,
         settings: Any,
-    ) -> bytes:
+    ) -> Any:
         """Convert a file.
 
         Args:
@@ -58,12 +60,23 @@ class PackageManager(BaseBackendManager):
             settings: The ``backend_config`` of the deploy config.
 
         Returns:
-            The content of the new file.
+            The content of the new file, see :meth:`write`.
 
         Raises:
             NotImplementedError: Where a backend does not say how.
         """
         raise NotImplementedError
+
+    @classmethod
+    def write(cls, content: Any, target: Path) -> None:
+        """Write a converted file.
+
+        Args:
+            content: What :meth:`convert` gave, bytes unless a backend says
+                otherwise.
+            target: The file, or the folder that a backend has for one.
+        """
+        target.write_bytes(content)
 
     @classmethod
     def facts_beside(cls, ir_file: str, precision: str) -> dict[str, str]:
@@ -138,7 +151,7 @@ class PackageManager(BaseBackendManager):
             file = Path(work_dir, Path(ir_file).stem + cls.suffix)
             facts = cls.facts_beside(ir_file, precision)
             with whole_files(work_dir) as folder:
-                (folder / file.name).write_bytes(content)
+                cls.write(content, folder / file.name)
                 if facts:
                     side_file(folder / file.name).write_text(
                         json.dumps(facts, indent=1)
@@ -239,3 +252,13 @@ def wanted_outputs(
     if output_names is None and deploy_cfg is not None:
         return get_ir_config(deploy_cfg).get('output_names')
     return output_names
+
+
+def backend_of_name(name: str) -> Backend:
+    """The backend of a name, those of this package among them."""
+    return Backend.get(name)
+
+
+# mmdeploy's tools hand a member of the enumeration to spawned processes. By
+# this they import this package, which adds members, before they look it up.
+copyreg.pickle(Backend, lambda member: (backend_of_name, (member.value,)))

@@ -1,6 +1,7 @@
 """Exported files appear whole or not at all."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ def whole_files(folder: str | Path) -> Iterator[Path]:
     For what writes several files, or insists on writing by itself; else
     :func:`rfdetr_mm.checkpoints.atomic_file` does. If the block fails,
     nothing of it is left, and older files of the same names stay as they are.
+    Folders are moved as files are.
 
     Args:
         folder: Where the files go; it is made.
@@ -28,4 +30,7 @@ def whole_files(folder: str | Path) -> Iterator[Path]:
     ) as unfinished:
         yield Path(unfinished)
         for path in sorted(Path(unfinished).iterdir()):
-            os.replace(path, folder / path.name)
+            target = folder / path.name
+            if path.is_dir() and target.is_dir():
+                shutil.rmtree(target)  # a folder replaces an empty one only
+            os.replace(path, target)

@@ -12,12 +12,14 @@ from rfdetr_mm_light.exported_files import INFERENCE_PRECISIONS
 
 from .options import add_model_options, check_model_options
 
+FORMATS = ('onnx', 'openvino', 'executorch', 'coreml', 'tensorrt', 'tflite')
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
     parser.add_argument(
         '--format',
-        choices=('onnx', 'openvino', 'tensorrt', 'tflite'),
+        choices=FORMATS,
         default='onnx',
         help='default: onnx',
     )

@@ -1,13 +1,16 @@
 """What the runtimes have in common: files of one image size."""
 
 import importlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
 
 from rfdetr_mm_light.errors import InputError
+
+from ..facts import INSTANCE_SEG, OUTPUTS
 
 Arrays = dict[str, np.ndarray]
 
@@ -94,6 +97,52 @@ def check_image_size(
             'the file has the size that it was exported for; export the model '
             'again for another one'
         )
+
+
+def check_cpu(file: str, device: str) -> None:
+    """Refuse a device of a runtime that only has the CPU.
+
+    Args:
+        file: The name of the file, for the message.
+        device: The device that was asked for.
+
+    Raises:
+        InputError: If it is another one.
+    """
+    if device != 'cpu':
+        raise InputError(
+            f"{file} runs on the CPU only, device='cpu', got {device!r}"
+        )
+
+
+def output_names(
+    file: str, texts: Mapping[str, str], count: int
+) -> tuple[str, ...]:
+    """Names of the outputs of a file that does not name them itself.
+
+    Args:
+        file: Its name, for the message.
+        texts: Its metadata.
+        count: How many outputs it has.
+
+    Returns:
+        The names that the metadata give in ``output_names``. Without them,
+        those of rfdetr's files, which are boxes, logits and masks in order.
+
+    Raises:
+        InputError: If there are other names than outputs.
+    """
+    try:
+        names = json.loads(texts.get('output_names', 'null'))
+    except ValueError:
+        names = texts['output_names']
+    names = list(OUTPUTS[INSTANCE_SEG])[:count] if names is None else names
+    if type(names) is not list or len(names) != count:
+        raise InputError(
+            f'{file} is not a detector of RF-DETR: it has {count} outputs '
+            f'with the names {names}'
+        )
+    return tuple(map(str, names))
 
 
 def import_runtime(name: str, file: str, install: str) -> ModuleType:

@@ -9,6 +9,7 @@ from rfdetr_mm_light.errors import InputError
 from .session import (
     Arrays,
     Session,
+    check_cpu,
     import_runtime,
     not_readable,
     num_cpus,
@@ -44,11 +45,7 @@ class TFLiteSession(Session):
         litert = import_runtime(
             'ai_edge_litert.interpreter', self.file, INSTALL
         )
-        if device != 'cpu':
-            raise InputError(
-                f"{self.file} runs on the CPU only, device='cpu', got "
-                f'{device!r}'
-            )
+        check_cpu(self.file, device)
         try:
             interpreter = litert.Interpreter(
                 model_path=self.file, num_threads=threads or num_cpus()

@@ -148,6 +148,9 @@ def test_upstreams_arguments_in_upstreams_order():
         (('openvino', None, True, None), None),
         (('openvino', None, True, 'float16'), 'fp16'),
         (('openvino', 'fp32', True, 'float32'), 'fp32'),
+        (('coreml', None, True, None, 'float16'), 'fp16'),
+        (('coreml', None, True, 'float16', None), None),
+        (('onnx', None, True, None, 'float16'), None),
     ],
 )
 def test_one_word_for_precision(given, expected):
@@ -201,7 +204,20 @@ def test_openvino(tiny, tmp_path):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (dict(format='coreml'), 'format must be one of onnx, tflite'),
+        (dict(format='coreai'), 'format must be one of onnx, tflite'),
+        (
+            dict(format='coreml', coreml_precision='int8'),
+            'coreml_precision must be one of float32, float16 and agree',
+        ),
+        (dict(format='coreml', dynamic_batch=True), 'no dynamic_batch'),
+        (dict(format='pte', backend='qnn'), "any CPU, got 'qnn'"),
+        (dict(format='executorch', soc='SM8650'), "got soc='SM8650': leave"),
+        (dict(format='pte', quantization='fp16'), "'pte' has no quantizati"),
+        (
+            dict(format='pte', quantization='int8', calibration_data='x'),
+            'quantises activations while it runs, got calibration_data',
+        ),
+        (dict(format='pte', dynamic_batch=True), "'pte' has no dynamic_bat"),
         (dict(format=['onnx']), r'format must .*got \[.onnx.\]'),
         (dict(quantization='int4'), 'onnx. has no quantization=.int4.: onnx'),
         (dict(quantization='bf16'), 'onnx has fp32, fp16, int8; tflite has '),

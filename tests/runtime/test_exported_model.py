@@ -198,7 +198,7 @@ def broken(tmp_path, kind):
         ('text', 'cannot be read as an ONNX file .15 bytes.'),
         ('empty', 'cannot be read as an ONNX file .0 bytes.: it has no graph'),
         ('truncated', 'a part of it is missing: field 7 has'),
-        ('suffix', 'kind of .*a.pth is not known.*.onnx, .xml, .tflite, .eng'),
+        ('suffix', 'kind of .*a.pth is not known.*.onnx, .xml, .tflite, .pte'),
         ('backbone', 'is an exported backbone'),
         ('keypoints', 'outputs dets, labels, and dets, labels, keypoints are'),
         ('poses', "of the task 'poses'; this version reads detection, insta"),
@@ -272,6 +272,7 @@ def test_outputs_that_are_no_numbers(tmp_path, layout, given):
         ('a.onnx', 'onnxruntime', r'rfdetr_mm\[onnx\]'),
         ('a.xml', 'openvino', r'rfdetr_mm\[openvino\]'),
         ('a.tflite', 'ai_edge_litert', r'rfdetr_mm\[tflite\]'),
+        ('a.pte', 'executorch', r'rfdetr_mm\[executorch\]'),
         ('a.engine', 'tensorrt', 'pip install tensorrt cuda-python'),
     ],
 )
@@ -281,7 +282,8 @@ def test_a_missing_runtime_is_named(
     path = tmp_path / name
     path.write_bytes(b'x')
     # None in sys.modules is an import that fails.
-    for module in (package, f'{package}.interpreter'):
+    parts = ('interpreter', 'runtime')
+    for module in (package, *(f'{package}.{part}' for part in parts)):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=f'needs the package {package}.*'):
         open_session(path)

@@ -37,6 +37,7 @@ def test_a_part_of_an_onnx_file_is_refused(tmp_path, size):
         ('a.onnx', 'cannot be read as an ONNX'),
         ('a.xml', 'cannot be read as an OpenVINO'),
         ('a.tflite', 'is not a TFLite file'),
+        ('a.pte', 'is not an ExecuTorch file'),
     ],
 )
 def test_files_that_are_none_are_refused(tmp_path, name, message):

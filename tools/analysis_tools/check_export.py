@@ -46,7 +46,12 @@ from rfdetr_mm.sizes.config_facts import size_of_tests  # noqa: E402
 from rfdetr_runtime import load, read_metadata  # noqa: E402
 from rfdetr_runtime.facts import KEYPOINTS  # noqa: E402
 
-BACKENDS = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'tflite'}
+BACKENDS = {
+    '.onnx': 'onnxruntime',
+    '.xml': 'openvino',
+    '.tflite': 'tflite',
+    '.pte': 'executorch',
+}
 PYTORCH = 'PyTorch'
 LIMITS = dict(box_px=0.05, score=1e-3, ap=0.1, mask_iou=0.99, keypoint_px=0.05)
 # Int8 moves boxes and scores; what counts is AP. OpenVINO's loses least.
@@ -130,8 +135,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'files',
         nargs='+',
         metavar='FILE',
-        help='exported model: *.onnx, *.xml (OpenVINO), *.tflite; or '
-        'DEPLOY_CONFIG:FILE for another kind',
+        help='exported model: *.onnx, *.xml (OpenVINO), *.tflite, *.pte '
+        '(ExecuTorch); or DEPLOY_CONFIG:FILE for another kind',
     )
     parser.add_argument(
         '--data', help="data set, instead of the config's data_root"

@@ -10,7 +10,7 @@ import torch
 from rfdetr_mm.errors import InputError
 from rfdetr_runtime.metadata import NAME
 
-from .program import load_program
+from ..program import load_program
 
 SIGNATURE = 'serving_default'
 # Products with weights and convolutions are what is quantised: nearly all of

@@ -1,12 +1,10 @@
 """What mmdeploy asks about TFLite."""
 
-import copyreg
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from mmdeploy.backend.base import BACKEND_MANAGERS, BaseWrapper
-from mmdeploy.utils import Backend
 
 from ..package_manager import PackageManager
 from .names import BACKEND_NAME, INSTALL
@@ -41,13 +39,3 @@ class TFLiteManager(PackageManager):
         from .wrapper import TFLiteWrapper
 
         return TFLiteWrapper(file, output_names)
-
-
-def backend_of_name(name: str) -> Backend:
-    """The backend of a name, TFLite among them."""
-    return Backend.get(name)
-
-
-# mmdeploy's tools hand a member of the enumeration to spawned processes. By
-# this they import this module, which adds the member, before they look it up.
-copyreg.pickle(Backend, lambda member: (backend_of_name, (member.value,)))

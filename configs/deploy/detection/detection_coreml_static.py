@@ -1,0 +1,3 @@
+_base_ = ['../_base_/detection.py', '../_base_/coreml.py']
+
+onnx_config = None

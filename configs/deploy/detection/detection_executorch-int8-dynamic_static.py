@@ -1,0 +1,3 @@
+_base_ = './detection_executorch_static.py'
+
+backend_config = dict(precision='int8-dynamic')

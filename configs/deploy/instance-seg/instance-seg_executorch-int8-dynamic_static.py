@@ -1,0 +1,3 @@
+_base_ = './instance-seg_executorch_static.py'
+
+backend_config = dict(precision='int8-dynamic')

@@ -1,0 +1,3 @@
+"""What the backend is called."""
+
+BACKEND_NAME = 'executorch'
