@@ -29,6 +29,7 @@ from run_config import (  # noqa: E402  (puts this clone in front)
 
 # isort: split
 import torch  # noqa: E402
+from attention_products import attention_products  # noqa: E402
 from benchmark_report import write_report  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
@@ -286,23 +287,6 @@ class Subject:
             cfg.work_dir = folder
             metrics = build_runner(cfg).test()
         return 100 * metrics['coco/bbox_mAP']
-
-
-def attention_products(inputs: list, outputs: list) -> int:
-    """Multiply-adds of ``scaled_dot_product_attention``.
-
-    Args:
-        inputs: jit values of query (..., L, E), key (..., S, E), value.
-        outputs: jit values, not used.
-
-    Returns:
-        Of both products.
-    """
-    query, key, value = (x.type().sizes() for x in inputs[:3])
-    pairs = key[-2]
-    for size in query[:-1]:
-        pairs *= size
-    return pairs * (query[-1] + value[-1])
 
 
 def collect(args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -47,6 +47,13 @@ def find_device(device: Any) -> torch.device:
     return found
 
 
+def device_name(device: torch.device) -> str:
+    """Name of a device, with the model of a GPU."""
+    if device.type == 'cuda':
+        return f'{device}, {torch.cuda.get_device_name(device)}'
+    return str(device)
+
+
 def has_bf16_units() -> bool | None:
     """Whether the processor has units for products in bfloat16.
 

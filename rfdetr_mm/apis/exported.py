@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,13 @@ from rfdetr_mm_light import sizes
 from rfdetr_runtime import Detections, ExportedModel
 from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG, KEYPOINTS
 
+from .report import (
+    check_report,
+    keep_results,
+    metric_of,
+    report_evaluation,
+    speed_of,
+)
 from .train_config import make_train_config
 from .training import fill_in_data, find_data
 
@@ -39,6 +47,8 @@ def evaluate_file(
     model: ExportedModel,
     split: str,
     dataset_dir: str | os.PathLike[str],
+    report: str | os.PathLike[str] | None = None,
+    against: str | os.PathLike[str] | None = None,
     **kwargs: Any,
 ) -> dict[str, float]:
     """Evaluate an exported file on a data set by COCO's metrics.
@@ -50,6 +60,8 @@ def evaluate_file(
         model: The loaded file.
         split: ``'val'`` or ``'test'``.
         dataset_dir: The folder of the data set.
+        report: Folder for a report.
+        against: Folder of an earlier report to show beside it.
         **kwargs: Fields of
             :class:`~rfdetr_mm.apis.train_config.TrainConfig`.
 
@@ -65,6 +77,7 @@ def evaluate_file(
             f'{model.file} does not name its classes, by which those of the '
             'data set are found: export the model again'
         )
+    earlier = None if report is None else check_report(report, against)
     train = make_train_config(
         {**kwargs, 'dataset_dir': dataset_dir}, 'rfdetr-mm val'
     )
@@ -73,7 +86,24 @@ def evaluate_file(
     cfg = config_of_file(model)
     fill_in_data(cfg, train)
     find_data(cfg, only=split)
-    return _evaluate(model, cfg, split)
+    evaluator = cfg[f'{split}_evaluator']
+    if report is not None:
+        keep_results(evaluator)
+    dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+    evaluator = Evaluator(evaluator)
+    metrics = _evaluate(model, dataset, evaluator)
+    if report is not None:
+        name, where = Path(model.file).name, Path(dataset_dir).resolve().name
+        image = dataset.get_data_info(0)['img_path']
+        report_evaluation(
+            metric_of(evaluator),
+            dataset,
+            report,
+            f'{name} on {where}, {split}',
+            earlier,
+            speed_of(lambda file: model.predict(file), image, 'the runtime'),
+        )
+    return metrics
 
 
 def config_of_file(model: ExportedModel) -> Config:
@@ -135,9 +165,9 @@ class ExportedDetector(nn.Module):
         return samples
 
 
-def _evaluate(model: ExportedModel, cfg: Config, split: str) -> dict:
-    dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
-    evaluator = Evaluator(cfg[f'{split}_evaluator'])
+def _evaluate(
+    model: ExportedModel, dataset: BaseDataset, evaluator: Evaluator
+) -> dict[str, float]:
     evaluator.dataset_meta = dataset.metainfo
     for infos in _batches(dataset, model.batch_size or _MAX_BATCH):
         results = model.predict([info['img_path'] for info in infos], 0.0)

@@ -2,15 +2,18 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 
 from rfdetr_mm.checkpoints import check_licence, read_checkpoint
 from rfdetr_mm.engine.batch_size import propose_batch_size
@@ -25,6 +28,7 @@ from .arguments import (
     training_device,
 )
 from .dataset_grids import save_grids
+from .devices import device_name
 from .exporting import (
     ExportRequest,
     notes_text,
@@ -34,6 +38,7 @@ from .exporting import (
 )
 from .model_config import ModelConfig, fill_in_model, positive_int
 from .predictor import Predictor
+from .report import check_report, metric_of, report_evaluation, speed_of
 from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
 from .saved_model import identify
 from .train_config import TrainConfig, make_train_config
@@ -180,6 +185,8 @@ class RFDETR(Predictor):
         self,
         split: str = 'test',
         dataset_dir: str | os.PathLike | None = None,
+        report: str | os.PathLike | None = None,
+        against: str | os.PathLike | None = None,
         **kwargs: Any,
     ) -> dict[str, float]:
         """Evaluate the model on a data set by COCO's metrics.
@@ -191,6 +198,9 @@ class RFDETR(Predictor):
                 without one, or ``'val'``.
             dataset_dir: Folder of the data set; that of the last training by
                 default.
+            report: Folder for a report: a page, JSON and CSV.
+            against: Folder of an earlier report, which the new one shows
+                beside its own numbers.
             **kwargs: Fields of
                 :class:`~rfdetr_mm.apis.train_config.TrainConfig`, such as
                 ``batch_size``, and ``resolution`` and ``device``; those of
@@ -202,11 +212,17 @@ class RFDETR(Predictor):
             value.
 
         Raises:
-            InputError: If the split or an argument is unknown, or the data
-                set cannot be used or has other classes.
+            InputError: If the split or an argument is unknown, the data set
+                cannot be used or has other classes, or the report cannot be
+                written.
         """
         if split not in ('test', 'val'):
             raise InputError(f"split must be 'test' or 'val', got {split!r}")
+        then = None
+        if report is not None:
+            then = functools.partial(
+                self._report, report, split, check_report(report, against)
+            )
         device = training_device(
             kwargs.pop('device', None), self.model_config.device
         )
@@ -221,11 +237,15 @@ class RFDETR(Predictor):
             given = {**kwargs, 'dataset_dir': dataset_dir or self._dataset_dir}
             where = f'{type(self).__name__}.evaluate()'
             return self._evaluate(
-                split, model_config, make_train_config(given, where)
+                split, model_config, make_train_config(given, where), then
             )
 
     def _evaluate(
-        self, split: str, model_config: ModelConfig, config: TrainConfig
+        self,
+        split: str,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        then: Callable[[Runner], None] | None,
     ) -> dict[str, float]:
         if config.batch_size == 'auto':
             config.batch_size = TrainConfig.batch_size
@@ -235,7 +255,29 @@ class RFDETR(Predictor):
         fill_in_training(cfg, self.variant, model_config, config)
         find_data(cfg, only=split)
         weights = self.model.model.state_dict()
-        return run_evaluation(cfg, model_config.device, weights, split)
+        return run_evaluation(cfg, model_config.device, weights, split, then)
+
+    def _report(
+        self,
+        folder: str | os.PathLike,
+        split: str,
+        against: dict[str, Any] | None,
+        runner: Runner,
+    ) -> None:
+        dataset = runner.test_dataloader.dataset
+        where = Path(runner.cfg.data_root).resolve().name
+        report_evaluation(
+            metric_of(runner.test_evaluator),
+            dataset,
+            folder,
+            f'{type(self).__name__} on {where}, {split}',
+            against,
+            speed_of(
+                functools.partial(self.predict, threshold=0.0),
+                dataset.get_data_info(0)['img_path'],
+                device_name(self.model.device),
+            ),
+        )
 
     def export(
         self,

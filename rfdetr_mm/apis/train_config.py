@@ -16,6 +16,7 @@ from .model_config import ModelConfig, refuse_unknown
 MULTI_SCALE = ('per-batch', 'per-sample', 'off')
 AMP_DTYPES = ('auto', 'bf16', 'fp16', None)
 SCHEDULERS = ('step', 'cosine')
+BEST_METRICS = ('map', 'mar')
 
 # Arguments of rfdetr that do nothing any more, there or here.
 _DEPRECATED = {
@@ -41,7 +42,6 @@ _ELSEWHERE = {
     'eval_backend': 'NamedCocoMetric evaluates',
     'eval_max_dets': 'proposal_nums of a VernierCocoMetric as val_evaluator',
     'square_resize_div_64': 'configs/rfdetr/rfdetr_nano_keep-ratio_coco.py',
-    'skip_best_epochs': 'train_cfg.val_begin of a config',
     'num_classes': 'the data set decides on the number of classes',
     'progress_bar': 'the log has lines, each default_hooks.logger.interval',
     'train_log_on_step': 'default_hooks.logger.interval of a config',
@@ -50,11 +50,8 @@ _ELSEWHERE = {
     'compute_train_metrics': 'training images are not evaluated',
     'compute_val_loss': 'validation computes metrics, no losses',
     'compute_test_loss': 'tests compute metrics, no losses',
-    'log_per_class_metrics': 'val_evaluator.classwise=True of a config',
     'eval_masks_head_resolution': 'masks are evaluated at full size',
     'num_sanity_val_steps': 'tools/test.py CONFIG FILE tries the validation',
-    'best_model_metric': 'default_hooks.checkpoint.save_best of a config',
-    'smooth_alpha': 'the best checkpoint goes by the metric itself',
     'dont_save_weights': 'default_hooks.checkpoint of a config',
     'clearml': 'ClearMLVisBackend in visualizer.vis_backends of a config',
     'cls_loss_coef': 'model.bbox_head.loss_cls.loss_weight of a config',
@@ -123,6 +120,16 @@ class TrainConfig:
             unless ``eval_base_model`` is on).
         non_finite_patience: End with an error after so many losses in a row
             that are not finite (here); 0 to go on anyway.
+        best_model_metric: ``'map'`` or ``'mar'``: the metric that the best
+            weights and early stopping go by, mean average precision or
+            recall; for masks the recall is that of boxes.
+        smooth_alpha: Part that a running mean of that metric keeps from one
+            validation to the next; the best plain weights go by the mean. 0
+            for the metric itself.
+        skip_best_epochs: Epochs at the beginning that are validated but are
+            neither the best nor counted by early stopping.
+        log_per_class_metrics: Log the average precision of each class (off
+            here).
         run_test: Evaluate the test split at the end.
         save_dataset_grids: Draw training and validation images as the model
             sees them, into ``output_dir/dataset_grids``.
@@ -189,6 +196,10 @@ class TrainConfig:
     early_stopping_min_delta: float = 0.001
     early_stopping_use_ema: bool = True
     non_finite_patience: int = 10
+    best_model_metric: str = 'map'
+    smooth_alpha: float = 0.0
+    skip_best_epochs: int = 0
+    log_per_class_metrics: bool = False
     run_test: bool = False
     save_dataset_grids: bool = False
     tensorboard: bool = False
@@ -212,6 +223,7 @@ class TrainConfig:
             ('multi_scale', MULTI_SCALE),
             ('amp_dtype', AMP_DTYPES),
             ('lr_scheduler', SCHEDULERS),
+            ('best_model_metric', BEST_METRICS),
             ('dataset_file', ('auto', *LAYOUTS)),
         ):
             value = getattr(self, name)
@@ -228,8 +240,9 @@ class TrainConfig:
         self.cfg_options = _options(self.cfg_options)
         if self.lr == 0:
             raise InputError('lr must be greater than 0')
-        if self.drop_path == 1:
-            raise InputError('drop_path must be less than 1')
+        for name in ('drop_path', 'smooth_alpha'):
+            if getattr(self, name) == 1:
+                raise InputError(f'{name} must be less than 1')
         for name in ('dataset_dir', 'output_dir', 'resume'):
             value = getattr(self, name)
             if isinstance(value, (str, os.PathLike)):
@@ -307,9 +320,10 @@ _FROM_ZERO = (
     'ema_tau',
     'lr_drop',
     'non_finite_patience',
+    'skip_best_epochs',
 )
 # Parts of a whole.
-_UP_TO_ONE = ('drop_path', 'ema_decay', 'lr_min_factor')
+_UP_TO_ONE = ('drop_path', 'ema_decay', 'lr_min_factor', 'smooth_alpha')
 
 
 def _check_value(name: str, value: Any, kind: Any) -> None:

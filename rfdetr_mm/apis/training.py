@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ from rfdetr_mm_light.interrupts import note_training
 from rfdetr_mm_light.sizes import Size
 
 from .model_config import ModelConfig
+from .report import keep_results
 from .train_config import KEYPOINT_TERMS, TrainConfig
 
 BEST_FILE = 'checkpoint_best_total.pth'
 CONFIG_FILE = 'training_config.json'
 
+_PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 _AMP = {
     'bf16': dict(type='AutocastOptimWrapper', dtype='bfloat16'),
     'fp16': dict(
@@ -219,12 +221,19 @@ def _set_average(cfg: Config, train: TrainConfig) -> None:
 
 
 def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
-    metric = cfg.default_hooks.checkpoint.save_best
+    evaluator = cfg.val_evaluator
+    evaluator.classwise = train.log_per_class_metrics
+    checkpoints = cfg.default_hooks.checkpoint
+    if train.best_model_metric == 'mar':
+        checkpoints.save_best = _recall_of(evaluator)
+    checkpoints.smooth_alpha = train.smooth_alpha
+    checkpoints.skip_best_epochs = train.skip_best_epochs
+    metric = checkpoints.save_best
     watched = metric
     if train.eval_base_model and train.use_ema:
         cfg.val_cfg.type = 'TwoWeightsValLoop'
         plain = f'plain/{metric}'
-        cfg.default_hooks.checkpoint.save_best = [metric, plain]
+        checkpoints.save_best = [metric, plain]
         watched = metric if train.early_stopping_use_ema else plain
     if train.non_finite_patience:
         cfg.default_hooks.finite_loss.patience = train.non_finite_patience
@@ -232,8 +241,9 @@ def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
         cfg.default_hooks.finite_loss = None
     if train.early_stopping:
         cfg.default_hooks.early_stopping = dict(
-            type='EarlyStoppingHook',
+            type='LateStoppingHook',
             monitor=watched,
+            skip_best_epochs=train.skip_best_epochs,
             rule='greater',
             min_delta=train.early_stopping_min_delta,
             patience=train.early_stopping_patience,
@@ -244,6 +254,14 @@ def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
             backend = read_shipped(f'_base_/visualizers/{name}.py')[name]
             _name_run(backend, train)
             backends.append(backend)
+
+
+def _recall_of(evaluator: ConfigDict) -> str:
+    """The mean average recall of an evaluator, which it then computes."""
+    if evaluator.type == 'NamedOksMetric':
+        return 'coco/keypoint_mAR'
+    evaluator.metric_items = [*_PRECISIONS, 'AR@100']
+    return 'coco/bbox_AR@100'
 
 
 def _set_keypoints(
@@ -396,7 +414,11 @@ def write_training_config(
 
 
 def run_evaluation(
-    cfg: Config, device: str, weights: Mapping[str, Any], split: str
+    cfg: Config,
+    device: str,
+    weights: Mapping[str, Any],
+    split: str,
+    report: Callable[[Runner], None] | None = None,
 ) -> dict[str, float]:
     """Evaluate weights on a split of a data set.
 
@@ -405,6 +427,8 @@ def run_evaluation(
         device: The device that is computed on.
         weights: State dict of the model.
         split: ``'val'`` or ``'test'``.
+        report: Called with the Runner after the evaluation; its metric has
+            then kept the results.
 
     Returns:
         Metric to value, mmdet's names.
@@ -412,8 +436,12 @@ def run_evaluation(
     if split == 'val':
         cfg.test_dataloader = cfg.val_dataloader
         cfg.test_evaluator = cfg.val_evaluator
+    if report is not None:
+        keep_results(cfg.test_evaluator)
     cfg.load_from = None
     runner = build_runner(cfg, device)
     runner.model.load_state_dict(weights)
     metrics = runner.test()
+    if report is not None:
+        report(runner)
     return {name: float(value) for name, value in metrics.items()}

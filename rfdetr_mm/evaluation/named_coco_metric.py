@@ -53,6 +53,8 @@ class NamedCocoMetric(CocoMetric):
         ann_file: Annotation file; None takes the boxes from the data loader.
         crowd_as_object: Whether ``iscrowd`` is not looked at, as in
             ``NamedCocoDataset``.
+        keep_results: Whether ``kept`` holds (truth, prediction) of each
+            image after an evaluation, for a report.
         **kwargs: Arguments as for ``CocoMetric``.
 
     Raises:
@@ -67,9 +69,12 @@ class NamedCocoMetric(CocoMetric):
         self,
         ann_file: str | None = None,
         crowd_as_object: bool = False,
+        keep_results: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(ann_file=None, **kwargs)
+        self.keep_results = keep_results
+        self.kept: list = []
         self._check_limits()
         self._file: CocoFile | None = None
         self._category_ids: list[int] = []  # of each label
@@ -119,15 +124,22 @@ class NamedCocoMetric(CocoMetric):
         Raises:
             InputError: If classes or images do not fit the annotation file.
         """
-        num_non_finite = self._match(results)
+        num_non_finite = self.match_results(results)
         metrics = super().compute_metrics(results)
         return {**metrics, **num_non_finite}
 
-    def _match(self, results: list) -> dict[str, int]:
+    def match_results(self, results: list) -> dict[str, int]:
         """Find truth and category ids for what is evaluated.
+
+        Args:
+            results: (truth, prediction) of each image; predictions that are
+                not finite are left out, in place.
 
         Returns:
             ``non_finite``: how many detections were left out, if any.
+
+        Raises:
+            InputError: If classes or images do not fit the annotation file.
         """
         num = sum(_leave_out_non_finite(found) for _, found in results)
         if num:
@@ -141,7 +153,48 @@ class NamedCocoMetric(CocoMetric):
                 level=logging.WARNING,
             )
         self._find_truth(results)
+        if self.keep_results:
+            self.kept = results
         return dict(non_finite=num) if num else {}
+
+    def image_ids(self) -> list[int]:
+        """Ids of the images of the truth, ascending."""
+        return sorted(self._coco_api.get_img_ids())
+
+    def label_of_category(self) -> dict[int, int]:
+        """Category id to label; only after :meth:`match_results`."""
+        return {key: label for label, key in enumerate(self._category_ids)}
+
+    def mask_of(self, annotation: dict[str, Any]) -> dict[str, Any]:
+        """The mask of one of the annotations of :meth:`truth`.
+
+        Args:
+            annotation: The annotation.
+
+        Returns:
+            COCO's run-length encoding, with bytes.
+        """
+        return plain_rle(self._coco_api.annToRLE(annotation))
+
+    def max_detections(self, kind: str) -> int:
+        """Detections of a class in an image that count for mAP.
+
+        Args:
+            kind: 'bbox' or 'segm'.
+        """
+        return 100
+
+    def truth(self, results: list, kind: str) -> tuple[list[dict], dict]:
+        """The annotations that detections are compared with.
+
+        Args:
+            results: What :meth:`match_results` was called with.
+            kind: 'bbox' or 'segm'.
+
+        Returns:
+            COCO's annotations, and nothing: sigmas belong to keypoints.
+        """
+        return list(self._coco_api.dataset['annotations']), {}
 
     def _find_truth(self, results: list) -> None:
         if self._file is None:
@@ -226,6 +279,18 @@ class NamedCocoMetric(CocoMetric):
             truths = [truth for truth, _ in results]
             path = self.gt_to_coco_json(truths, prefix)
             return _CheckedCOCO(fileio.load(path))
+
+
+def plain_rle(rle: dict[str, Any]) -> dict[str, Any]:
+    """An RLE with bytes, whether it was made text for a JSON file or not.
+
+    Args:
+        rle: COCO's run-length encoding, with ``size`` and ``counts``.
+    """
+    counts = rle['counts']
+    if isinstance(counts, str):
+        counts = counts.encode()
+    return dict(size=list(rle['size']), counts=counts)
 
 
 def _leave_out_non_finite(found: dict[str, Any]) -> int:

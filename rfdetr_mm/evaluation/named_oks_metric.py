@@ -129,6 +129,42 @@ class NamedOksMetric(NamedCocoMetric):
         )
         return {**metrics, **found}
 
+    def max_detections(self, kind: str) -> int:
+        """Detections of a class in an image that count for mAP.
+
+        Args:
+            kind: 'bbox' or 'keypoints'.
+        """
+        if kind == 'keypoints':
+            return MAX_DETECTIONS
+        return super().max_detections(kind)
+
+    def truth(self, results: list, kind: str) -> tuple[list[dict], dict]:
+        """The annotations that detections are compared with.
+
+        Args:
+            results: What :meth:`match_results` was called with.
+            kind: 'bbox' or 'keypoints'.
+
+        Returns:
+            COCO's annotations; and, for keypoints, label to its sigmas.
+        """
+        if kind != 'keypoints':
+            return super().truth(results, kind)
+        counts = self._counts()
+        index = self._keypoint_truth(results, counts)
+        sigmas = {
+            label: tuple(self._sigmas_of(label, count))
+            for label, count in enumerate(counts)
+            if count
+        }
+        ids = {self._category_ids[label] for label in sigmas}
+        return [
+            annotation
+            for annotation in index.dataset['annotations']
+            if annotation['category_id'] in ids
+        ], sigmas
+
     def _counts(self) -> tuple[int, ...]:
         """Keypoints of each class."""
         counts = self.dataset_meta.get('num_keypoints')

@@ -9,7 +9,8 @@ from mmengine.logging import MMLogger
 
 from rfdetr_mm.errors import InputError
 
-from .named_coco_metric import NamedCocoMetric
+from .named_coco_metric import NamedCocoMetric, plain_rle
+from .vernier_grid import evaluate_grid, import_vernier
 
 NAMES = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
@@ -34,7 +35,7 @@ class VernierCocoMetric(NamedCocoMetric):
         InputError: For other metrics or IoU thresholds, or if vernier is not
             installed.
 
-    Source: vernier 0.5.4, instance.evaluate_bbox_grid, evaluate_segm_grid.
+    Source: see :func:`rfdetr_mm.evaluation.vernier_grid.evaluate_grid`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -45,10 +46,18 @@ class VernierCocoMetric(NamedCocoMetric):
                 'VernierCocoMetric evaluates bbox and segm, got metric='
                 f'{self.metrics}; take NamedCocoMetric for the others.'
             )
-        _import_vernier()
+        import_vernier()
 
     def _check_limits(self) -> None:
         """Any will do."""
+
+    def max_detections(self, kind: str) -> int:
+        """Detections of a class in an image that count for mAP.
+
+        Args:
+            kind: 'bbox' or 'segm'.
+        """
+        return self.proposal_nums[-1]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics from processed results.
@@ -64,37 +73,22 @@ class VernierCocoMetric(NamedCocoMetric):
         """
         if self.format_only:
             return super().compute_metrics(results)
-        num_non_finite = self._match(results)
+        num_non_finite = self.match_results(results)
         if self.outfile_prefix is not None:
             predictions = [prediction for _, prediction in results]
             self.results2json(predictions, self.outfile_prefix)
-        vernier = _import_vernier()
         logger = MMLogger.get_current_instance()
         found: dict[str, float] = {}
         for metric in self.metrics:
-            truth, detections = vernier.adapters.coco_inputs_from_columns(
-                self._detection_columns(results, metric),
+            precision, _ = evaluate_grid(
+                metric,
                 self._truth_columns(metric),
-                box_format='xywh',
-                categories=self.cat_ids,
+                self._detection_columns(results, metric),
+                self.cat_ids,
+                self.proposal_nums[-1],
+                self.iou_thrs,
+                torch.get_num_threads(),
             )
-            evaluate = {
-                'bbox': vernier.instance.evaluate_bbox_grid,
-                'segm': vernier.instance.evaluate_segm_grid,
-            }[metric]
-            grid = evaluate(
-                truth,
-                detections,
-                parity_mode='corrected',
-                max_dets_per_image=self.proposal_nums[-1],
-                use_cats=True,
-                iou_thresholds=list(self.iou_thrs),
-                num_threads=torch.get_num_threads(),
-                dt_area='bbox' if metric == 'bbox' else 'mask',
-            )
-            # Only recalls need the smaller numbers of detections.
-            accumulated = grid.accumulate([self.proposal_nums[-1]])
-            precision = np.asarray(accumulated.precision)[..., -1]
             values = _average_precisions(precision)
             for name in self.metric_items or NAMES:
                 found[f'{metric}_{name}'] = values[name]
@@ -126,7 +120,7 @@ class VernierCocoMetric(NamedCocoMetric):
         )
         if metric == 'segm':
             columns['rles'] = [
-                _plain_rle(self._coco_api.annToRLE(ann)) for ann in annotations
+                plain_rle(self._coco_api.annToRLE(ann)) for ann in annotations
             ]
         return columns
 
@@ -146,7 +140,7 @@ class VernierCocoMetric(NamedCocoMetric):
             labels.append(ids[prediction['labels']])
             kind = 'scores'
             if metric == 'segm':
-                rles += [_plain_rle(rle) for rle in prediction['masks']]
+                rles += [plain_rle(rle) for rle in prediction['masks']]
                 kind = 'mask_scores' if 'mask_scores' in prediction else kind
             scores.append(prediction[kind])
         corners = _rows(boxes and np.concatenate(boxes))
@@ -197,25 +191,3 @@ def _mean_of_known(precision: np.ndarray, otherwise: float) -> float:
 def _rows(boxes: Any) -> np.ndarray:
     """Boxes as float64, shape (n, 4), also for none."""
     return np.array(boxes, np.float64).reshape(-1, 4)
-
-
-def _plain_rle(rle: dict[str, Any]) -> dict[str, Any]:
-    """An RLE with bytes, whether it was made text for a JSON file or not."""
-    counts = rle['counts']
-    if isinstance(counts, str):
-        counts = counts.encode()
-    return dict(size=list(rle['size']), counts=counts)
-
-
-def _import_vernier() -> Any:
-    try:
-        import vernier
-        import vernier.adapters
-        import vernier.instance
-    except ImportError as error:
-        raise InputError(
-            'VernierCocoMetric needs the package vernier: pip install '
-            '"vernier>=0.5.3", or set the evaluator\'s type to '
-            'NamedCocoMetric.'
-        ) from error
-    return vernier

@@ -7,6 +7,7 @@ Examples:
   rfdetr-mm val DATASET --weights mine/checkpoint_best_total.pth
   rfdetr-mm val DATASET --weights best.pth --split test --json metrics.json
   rfdetr-mm val exported/rfdetr-nano.onnx DATASET
+  rfdetr-mm val DATASET --weights new.pth --report new --against old
 """
 
 import argparse
@@ -46,6 +47,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='write the metrics, 0 to 1, -1 for a dash',
     )
+    parser.add_argument(
+        '--report',
+        type=Path,
+        metavar='DIR',
+        help='write a page of curves, tables and examples, and its numbers '
+        'as JSON and CSV, into this folder',
+    )
+    parser.add_argument(
+        '--against',
+        type=Path,
+        metavar='OTHER',
+        help='folder of an earlier report, which the new one shows beside',
+    )
     add_precision(parser)
     add_config_options(parser, 'the config of the evaluation')
     add_model_options(parser)
@@ -55,10 +69,13 @@ def check(args: argparse.Namespace) -> None:
     """Check what needs neither torch nor a network.
 
     Raises:
-        UsageError: If no model was chosen, or options exclude each other.
+        UsageError: If no model was chosen, options exclude each other, or
+            there is no report to show another one in.
         InputError: If a file or folder is missing.
     """
     check_model_options(args)
+    if args.against is not None and args.report is None:
+        raise UsageError('--against needs --report DIR, which shows both')
     if args.cfg_options and is_exported(args.weights or ''):
         raise UsageError(
             '--cfg-options change the config of a checkpoint; the exported '

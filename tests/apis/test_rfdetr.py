@@ -124,6 +124,31 @@ def test_an_evaluation_leaves_nothing_in_the_folder(
     assert list(Path.cwd().iterdir()) == []
 
 
+def test_an_evaluation_with_a_report(trained, tmp_path):
+    pytest.importorskip('vernier', reason='vernier is not installed')
+    model, _ = trained
+    root = write_layout(tmp_path / 'data', 'coco', ('val',))
+    options = dict(device='cpu', num_workers=0)
+    out = tmp_path / 'report'
+    metrics = model.evaluate('val', root, report=out, **options)
+    content = json.loads((out / 'report.json').read_text())
+    numbers = content['kinds']['bbox']
+    # The metric has three decimals.
+    assert numbers['overall']['AP'] == pytest.approx(
+        metrics['coco/bbox_mAP'], abs=6e-4
+    )
+    assert numbers['classes'] == model.class_names
+    assert content['speed']['predict_ms']['median'] > 0
+    assert content['title'] == 'RFDETRNano on data, val'
+    again = tmp_path / 'again'
+    model.evaluate('val', root, report=again, against=out, **options)
+    assert (
+        'Compared with <b>RFDETRNano on' in (again / 'index.html').read_text()
+    )
+    with pytest.raises(InputError, match='holds other files'):
+        model.evaluate('val', root, report=root, **options)
+
+
 def test_a_training_starts_from_the_pretrained_weights(
     trained, data_root, monkeypatch
 ):

@@ -1,12 +1,14 @@
 """Plot a training run: ``python tools/analysis_tools/plot_log.py WORK_DIR``.
 
 From top to bottom: the loss over the iterations, each recorded value and a
-running mean; the learning rates over the iterations; the average precision
-over the epochs. A run that was stopped and resumed is one curve.
+running mean; every single loss, on a logarithmic scale; the learning rates;
+the memory of the GPU; the average precision over the epochs, of averaged and
+of plain weights. A run that was stopped and resumed is one curve.
 """
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,15 @@ AP_KEYS = {
     'coco/bbox_mAP': 'AP',
     'coco/bbox_mAP_50': 'AP50',
     'coco/segm_mAP': 'mask AP',
-    'plain/coco/bbox_mAP': 'AP without averaging',
+    'coco/segm_mAP_50': 'mask AP50',
+    'coco/keypoint_mAP': 'keypoint AP',
+    'coco/keypoint_mAP_50': 'keypoint AP50',
 }
+# What TwoWeightsValLoop puts before the metrics of plain weights.
+PLAIN = 'plain/'
+# A loss of a layer before the last, such as d0.loss_cls or enc_loss_bbox
+LAYER = re.compile(r'^(?:(?P<layer>[a-z]+\d*)[._])?(?P<name>loss_\w+)$')
+MANY = 30  # points of a curve that is drawn without marks
 # What mmengine logs if there are several parameter groups.
 RATE_LABELS = {
     'base_lr': 'base_lr: neck and head',
@@ -57,7 +66,8 @@ def read_records(work_dir: Path) -> tuple[Records, Records]:
         new_val = [
             record
             for record in records
-            if AP_KEYS.keys() & record and record['step'] > 0
+            if any(name.removeprefix(PLAIN) in AP_KEYS for name in record)
+            and record['step'] > 0
         ]
         if new_train:
             # In its first epoch e, a run has e - 1 epochs behind it.
@@ -102,11 +112,12 @@ def running_mean(values: Sequence[float], width: int) -> list[float]:
 
 
 def plot(train: Records, val: Records, title: str) -> plt.Figure:
-    """Draw loss, learning rates and average precision below each other.
+    """Draw losses, rates, memory and average precision below each other.
 
     Args:
-        train: Records with ``step`` in iterations, ``loss`` and learning
-            rates, whose names end with ``lr``.
+        train: Records with ``step`` in iterations, ``loss`` and, where they
+            were logged, single losses (``loss_cls``, ``d0.loss_cls``, ...),
+            learning rates, whose names end with ``lr``, and ``memory`` in MB.
         val: Records with ``step`` in epochs and metrics from 0 to 1.
         title: Heading of the figure.
 
@@ -114,8 +125,12 @@ def plot(train: Records, val: Records, title: str) -> plt.Figure:
         The figure; a part without records is left out.
     """
     draws = [_plot_loss]
+    if any(_single_losses(record) for record in train):
+        draws.append(_plot_single_losses)
     if any(_rate_names(record) for record in train):
         draws.append(_plot_rates)
+    if any(record.get('memory') for record in train):
+        draws.append(_plot_memory)
     if val:
         draws.append(_plot_ap)
     figure, axes = plt.subplots(
@@ -126,21 +141,65 @@ def plot(train: Records, val: Records, title: str) -> plt.Figure:
     )
     for draw, axis in zip(draws, axes.flat):
         draw(axis, val if draw is _plot_ap else train)
-        axis.legend()
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize='small')
         axis.grid(alpha=0.3)
     figure.suptitle(title)
     return figure
+
+
+def _marks(points: Sequence[Any]) -> dict[str, Any]:
+    """A curve of few points shows them; one of a single point is one."""
+    if len(points) == 1:
+        return dict(marker='o', markersize=7)
+    return dict(marker='.') if len(points) <= MANY else {}
 
 
 def _plot_loss(axis: plt.Axes, train: Records) -> None:
     steps = [record['step'] for record in train]
     losses = [record['loss'] for record in train]
     width = max(2, len(losses) // 20)
-    axis.plot(steps, losses, alpha=0.35, label='as logged')
-    axis.plot(
-        steps, running_mean(losses, width), label=f'mean of the last {width}'
-    )
+    axis.plot(steps, losses, alpha=0.35, label='as logged', **_marks(steps))
+    if len(losses) > 1:
+        axis.plot(
+            steps,
+            running_mean(losses, width),
+            label=f'mean of the last {width}',
+        )
     axis.set(xlabel='iteration', ylabel='training loss')
+
+
+def _single_losses(record: dict[str, Any]) -> list[str]:
+    return [name for name in record if LAYER.match(name)]
+
+
+def _plot_single_losses(axis: plt.Axes, train: Records) -> None:
+    """One colour for each loss; those of earlier layers are thin."""
+    names = sorted({name for one in train for name in _single_losses(one)})
+    kinds = sorted({LAYER.match(name)['name'] for name in names})
+    for name in names:
+        found = LAYER.match(name)
+        points = [(r['step'], r[name]) for r in train if name in r]
+        values = running_mean([y for _, y in points], max(2, len(train) // 20))
+        is_last = found['layer'] is None
+        axis.plot(
+            [x for x, _ in points],
+            values,
+            color=f'C{kinds.index(found["name"]) % 10}',
+            linewidth=1.6 if is_last else 0.6,
+            alpha=1 if is_last else 0.6,
+            label=name if is_last else None,
+            **(_marks(points) if is_last else {}),
+        )
+    axis.set(xlabel='iteration', ylabel='single losses\n(thin: other layers)')
+    axis.set_yscale('log', nonpositive='mask')
+
+
+def _plot_memory(axis: plt.Axes, train: Records) -> None:
+    points = [(r['step'], r['memory']) for r in train if 'memory' in r]
+    axis.plot(*zip(*points), **_marks(points))
+    axis.set(xlabel='iteration', ylabel='peak GPU memory in MB')
+    axis.set_ylim(bottom=0)
 
 
 def _plot_rates(axis: plt.Axes, train: Records) -> None:
@@ -150,7 +209,8 @@ def _plot_rates(axis: plt.Axes, train: Records) -> None:
             curves.setdefault(name, []).append((record['step'], record[name]))
     labels = RATE_LABELS if 'base_lr' in curves else {}
     for name, points in curves.items():
-        axis.plot(*zip(*points), label=labels.get(name, name))
+        label = labels.get(name, name)
+        axis.plot(*zip(*points), label=label, **_marks(points))
     axis.set(xlabel='iteration', ylabel='learning rate')
     axis.set_yscale('log', nonpositive='mask')
 
@@ -160,24 +220,32 @@ def _rate_names(record: dict[str, Any]) -> list[str]:
 
 
 def _plot_ap(axis: plt.Axes, val: Records) -> None:
-    for key, label in AP_KEYS.items():
-        points = [(r['step'], 100 * r[key]) for r in val if key in r]
-        if points:
+    for number, (key, name) in enumerate(AP_KEYS.items()):
+        for is_plain in (False, True):
+            full = PLAIN + key if is_plain else key
+            points = [(r['step'], 100 * r[full]) for r in val if full in r]
+            if not points:
+                continue
             best = max(points, key=lambda point: point[1])
+            label = f'{name} without averaging' if is_plain else name
             axis.plot(
                 *zip(*points),
-                marker='.',
+                color=f'C{number}',
+                linestyle='--' if is_plain else '-',
                 label=f'{label}, best {best[1]:.1f} at epoch {best[0]}',
+                **_marks(points),
             )
     axis.set(xlabel='epoch', ylabel='average precision\nin points (0 to 100)')
     axis.set_ylim(bottom=0)
+    steps = [record['step'] for record in val]
+    axis.set_xlim(min(steps) - 0.5, max(steps) + 0.5)
     axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
     """Plot the run in a work dir and return the path of the picture."""
     parser = argparse.ArgumentParser(
-        description='Plot loss, learning rates and AP of a run'
+        description='Plot losses, learning rates, memory and AP of a run'
     )
     parser.add_argument('work_dir', type=Path, help='folder of the run')
     parser.add_argument(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rfdetr_mm.apis.devices import device_name
 from rfdetr_mm.apis.in_process import RawDetector
 from rfdetr_runtime.command_line.benchmark import latency_ms, print_result
 
@@ -67,10 +68,3 @@ def _measured(model: Any, args: argparse.Namespace) -> dict[str, Any]:
         ),
         network_ms=latency_ms(forward, args.runs, args.warm_up),
     )
-
-
-def device_name(device: torch.device) -> str:
-    """Name of a device, with the model of a GPU."""
-    if device.type == 'cuda':
-        return f'{device}, {torch.cuda.get_device_name(device)}'
-    return str(device)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rfdetr_mm.apis.devices import find_device
+from rfdetr_mm.apis.report import check_report
 from rfdetr_mm.apis.train_config import TrainConfig, make_train_config
 from rfdetr_mm.apis.training import fill_in_data, find_data
 from rfdetr_mm.checkpoints import PUBLISHED_FILES, cache_dir
@@ -58,13 +59,16 @@ def check_evaluation(
     Raises:
         InputError: At the first one that cannot be used.
     """
-    config = _train_config(args, options)
+    ours = {k: v for k, v in options.items() if k not in ('report', 'against')}
+    config = _train_config(args, ours)
     _check_entries(args, config)
     # A data set without a test split is tested on its validation split.
     _check_layout(config, (args.split,))
     _check_device(args)
     if args.output_dir is not None:
         check_work_dir(args.output_dir)
+    if args.report is not None:
+        check_report(args.report, args.against)
 
 
 def _train_config(

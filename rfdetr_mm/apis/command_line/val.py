@@ -15,6 +15,8 @@ from rfdetr_runtime.detection_files import write_json
 from .early_checks import check_evaluation
 from .options import given, load_model
 
+_NAMES = ('batch_size', 'num_workers', 'output_dir', 'report', 'against')
+
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate.
@@ -23,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
         InputError: If an argument, the data set, the device, the folder for
             results or the weights cannot be used; checked in this order.
     """
-    options = given(args, ('batch_size', 'num_workers', 'output_dir'))
+    options = given(args, _NAMES)
     if args.cfg_options:  # not for exported files
         options['cfg_options'] = read_options(args.cfg_options)
     with console(FULL if args.verbose else QUIET):
@@ -41,5 +43,7 @@ def run(args: argparse.Namespace) -> None:
         # COCO's -1: the data set has no such objects.
         points = '-' if value == -1 else f'{100 * value:.2f}'
         print(f'{name:<{width}}  {points:>6}')
+    if args.report is not None:
+        print(f'the report is {args.report / "index.html"}')
     if args.json is not None:
         write_json(metrics, args.json)

@@ -4,6 +4,7 @@ from .class_rows_hook import ClassRowsHook
 from .compile_hook import CompileHook
 from .drop_path_hook import DropPathHook
 from .finite_loss_hook import FiniteLossHook
+from .late_stopping_hook import LateStoppingHook
 from .object_accumulation_hook import ObjectAccumulationHook
 from .optim_step_ema_hook import OptimStepEMAHook
 from .progress_hook import ProgressHook, SignOfLifeHook
@@ -15,6 +16,7 @@ __all__ = [
     'CompileHook',
     'DropPathHook',
     'FiniteLossHook',
+    'LateStoppingHook',
     'ObjectAccumulationHook',
     'OptimStepEMAHook',
     'ProgressHook',

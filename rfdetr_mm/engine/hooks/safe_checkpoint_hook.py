@@ -1,5 +1,6 @@
 """Checkpoints from which a stopped training goes on as if it had not."""
 
+import math
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -49,14 +50,40 @@ class SafeCheckpointHook(CheckpointHook):
       detections that are not finite (its value ``non_finite``), are never the
       best.
 
-    Takes the arguments of CheckpointHook. An ``interval`` in iterations
+    Args:
+        *args: Arguments of CheckpointHook.
+        skip_best_epochs: Epochs at the beginning whose weights are never the
+            best; they are validated all the same.
+        smooth_alpha: From 0 to below 1: part that the running mean of a
+            metric keeps from one validation to the next. Whether plain
+            weights are the best is then decided by the mean, whose start is
+            0; the averaged weights' own metric is not smoothed.
+        **kwargs: Keyword arguments of CheckpointHook.
+
+    Raises:
+        InputError: If one of the two is not such a number.
+
+    An ``interval`` in iterations
     (``by_epoch=False``) should be a multiple of ``accumulative_counts``:
     gradients of an incomplete window are not saved, and mmengine warns
     about it on resuming.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        skip_best_epochs: int = 0,
+        smooth_alpha: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if skip_best_epochs < 0 or not 0 <= smooth_alpha < 1:
+            raise InputError(
+                'skip_best_epochs must be at least 0 and smooth_alpha from 0 '
+                f'to below 1, got {skip_best_epochs} and {smooth_alpha}'
+            )
+        self.skip_best_epochs = skip_best_epochs
+        self.smooth_alpha = smooth_alpha
         self._saves_plain_best = False
         self._saves_best = False
         self._num_done = 0
@@ -276,10 +303,17 @@ class SafeCheckpointHook(CheckpointHook):
         for key, rule in zip(self.key_indicators, self.rules):
             suffix = '' if single else f'_{key}'
             score = metrics[key]
+            smoothed = self._smoothed(runner, key, score)
+            if runner.epoch <= self.skip_best_epochs:
+                continue
+            # The score is kept beside it: files are compared by that.
+            record = f'best_smoothed_{key}'
+            if smoothed is score:
+                record = f'best_score{suffix}'
             best = self.init_value_map[rule]
-            if f'best_score{suffix}' in hub.runtime_info:
-                best = hub.get_info(f'best_score{suffix}')
-            if score is None or not self.is_better_than[key](score, best):
+            if record in hub.runtime_info:
+                best = hub.get_info(record)
+            if score is None or not self.is_better_than[key](smoothed, best):
                 continue
             if what := _what_is_non_finite(runner, key, metrics):
                 runner.logger.warning(
@@ -291,6 +325,7 @@ class SafeCheckpointHook(CheckpointHook):
             name = name.replace('/', '_')
             path = self.file_backend.join_path(self.out_dir, name)
             former = hub.runtime_info.get(f'best_ckpt{suffix}')
+            hub.update_info(record, smoothed)
             hub.update_info(f'best_score{suffix}', score)
             hub.update_info(f'best_ckpt{suffix}', path)
             self._save_best_file(runner, key, name)
@@ -306,6 +341,23 @@ class SafeCheckpointHook(CheckpointHook):
                 f'The best checkpoint by {key}, {score:0.4f}, is saved to '
                 f'{name}.'
             )
+
+    def _smoothed(
+        self, runner: Runner, key: str, score: float | None
+    ) -> float | None:
+        """Running mean of a metric of plain weights; else the metric."""
+        is_averaged = not key.startswith(PLAIN_PREFIX) and any(
+            isinstance(hook, EMAHook) for hook in runner.hooks
+        )
+        if not self.smooth_alpha or is_averaged or score is None:
+            return score
+        if not math.isfinite(score):  # it would never leave the mean
+            return score
+        name, hub = f'smoothed_{key}', runner.message_hub
+        mean = hub.get_info(name) if name in hub.runtime_info else 0.0
+        mean = self.smooth_alpha * mean + (1 - self.smooth_alpha) * score
+        hub.update_info(name, mean)
+        return mean
 
     def _name_best(self, name: str) -> None:
         path = Path(self.out_dir, name)

@@ -1,6 +1,8 @@
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +56,17 @@ def test_the_split_is_val_by_default(command, loaded, calls):
     assert code == 2
 
 
+def test_a_report_to_compare_with_needs_a_report(command, loaded, calls):
+    given = ('--model', 'nano', '--against', 'old')
+    code, _, errors = command('val', '.', *given)
+    assert code == 2
+    assert '--against needs --report' in errors
+    command('val', '.', *given, '--report', 'new', '--device', 'cpu')
+    (_, options) = calls[0]
+    assert options['report'] == Path('new')
+    assert options['against'] == Path('old')
+
+
 # Of a dog and a cat, over the size of the picture
 TOY_POINTS = ([(0.5, 0.25), (0.75, 0.5)], [(0.75, 0.5)])
 
@@ -104,6 +117,18 @@ def test_an_exported_file(command, tmp_path, kind):
     )
     (folder / '_annotations.coco.json').write_text(json.dumps(content))
     arguments = ('val', file, tmp_path, '--output-dir', tmp_path / 'out')
+    if importlib.util.find_spec('vernier') is not None:
+        report = tmp_path / 'report'
+        code, printed, errors = command(*arguments, '--report', report)
+        assert code == 0, errors
+        assert f'the report is {report / "index.html"}' in printed
+        kinds = json.loads((report / 'report.json').read_text())['kinds']
+        others = dict(bbox=[], segm=['segm'], keypoint=['keypoints'])
+        assert [*kinds] == ['bbox', *others[kind]]
+        assert kinds['bbox']['overall']['AP'] == pytest.approx(1)
+        code, _, errors = command(*arguments, '--report', folder)
+        assert code == 1
+        assert 'holds other files' in errors
     code, printed, errors = command(*arguments)
     assert code == 0, errors
     lines = [x for x in printed.splitlines() if x.startswith('coco/')]

@@ -347,3 +347,54 @@ def test_early_stopping_stops(tmp_path):
     )
     runner.train()
     assert runner.epoch == 2
+
+
+class _Scores(Hook):
+    """Given scores, epoch by epoch."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def after_val_epoch(self, runner, metrics=None):
+        for name in metrics:
+            metrics[name] = self.scores[runner.epoch - 1]
+
+
+@pytest.mark.parametrize(
+    ('scores', 'options', 'best'),
+    [
+        ((0.9, 0.1, 0.3, 0.2), {}, 1),
+        ((0.9, 0.1, 0.3, 0.2), dict(skip_best_epochs=1), 3),
+        ((0.9, 0.1, 0.3, 0.2), dict(skip_best_epochs=3), 4),
+        # Means from 0 on: 0.1, 0.45, 0.625, 0.5625
+        ((0.2, 0.8, 0.8, 0.5), dict(smooth_alpha=0.5), 3),
+        # The mean rises in the skipped epochs as well.
+        ((0.8, 0.8, 0.1, 0.2), dict(smooth_alpha=0.5, skip_best_epochs=2), 3),
+    ],
+)
+def test_which_epoch_is_the_best(tmp_path, scores, options, best):
+    """Of plain weights, the metric's running mean decides."""
+    options = dict(save_best=['score', 'plain/score'], **options)
+    custom = [_Scores(scores)]
+    runner = build(tmp_path, custom=custom, **dict(BOTH, hook=options))
+    runner.train()
+    (path,) = tmp_path.glob('best_plain_score_*')
+    assert path.name.endswith(f'epoch_{best}.pth')
+    # The averaged weights go by their metric itself.
+    skipped = options.get('skip_best_epochs', 0)
+    of_average = max(range(skipped, 4), key=scores.__getitem__) + 1
+    (path,) = tmp_path.glob('best_score_*')
+    assert path.name.endswith(f'epoch_{of_average}.pth')
+    info = runner.message_hub.runtime_info
+    assert info['best_score_plain/score'] == scores[best - 1]
+
+
+@pytest.mark.parametrize(
+    'options',
+    [dict(skip_best_epochs=-1), dict(smooth_alpha=1.0), dict(smooth_alpha=-1)],
+)
+def test_impossible_choices_of_the_best(tmp_path, options):
+    with pytest.raises(InputError, match='skip_best_epochs must be at least'):
+        build(tmp_path, hook=dict(save_best='score', **options))

@@ -125,3 +125,56 @@ def test_no_training_log_is_one_line(tmp_path, plot_log, log):
     with pytest.raises(SystemExit, match='scalars.json, but') as stopped:
         plot_log.main([str(tmp_path)])
     assert '\n' not in str(stopped.value)
+
+
+@pytest.mark.parametrize('number', [1, 2, 200])
+def test_few_and_many_records(plot_log, number):
+    """One point is seen, two are joined, two hundred are not a caterpillar."""
+    train = part(1, number + 1, 0)
+    val = [{'coco/bbox_mAP': 0.1, 'step': e + 1} for e in range(number)]
+    figure = plot_log.plot(train, val, 'run')
+    for axis in (figure.axes[0], figure.axes[-1]):
+        line = axis.get_lines()[0]
+        assert len(line.get_xdata()) == number
+        marker = line.get_marker()
+        assert (marker in ('None', None, '')) == (number == 200)
+    ticks = figure.axes[-1].get_xlim()
+    assert ticks == (0.5, number + 0.5)
+    figure.canvas.draw()
+
+
+def test_every_single_loss_and_the_memory(plot_log):
+    train = part(1, 30, 5)
+    for record in train:
+        record.update(
+            {
+                'loss_cls': 1.0,
+                'd0.loss_cls': 2.0,
+                'loss_bbox': 0.1,
+                'enc_loss_bbox': 0.0,
+                'memory': 900,
+                'grad_norm': 3.0,
+            }
+        )
+    figure = plot_log.plot(train, [], 'run')
+    _, single, _, memory = figure.axes
+    assert labels(single) == ['loss_bbox', 'loss_cls']
+    assert len(single.get_lines()) == 4
+    assert single.get_yscale() == 'log'
+    by_colour = {line.get_color() for line in single.get_lines()}
+    assert len(by_colour) == 2
+    assert memory.get_ylabel() == 'peak GPU memory in MB'
+    assert set(memory.get_lines()[0].get_ydata()) == {900}
+
+
+def test_masks_keypoints_and_plain_weights(plot_log):
+    names = ('coco/bbox_mAP', 'coco/segm_mAP', 'plain/coco/keypoint_mAP')
+    val = [dict.fromkeys(names, 0.25) | {'step': 1}]
+    *_, axis = plot_log.plot(part(1, 4, 0), val, 'run').axes
+    assert labels(axis) == [
+        'AP, best 25.0 at epoch 1',
+        'mask AP, best 25.0 at epoch 1',
+        'keypoint AP without averaging, best 25.0 at epoch 1',
+    ]
+    styles = [line.get_linestyle() for line in axis.get_lines()]
+    assert styles == ['-', '-', '--']
