@@ -9,7 +9,6 @@ taken up where it was.
 Examples:
   rfdetr-mm pack DATASET --out SHARDS
   rfdetr-mm pack DATASET --out SHARDS --shard-mb 500
-  rfdetr-mm train SHARDS --model nano
 """
 
 import argparse

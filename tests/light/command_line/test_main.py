@@ -123,6 +123,8 @@ DEFAULTS = [
             num_workers=None,
             output_dir=None,
             json=None,
+            report=None,
+            against=None,
         ),
     ),
     (
