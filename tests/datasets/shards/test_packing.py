@@ -199,21 +199,21 @@ def rename(name):
     return edit
 
 
-@pytest.mark.parametrize(
-    ('edit', 'options', 'words'),
-    [
-        (rename('/abs/1.png'), {}, ['below the folder', "'/abs/1.png'"]),
-        (rename('../1.png'), {}, ['below the folder', "'../1.png'"]),
-        (rename('1.gif'), {}, ['1.gif', 'must end with', '.png']),
-        (rename('1'), {}, ['must end with']),
-        (rename('gone.png'), {}, ['gone.png cannot be packed']),
-        (None, dict(split='a/b'), ["'a/b'", 'letters']),
-        (None, dict(split=''), ["''", 'letters']),
-        (None, dict(max_shard_bytes=0), ['at least 1 byte', 'is 0']),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_packed(source, tmp_path, edit, options, words):
+FAULTS = {
+    'absolute': (rename('/abs/1.png'), {}, ['below the folder', '/abs/1.png']),
+    'outside': (rename('../1.png'), {}, ['below the folder', "'../1.png'"]),
+    'gif': (rename('1.gif'), {}, ['1.gif', 'must end with', '.png']),
+    'no suffix': (rename('1'), {}, ['must end with']),
+    'missing': (rename('gone.png'), {}, ['gone.png cannot be packed']),
+    'split': (None, dict(split='a/b'), ["'a/b'", 'letters']),
+    'no split': (None, dict(split=''), ["''", 'letters']),
+    'no room': (None, dict(max_shard_bytes=0), ['at least 1 byte', 'is 0']),
+}
+
+
+@pytest.mark.parametrize('fault', list(FAULTS))
+def test_what_cannot_be_packed(source, tmp_path, fault):
+    edit, options, words = FAULTS[fault]
     copy = tmp_path / 'copy'
     shutil.copytree(source, copy)
     pack(source, tmp_path / 'a')
