@@ -176,7 +176,7 @@ def test_cache_that_cannot_be_written(bare, name):
     'variables, words',
     [
         ({'STACK': 'openmim'}, ('onedl or openmmlab', 'got openmim')),
-        ({}, ('demo, test, matrix or lint', 'got all')),
+        ({}, ('demo, test, matrix, lint or docs', 'got all')),
     ],
 )
 def test_names_that_are_unknown(bare, variables, words):
