@@ -29,6 +29,8 @@ myst_heading_anchors = 4
 suppress_warnings = [
     # Modules that the reference leaves out
     'autoapi.python_import_resolution',
+    # Short names that several of our modules have, such as Detections
+    'ref.python',
 ]
 
 # The reference is read from the sources, without importing anything.
