@@ -124,9 +124,11 @@ def test_a_notebook_is_a_page():
     cells = [
         dict(cell_type='markdown', source=['# A\n', 'b']),
         dict(cell_type='code', source=['x = 1\n', 'y']),
+        dict(cell_type='code', source=['!z']),
     ]
     text = pages.notebook_as_markdown(json.dumps(dict(cells=cells)))
-    assert text == '# A\nb\n\n```python\nx = 1\ny\n```\n'
+    python, shell = '```python\nx = 1\ny\n```', '```shell\nz\n```'
+    assert text == f'# A\nb\n\n{python}\n\n{shell}\n'
 
 
 def test_all_pages_are_assembled(tmp_path):

@@ -66,7 +66,9 @@ def notebook_as_markdown(text: str) -> str:
     for cell in json.loads(text)['cells']:
         source = ''.join(cell['source'])
         if cell['cell_type'] == 'code':
-            source = f'```python\n{source}\n```'
+            # A command of a shell, as Jupyter has it
+            kind = 'shell' if source.startswith('!') else 'python'
+            source = f'```{kind}\n{source.removeprefix("!")}\n```'
         parts.append(source)
     return '\n\n'.join(parts) + '\n'
 
