@@ -13,7 +13,6 @@ rounds otherwise, so its weights will be others of the same worth.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from pretraining_shapes import write_pretraining_shapes
-from run import ROOT, config_options, run_tool
+from run import ROOT, config_options, run_tool  # finds this clone's package
 
-if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
-    sys.path.insert(0, str(ROOT))
-
-from rfdetr_mm.checkpoints import (  # noqa: E402
-    read_checkpoint,
-    write_checkpoint,
-)
+from rfdetr_mm.checkpoints import read_checkpoint, write_checkpoint
 
 CONFIGS = tuple(
     ROOT / 'configs' / 'rfdetr' / f'rfdetr_tiny_pretraining-shapes{part}.py'

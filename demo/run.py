@@ -22,12 +22,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from contact_sheet import write_contact_sheet
-from tiny_figures import shuffle_sides, write_tiny_figures
-from tiny_masks import write_tiny_masks
-from tiny_shapes import write_tiny_shapes
-
 ROOT = Path(__file__).resolve().parents[1]
+if (ROOT / 'rfdetr_mm' / '__init__.py').is_file():
+    sys.path.insert(0, str(ROOT))  # the package of this clone
+
+from contact_sheet import write_contact_sheet  # noqa: E402
+from tiny_figures import shuffle_sides, write_tiny_figures  # noqa: E402
+from tiny_masks import write_tiny_masks  # noqa: E402
+from tiny_shapes import write_tiny_shapes  # noqa: E402
+
 CONFIGS = {
     'fine-tune': ROOT / 'configs/rfdetr/rfdetr_tiny_shapes.py',
     'from-scratch': ROOT / 'configs/rfdetr/rfdetr_tiny_shapes-scratch.py',
