@@ -47,9 +47,10 @@ demo-figures:
 # Deployment has a process of its own: in one where the tests of the Python
 # page ran before ONNX Runtime's, OpenVINO's and LiteRT's libraries worked side
 # by side, the interpreter crashed.
+RUNS_FILES := tests/deploy tests/runtime/sessions
 test:
-	$(call IN_ENV,test) -m pytest --stack=$(STACK) -n $(WORKERS) -m "not slow" --durations=20 --ignore=tests/deploy
-	$(call IN_ENV,test) -m pytest --stack=$(STACK) -n $(WORKERS) -m "not slow" --durations=20 tests/deploy
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -n $(WORKERS) -m "not slow" --durations=20 $(RUNS_FILES:%=--ignore=%)
+	$(call IN_ENV,test) -m pytest --stack=$(STACK) -n $(WORKERS) -m "not slow" --durations=20 $(RUNS_FILES)
 
 slow:
 	$(call IN_ENV,test) -m pytest --stack=$(STACK) -m slow -s --ignore=tests/deploy

@@ -41,6 +41,12 @@ def slots_of_classes(
     Raises:
         InputError: If the numbers do not fit each other.
     """
+    if counts is None and num_slots is None:
+        raise InputError(
+            f'{name} does not say how many keypoints its classes have, as '
+            'files of rfdetr with batches of any size do not: give them by '
+            'load(…, num_keypoints=[…]), one number for each class'
+        )
     if counts is None:
         counts = [num_slots]  # those of a single class
     if any(type(n) is not int or n < 0 for n in counts) or not any(counts):
