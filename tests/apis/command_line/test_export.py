@@ -1,7 +1,9 @@
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from rfdetr_mm.apis import RFDETR
 
@@ -45,8 +47,10 @@ def test_options_become_arguments(command, loaded, monkeypatch):
     ]
 
 
-def test_what_it_prints(command, checkpoint, tmp_path):
+def test_what_it_prints(command, checkpoint, tmp_path, monkeypatch):
     pytest.importorskip('mmdeploy')
+    # A command has a process, and so mmengine's loggers, to itself.
+    monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
     line = ('export', '--weights', checkpoint, '--output-dir', tmp_path)
     code, printed, errors = command(*line)
     assert code == 0 and printed.startswith('wrote ')
