@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmdeploy.utils import get_ir_config
+from mmdeploy.core import FUNCTION_REWRITER
+from mmdeploy.utils import IR, get_ir_config
 from mmengine.config import Config
 from torch import Tensor, nn
 
@@ -127,3 +128,24 @@ def load_program(
             io.BytesIO(file.read()), extra_files=extra
         )
     return exported, json.loads(extra[METADATA_FILE])
+
+
+def register_program(
+    backend: str, title: str, kind: type[Program] = Program
+) -> None:
+    """Let a backend get a program where mmdeploy would trace the model.
+
+    Args:
+        backend: Its name in mmdeploy.
+        title: What messages call it.
+        kind: The class of its programs.
+    """
+
+    @FUNCTION_REWRITER.register_rewriter(
+        'torch.jit.trace', backend=backend, ir=IR.TORCHSCRIPT
+    )
+    def make_program(
+        func: nn.Module, example_inputs: Tensor, **kwargs: Any
+    ) -> Program:
+        cfg = FUNCTION_REWRITER.get_context().cfg
+        return kind(*prepare_graph(func, example_inputs, cfg, title))

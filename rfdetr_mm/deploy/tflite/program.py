@@ -1,14 +1,11 @@
 """The program that litert-torch takes: channels last, without grid_sample."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from mmdeploy.core import FUNCTION_REWRITER
-from mmdeploy.utils import IR
 from torch import Tensor, nn
 
-from ..program import Program, prepare_graph
+from ..program import Program, register_program
 from .grid_sample import grid_sample_by_rows
 from .names import BACKEND_NAME
 
@@ -55,21 +52,4 @@ class TFLiteProgram(Program):
         )
 
 
-@FUNCTION_REWRITER.register_rewriter(
-    'torch.jit.trace', backend=BACKEND_NAME, ir=IR.TORCHSCRIPT
-)
-def make_program(
-    func: nn.Module, example_inputs: Tensor, **kwargs: Any
-) -> Program:
-    """Prepare the export of a model where mmdeploy would trace it.
-
-    Args:
-        func: The model, its parts replaced by graphs.
-        example_inputs: Images, shape (bs, channels, h_px, w_px).
-        **kwargs: Not used; part of the interface of ``torch.jit.trace``.
-
-    Returns:
-        The program.
-    """
-    cfg = FUNCTION_REWRITER.get_context().cfg
-    return TFLiteProgram(*prepare_graph(func, example_inputs, cfg, 'TFLite'))
+register_program(BACKEND_NAME, 'TFLite', TFLiteProgram)

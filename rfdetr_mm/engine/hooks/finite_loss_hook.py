@@ -2,13 +2,14 @@
 
 import math
 
-import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.runner import Runner
 
 from rfdetr_mm.errors import InputError
+
+from .step_loss import step_loss
 
 
 @HOOKS.register_module()
@@ -58,9 +59,8 @@ class FiniteLossHook(Hook):
         Raises:
             InputError: If the patience is at its end.
         """
-        loss = (outputs or {}).get('loss')
-        loss = 0.0 if loss is None else float(torch.as_tensor(loss).detach())
-        if math.isfinite(loss):
+        loss = step_loss(outputs)
+        if loss is None or math.isfinite(loss):
             self._num = 0
             return
         self._num += 1

@@ -17,6 +17,8 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import image_size
 from rfdetr_mm_light.interrupts import raise_if_interrupted
 
+from .step_loss import step_loss
+
 try:
     import resource
 except ImportError:  # Windows
@@ -228,8 +230,8 @@ def memory_gib() -> float:
 
 
 def _loss(outputs: dict | None) -> str:
-    loss = (outputs or {}).get('loss')
-    return '' if loss is None else f', loss {loss.item():.4g}'
+    loss = step_loss(outputs)
+    return '' if loss is None else f', loss {loss:.4g}'
 
 
 def _epoch(runner: Runner) -> str:
