@@ -60,9 +60,12 @@ from sides import (  # noqa: E402
 )
 from upstream import VARIANTS, check_installed  # noqa: E402
 
+from rfdetr_mm.processor import has_bf16_units  # noqa: E402
+
 ROWS = (
     'forward',
     'train_step',
+    'train_step_bf16',
     'onnxruntime',
     'predict',
     'data',
@@ -207,6 +210,23 @@ class CpuComparison(Comparison):
         for phase in PHASES:
             parts = [[run[phase] for run in one.runs[1:]] for one in clocks]
             self.add(f'training step: {phase}', dict(zip(SIDES, parts)))
+
+    def train_step_bf16(self) -> None:
+        """A step in bfloat16 beside rfdetr's, in float32 on every CPU."""
+        if has_bf16_units() is False:
+            self.content['skipped']['train_step_bf16'] = (
+                'this processor has no units for bfloat16'
+            )
+            return
+        size = self.args.batch_size
+        steps = (
+            self.ours.train_step(size, in_bf16=True),
+            self.upstream.train_step(size),
+        )
+        self.add(
+            f'training step, batch {size}, in bfloat16',
+            self.timed(dict(zip(SIDES, steps))),
+        )
 
     def onnxruntime(self) -> None:
         """Each side's export of logits and boxes, batch 1."""

@@ -488,13 +488,15 @@ class Ours(Side):
         batch_size: int,
         clock: PhaseClock | None = None,
         options: dict[str, Any] | None = None,
+        in_bf16: bool | None = None,
     ) -> Work:
-        """One step as mmengine's Runner makes it, on a GPU in bfloat16.
+        """One step as mmengine's Runner makes it.
 
         Args:
             batch_size: Images of a step.
             clock: Times the phases, if given.
             options: Options of CompileHook; None if nothing is compiled.
+            in_bf16: Whether it is computed in bfloat16; None: on a GPU.
 
         Returns:
             The step; it gives its loss.
@@ -503,8 +505,9 @@ class Ours(Side):
         from mmengine.optim import build_optim_wrapper
 
         model = self.model.train()
-        mixed = half(self.device) == torch.bfloat16
-        name = 'adamw_bf16_100e.py' if mixed else 'adamw_100e.py'
+        if in_bf16 is None:
+            in_bf16 = half(self.device) == torch.bfloat16
+        name = 'adamw_bf16_100e.py' if in_bf16 else 'adamw_100e.py'
         schedules = ROOT / 'configs' / '_base_' / 'schedules'
         cfg = Config.fromfile(schedules / name)
         wrapper = build_optim_wrapper(model, cfg.optim_wrapper)

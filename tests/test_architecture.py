@@ -91,6 +91,7 @@ NOT_BY_DEFAULT = {'rfdetr_mm.apis', 'peft'}
 SHARED = {
     'rfdetr_mm.adapter_weights',
     'rfdetr_mm.errors',
+    'rfdetr_mm.processor',
     'rfdetr_mm.sizes.blocks',
     'rfdetr_mm.stack',
 }

@@ -8,6 +8,7 @@ import torch
 
 from rfdetr_mm.checkpoints import read_checkpoint
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.processor import usable_dtype
 from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.scores import SCORE_THRESHOLD
 from rfdetr_mm_light.sizes import SIZES, Size
@@ -18,7 +19,6 @@ from .arguments import (
     input_shape,
 )
 from .detections import import_supervision, to_supervision
-from .devices import usable_dtype
 from .images import ImageInput, load_image
 from .in_process import optimize
 from .model_config import ModelConfig, make_model_config, positive_int

@@ -104,7 +104,8 @@ class TrainConfig:
             (or False): sizes around the resolution.
         expanded_scales: Five blocks around it in place of four.
         scale_jitter: Crop half of the images.
-        amp_dtype: ``'auto'``: bfloat16 or float16 on a GPU; ``'bf16'``,
+        amp_dtype: ``'auto'``: bfloat16 or float16 on a GPU, float32
+            elsewhere; ``'bf16'`` (on a CPU with units for it as well),
             ``'fp16'`` or None for float32.
         num_workers: Processes that load images.
         seed: What all draws start from; None for another one each time.

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 import uuid
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,15 @@ def _set_compilation(
 def _set_precision(cfg: Config, train: TrainConfig, device: str) -> None:
     chosen = train.amp_dtype
     if not device.startswith('cuda'):
-        chosen = None
+        if chosen == 'fp16':
+            warnings.warn(
+                f"amp_dtype='fp16' needs a GPU, got device={device!r}: the "
+                "model is trained in float32. 'bf16' works on a CPU that has "
+                'units for it.',
+                stacklevel=4,
+            )
+        # By default in float32, as rfdetr does whatever is asked for.
+        chosen = 'bf16' if chosen == 'bf16' else None
     elif chosen == 'auto':
         # bfloat16 is emulated on older GPUs.
         is_new = torch.cuda.get_device_capability(device) >= (8, 0)

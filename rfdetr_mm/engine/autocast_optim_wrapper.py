@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm.processor import usable_dtype
 from rfdetr_mm.stack import autocast
 
 DTYPES = ('bfloat16', 'float32')
@@ -22,8 +23,10 @@ class AutocastOptimWrapper(OptimWrapper):
     bfloat16 has float32's range, so gradients need no scale. mmengine's
     ``AmpOptimWrapper`` scales and checks them all the same, and waits in
     every step for the norm of the gradients before the optimizer may start.
-    Here the norm is logged one step later, when it has long arrived. Works
-    on CPUs too.
+    Here the norm is logged one step later, when it has long arrived.
+
+    It works on CPUs too: one that has no units for bfloat16 trains in
+    float32, with a warning.
 
     Args:
         dtype: 'bfloat16'; 'float32' switches it off. float16 needs
@@ -43,6 +46,7 @@ class AutocastOptimWrapper(OptimWrapper):
             )
         super().__init__(**kwargs)
         self.dtype = getattr(torch, dtype)
+        self._device: torch.device | None = None
         self._norm: Tensor | None = None
         self._arrived: torch.cuda.Event | None = None
 
@@ -53,8 +57,12 @@ class AutocastOptimWrapper(OptimWrapper):
         Args:
             model: The model, with its weights on the device of the step.
         """
-        device_type = next(model.parameters()).device.type
-        with autocast(device_type, self.dtype), super().optim_context(model):
+        device = next(model.parameters()).device
+        # It looks at the processor, and warns, only once: float32 stays.
+        if device != self._device:
+            self.dtype = usable_dtype(self.dtype, device)
+            self._device = device
+        with autocast(device.type, self.dtype), super().optim_context(model):
             yield
 
     def _clip_grad(self) -> None:

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from rfdetr_mm.apis import devices
-from rfdetr_mm.apis.devices import find_device, has_bf16_units, usable_dtype
+from rfdetr_mm.apis.devices import find_device
 from rfdetr_mm.errors import InputError
 
 
@@ -29,36 +28,3 @@ def test_devices_that_are_not(monkeypatch, device, message):
     monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: False)
     with pytest.raises(InputError, match=message):
         find_device(device)
-
-
-@pytest.fixture
-def processor(tmp_path, monkeypatch):
-    """Write what Linux says of a processor."""
-    monkeypatch.setattr(devices, 'CPU_FACTS', tmp_path / 'cpuinfo')
-    return (tmp_path / 'cpuinfo').write_text
-
-
-@pytest.mark.parametrize(
-    'facts, has_units',
-    [
-        ('flags\t\t: fpu avx512f avx512_bf16 sse\n', True),
-        ('flags\t\t: fpu amx_bf16 amx_tile\n', True),
-        ('Features\t: fp asimd i8mm bf16\n', True),
-        ('flags\t\t: fpu avx512f avx512_vnni\n', False),
-    ],
-)
-def test_units_for_bfloat16(processor, facts, has_units):
-    assert has_bf16_units() is None  # not Linux: no file
-    processor(facts)
-    assert has_bf16_units() is has_units
-
-
-def test_bfloat16_is_not_imitated(processor, recwarn):
-    cpu, bf16 = torch.device('cpu'), torch.bfloat16
-    assert usable_dtype(bf16, cpu) == bf16  # not known
-    processor('flags : avx2')
-    assert usable_dtype(bf16, torch.device('cuda')) == bf16
-    assert usable_dtype(torch.float16, cpu) == torch.float16
-    assert not recwarn.list
-    assert usable_dtype(bf16, cpu) == torch.float32
-    assert 'no units for bfloat16' in str(recwarn.pop().message)

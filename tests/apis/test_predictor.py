@@ -9,12 +9,8 @@ import torch
 from half_precision import FLOAT16_ON_CPU
 from PIL import Image
 
-from rfdetr_mm.apis import (
-    RFDETRNano,
-    RFDETRSegNano,
-    devices,
-    from_checkpoint,
-)
+from rfdetr_mm import processor
+from rfdetr_mm.apis import RFDETRNano, RFDETRSegNano, from_checkpoint
 from rfdetr_mm.apis import predictor as module
 from rfdetr_mm.errors import InputError
 
@@ -197,7 +193,7 @@ def test_optimised_masks(seg):
 @pytest.mark.parametrize('dtype', ['bfloat16', FLOAT16_ON_CPU])
 @pytest.mark.parametrize('compile', [True, False])
 def test_half_precision(nano, dtype, compile, monkeypatch):
-    monkeypatch.setattr(devices, 'has_bf16_units', lambda: True)
+    monkeypatch.setattr(processor, 'has_bf16_units', lambda: True)
     expected = nano.predict(images()[0], threshold=0.0)
     nano.inference(compile=compile, dtype=dtype)
     network = nano.model.inference_model.network
@@ -213,7 +209,7 @@ def test_half_precision(nano, dtype, compile, monkeypatch):
 
 
 def test_no_half_precision_without_its_units(nano, monkeypatch):
-    monkeypatch.setattr(devices, 'has_bf16_units', lambda: False)
+    monkeypatch.setattr(processor, 'has_bf16_units', lambda: False)
     with pytest.warns(UserWarning, match='no units for bfloat16'):
         nano.inference(compile=False, dtype='bfloat16')
     optimized = nano.model.inference_model

@@ -205,7 +205,6 @@ def test_average_and_device(monkeypatch):
     (hook,) = average(fill(ema_decay=0.9, ema_tau=5))
     assert (hook.decay, hook.tau) == (0.9, 5)
     assert not average(fill(use_ema=False))
-    assert fill(amp_dtype='bf16').optim_wrapper.type == 'OptimWrapper'
     for capability, given, dtype in (
         ((8, 0), {}, 'bfloat16'),
         ((7, 5), {}, 'float16'),
@@ -218,6 +217,25 @@ def test_average_and_device(monkeypatch):
         type_name = 'Amp' if dtype == 'float16' else 'Autocast'
         assert wrapper.type == f'{type_name}OptimWrapper'
         assert wrapper.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ('chosen', 'expected'),
+    [
+        ({}, 'OptimWrapper'),
+        (dict(amp_dtype=None), 'OptimWrapper'),
+        (dict(amp_dtype='bf16'), 'AutocastOptimWrapper'),
+    ],
+)
+def test_precision_on_a_cpu(chosen, expected, recwarn):
+    assert fill(**chosen).optim_wrapper.type == expected
+    assert not recwarn.list
+
+
+def test_float16_on_a_cpu_is_float32():
+    with pytest.warns(UserWarning, match="needs a GPU, got device='cpu'"):
+        cfg = fill(amp_dtype='fp16')
+    assert cfg.optim_wrapper.type == 'OptimWrapper'
 
 
 @pytest.mark.parametrize(

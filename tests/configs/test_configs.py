@@ -167,7 +167,9 @@ def test_variant_files_are_short_and_shallow(file):
     # The demo's is a model and a data set of its own.
     assert len(code) <= (80 if '_tiny_' in file.stem else 25)
     # These change another config that can be trained.
-    derived = file.stem.endswith(('_custom', '-probe', '_part-2'))
+    derived = file.stem.endswith(
+        ('_custom', '_bf16', '-probe', '_part-2')
+    )
     assert depth(file) <= 2 + derived
 
 
@@ -287,6 +289,13 @@ def test_mixed_precision_is_the_same_recipe(name, changes):
     plain = Config.fromfile(folder / 'adamw_100e.py').optim_wrapper
     mixed = Config.fromfile(folder / f'adamw_{name}_100e.py').optim_wrapper
     assert mixed == dict(plain, **changes)
+
+
+def test_nano_in_bfloat16_is_otherwise_nano():
+    plain = Config.fromfile(ROOT / 'rfdetr/rfdetr_nano_custom.py')
+    mixed = Config.fromfile(ROOT / 'rfdetr/rfdetr_nano_bf16.py')
+    plain.optim_wrapper.update(type='AutocastOptimWrapper', dtype='bfloat16')
+    assert mixed.to_dict() == plain.to_dict()
 
 
 def test_the_cosine_replaces_the_steps():

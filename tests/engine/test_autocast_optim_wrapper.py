@@ -7,7 +7,15 @@ from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from rfdetr_mm import processor
+
 MAX_NORM = 0.1
+
+
+@pytest.fixture(autouse=True)
+def units(monkeypatch):
+    """A processor that computes in bfloat16, whatever this one does."""
+    monkeypatch.setattr(processor, 'has_bf16_units', lambda: True)
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +64,17 @@ def test_dtypes(dtype, expected):
     assert step(model, wrapper, 0) == expected
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert model(torch.zeros(1, 3)).dtype == torch.float32  # outside
+
+
+def test_float32_on_a_processor_without_units(monkeypatch, recwarn):
+    monkeypatch.setattr(processor, 'has_bf16_units', lambda: False)
+    model, wrapper = make()
+    assert [step(model, wrapper, seed) for seed in (0, 1)] == [
+        torch.float32,
+        torch.float32,
+    ]
+    (warning,) = recwarn.list
+    assert 'no units for bfloat16' in str(warning.message)
 
 
 def test_float32_steps_are_those_of_mmengines_wrapper():
