@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if rows:
         print(table(head, rows), '\n')
     kind = 'processor time' if args.cpu_time else 'time'
-    print(f'Median {kind} of {args.rounds} rounds. {about}')
+    rounds = f'{args.rounds} round{"" if args.rounds == 1 else "s"}'
+    print(f'Median {kind} of {rounds}. {about}')
 
 
 def load_compiled(path: str | None) -> ModuleType | None:

@@ -388,6 +388,7 @@ def upstream_module(setup: Setup, num_classes: int, folder: Path) -> Any:
     Returns:
         The module; its spare class row is dead (weight 0, bias -20).
     """
+    patch_size = model_config(setup.variant).patch_size
     config = model_config(
         setup.variant,
         num_classes=num_classes,
@@ -395,7 +396,7 @@ def upstream_module(setup: Setup, num_classes: int, folder: Path) -> Any:
         num_select=setup.num_queries,
         group_detr=setup.num_groups,
         resolution=setup.image_size,
-        positional_encoding_size=setup.image_size // 16,
+        positional_encoding_size=setup.image_size // patch_size,
     )
     module = build_module(
         config,

@@ -1,7 +1,7 @@
 """The one place that builds rfdetr's model, for all comparisons.
 
-It imports nothing of this package by itself, so that rfdetr can run alone in
-a process. Where no weights are given they are random and off any symmetry, as
+It imports nothing of ``rfdetr_mm`` by itself, so that rfdetr can run alone in a
+process. Where no weights are given they are random and off any symmetry, as
 zeros would hide differences. Needs ``pip install "rfdetr[train]==1.11.2"``.
 """
 
@@ -18,12 +18,21 @@ import clone  # noqa: E402, F401  first: this clone's package and tools
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from rfdetr_mm_light.sizes import DETECTION, SIZES  # noqa: E402
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 KEYPOINT_VARIANT = 'keypoint-preview'
-# Their patches are not of 14 px: rfdetr builds them without a download.
-VARIANTS = ('nano', 'small', 'medium', 'large', KEYPOINT_VARIANT)
+# For patches of 14 px rfdetr downloads weights, and those of 20 px are not in it.
+VARIANTS = (
+    *(
+        size.word
+        for size in SIZES.values()
+        if size.task == DETECTION and size.patch_size == 16
+    ),
+    KEYPOINT_VARIANT,
+)
 NUM_CLASSES = 80
 NUM_KEYPOINTS = 17  # of the one class of KEYPOINT_VARIANT
 PERTURBATION = 0.02
