@@ -1,7 +1,7 @@
 """The one place that builds rfdetr's model, for all comparisons.
 
-It imports nothing of ``rfdetr_mm`` by itself, so that rfdetr can run alone in a
-process. Where no weights are given they are random and off any symmetry, as
+It imports nothing of ``rfdetr_mm`` by itself, so that rfdetr can run alone in
+a process. Where no weights are given they are random and off any symmetry, as
 zeros would hide differences. Needs ``pip install "rfdetr[train]==1.11.2"``.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 KEYPOINT_VARIANT = 'keypoint-preview'
-# For patches of 14 px rfdetr downloads weights, and those of 20 px are not in it.
+# For patches of 14 px rfdetr downloads weights; it has none of 20 px.
 VARIANTS = (
     *(
         size.word
