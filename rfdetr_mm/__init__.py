@@ -5,7 +5,9 @@
 
 import contextlib
 import io
+import logging
 import sys
+from collections.abc import Iterator
 
 from rfdetr_mm_light.stack import check_stack
 
@@ -37,13 +39,29 @@ class _WithoutLines(io.StringIO):
         return len(text)
 
 
+@contextlib.contextmanager
+def _errors_only(name: str) -> Iterator[None]:
+    """Show nothing but errors of a logger."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 # Before anything imports mmcv's operators, which mmcv may lack.
 activate()
 find_moved_modules()
 # OneDL's mmdet prints two lines about data sets of OneDL's own when it is
 # imported. What else is printed goes to standard error: standard output is for
-# results, which others may read (rfdetr-mm predict --json).
-with contextlib.redirect_stdout(_WithoutLines('Could not import OneDL')):
+# results, which others may read (rfdetr-mm predict --json). mmdet imports
+# transformers, that torchao, and torch warns of how torchao is written.
+with (
+    contextlib.redirect_stdout(_WithoutLines('Could not import OneDL')),
+    _errors_only('torch.utils._pytree'),
+):
     from . import datasets, engine, evaluation, models, registry  # noqa: E402
 
 __all__ = [

@@ -3,10 +3,13 @@
 import contextlib
 import hashlib
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from .errors import InputError
 
 _CHUNK_BYTES = 1 << 20
 
@@ -39,3 +42,32 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_writable(
+    folder: str | os.PathLike[str],
+    name: str = 'the folder for results',
+    way_out: str = 'choose another one (--out-dir, --output-dir, --json)',
+) -> None:
+    """Complain now about a folder that nothing can be written to.
+
+    Args:
+        folder: The folder; made if it is missing.
+        name: What the message calls it.
+        way_out: How another one is chosen.
+
+    Raises:
+        InputError: If nothing can be written to it, or its name is empty,
+            which would be the current folder.
+    """
+    if not os.fspath(folder):
+        raise InputError(f'{name} must be a path, got an empty text')
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(b'x')
+    except OSError as error:
+        raise InputError(
+            f'nothing can be written to {name} {folder} ({error.strerror}); '
+            f'{way_out}'
+        ) from error

@@ -363,6 +363,7 @@ def loaded_by(*modules):
         # OneDL's mmdet prints about data sets of its own; ours does not.
         first, _, _ = done.stdout.partition('loaded ')
         assert first == '' and 'Could not import OneDL' not in done.stderr
+        assert 'register_constant' not in done.stderr  # of torchao
     lines = [x for x in done.stdout.splitlines() if x.startswith('loaded ')]
     assert len(lines) == len(modules)
     return [set(ast.literal_eval(x.partition(' ')[2])) for x in lines]

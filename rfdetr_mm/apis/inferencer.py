@@ -30,7 +30,11 @@ from rfdetr_mm.sizes.data_sets import named_classes
 from rfdetr_mm_light.exported_files import is_exported
 from rfdetr_mm_light.scores import SCORE_THRESHOLD
 from rfdetr_runtime import ExportedModel, load
-from rfdetr_runtime.image_file import read_size
+from rfdetr_runtime.image_file import (
+    IMAGE_SUFFIXES,
+    list_images,
+    read_size,
+)
 from rfdetr_runtime.pictures import as_rgb
 
 from .devices import find_device
@@ -50,8 +54,9 @@ class RFDETRInferencer(DetInferencer):
     Differs from its parent: without a scope, names are those of RF-DETR's
     configs; a checkpoint whose classes are not the config's is an error, and
     one without class names takes the config's and not COCO's; an image that
-    cannot be read is named; an image may be a ``pathlib.Path``, a Pillow image
-    or a grey array, too, and arrays, which are BGR, are painted as such.
+    cannot be read is named; of a folder all image files are taken, also
+    ``A.JPG``; an image may be a ``pathlib.Path``, a Pillow image or a grey
+    array, too, and arrays, which are BGR, are painted as such.
 
     Args:
         model: A name (``'rfdetr_nano_coco'``, ``'rf-detr-nano'``), a config
@@ -117,13 +122,22 @@ class RFDETRInferencer(DetInferencer):
         return super().__call__(inputs, *args, **kwargs)
 
     def _inputs_to_list(self, inputs: Any) -> list[str | np.ndarray]:
-        """List the images as mmdet takes them.
+        """List the images as mmdet takes them, folders as our reader does.
 
         Raises:
-            InputError: If something in ``inputs`` is not an image.
+            InputError: If something in ``inputs`` is not an image, or a
+                folder has none.
         """
         if isinstance(inputs, os.PathLike):
             inputs = os.fspath(inputs)
+        if isinstance(inputs, str) and os.path.isdir(inputs):
+            folder = inputs
+            inputs = [str(file) for file in list_images(folder)]
+            if not inputs:
+                raise InputError(
+                    f'the folder {folder} has no images '
+                    f'({", ".join(IMAGE_SUFFIXES)})'
+                )
         mean = getattr(self.model.data_preprocessor, 'mean', None)
         num_channels = 3 if mean is None else len(mean)
         return [

@@ -19,24 +19,15 @@ from rfdetr_mm.checkpoints import check_licence, read_checkpoint
 from rfdetr_mm.engine.batch_size import propose_batch_size
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.files import check_writable
 from rfdetr_mm_light.sizes import SIZES, Size
 
-from .arguments import (
-    check_executorch_backend,
-    check_patch_size,
-    input_shape,
-    training_device,
-)
+from .arguments import training_device
 from .dataset_grids import save_grids
 from .devices import device_name
-from .exporting import (
-    ExportRequest,
-    notes_text,
-    run_export,
-    settle_precision,
-    warn_of_unused,
-)
-from .model_config import ModelConfig, fill_in_model, positive_int
+from .export_request import make_request
+from .exporting import run_export
+from .model_config import ModelConfig, fill_in_model
 from .predictor import Predictor
 from .report import check_report, metric_of, report_evaluation, speed_of
 from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
@@ -370,6 +361,7 @@ class RFDETR(Predictor):
         Raises:
             InputError: If an argument is impossible, or the format does not
                 have the quantization.
+            FileNotFoundError: If there are no images to calibrate with.
             ImportError: If an extra is not installed; it is named.
         """
         for name, value in (('simplify', simplify), ('force', force)):
@@ -379,40 +371,31 @@ class RFDETR(Predictor):
                     DeprecationWarning,
                     stacklevel=2,
                 )
-        check_patch_size(patch_size, self.model_config)
-        warn_of_unused(
-            format,
+        request = make_request(
+            self.model_config,
+            backbone_only=backbone_only,
+            opset_version=opset_version,
+            shape=shape,
+            batch_size=batch_size,
+            dynamic_batch=dynamic_batch,
+            patch_size=patch_size,
+            format=format,
+            quantization=quantization,
+            calibration_data=calibration_data,
+            max_images=max_images,
             backend=backend,
             soc=soc,
+            fp16=fp16,
             max_batch_size=max_batch_size,
+            notes=notes,
             coreml_precision=coreml_precision,
             coreai_precision=coreai_precision,
             openvino_precision=openvino_precision,
-            inference_precision=inference_precision,
-        )
-        check_executorch_backend(format, backend, soc)
-        request = ExportRequest(
-            format=format,
-            quantization=settle_precision(
-                format,
-                quantization,
-                fp16,
-                openvino_precision,
-                coreml_precision,
-            ),
-            input_hw=input_shape(shape, self.model_config),
-            batch_size=positive_int('batch_size', batch_size),
-            dynamic_batch=dynamic_batch,
-            backbone_only=backbone_only,
-            opset=opset_version,
-            calibration=calibration_data,
-            max_images=max_images,
-            layout=layout,
-            max_batch_size=max_batch_size,
-            notes=notes_text(notes),
             output_name=output_name,
+            layout=layout,
             inference_precision=inference_precision,
         )
+        check_writable(output_dir)
         return run_export(
             self.model, request, Path(output_dir), self.size, verbose
         )

@@ -246,6 +246,8 @@ class TrainConfig:
                 raise InputError(f'{name} must be less than 1')
         for name in ('dataset_dir', 'output_dir', 'resume'):
             value = getattr(self, name)
+            if value == '':  # which would be the current folder
+                raise InputError(f'{name} must be a path, got an empty text')
             if isinstance(value, (str, os.PathLike)):
                 path = os.path.expanduser(os.fspath(value))
                 setattr(self, name, path)

@@ -16,7 +16,12 @@ from .columns import aligned
 from .findings import ERROR, WARNING, Finding, Findings, Suspect
 from .layouts import SPLITS, find_images, image_folders
 from .object_checks import ObjectCounts, check_objects
-from .picture_checks import check_copies, check_pictures, check_unlisted
+from .picture_checks import (
+    check_copies,
+    check_label_files,
+    check_pictures,
+    check_unlisted,
+)
 from .shards import is_address
 from .splits import Split, check_names_known, find_splits, read_yolo_splits
 from .yolo_layout import read_yolo_yaml
@@ -122,7 +127,10 @@ def inspect_data_set(
             for name, split in splits.items()
         }
         copies = check_copies(paths_of, findings)
-        if layout_name != 'yolo':  # where folders say which images there are
+        if layout_name == 'yolo':  # where folders say which images there are
+            file = next(iter(splits.values())).file
+            check_label_files(read_yolo_yaml(file.path), paths_of, findings)
+        else:
             check_unlisted(paths_of, findings)
         _check_classes(classes, objects, findings)
     return Inspection(

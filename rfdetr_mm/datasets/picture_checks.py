@@ -5,11 +5,13 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from statistics import median_low
 from typing import Any
 
 from rfdetr_mm.errors import InputError
 from rfdetr_runtime.image_file import (
+    IMAGE_SUFFIXES,
     BrokenImageError,
     ImageFileError,
     read_rgb,
@@ -20,6 +22,7 @@ from .findings import ERROR, NOTE, WARNING, Findings
 from .image_folders import compare_with_folders
 from .orientation import may_be_turned
 from .transforms.load_image import check_size
+from .yolo_layout import YoloLayout, read_lines
 
 _NUM_SHOWN_SIZES = 5
 _BLOCK = 2**20  # bytes read at a time
@@ -280,3 +283,54 @@ def check_unlisted(
             NOTE, 'unlisted images', text, None, len(unlisted), unlisted
         )
     return len(unlisted)
+
+
+def check_label_files(
+    layout: YoloLayout,
+    paths_of: Mapping[str, Sequence[str]],
+    findings: Findings,
+) -> None:
+    """Look for images without a label file, and the other way round.
+
+    Args:
+        layout: Tells where the labels of an image lie.
+        paths_of: Split to paths of its image files.
+        findings: List to which what is found is appended.
+    """
+    labels = {
+        layout.label_path(Path(path))
+        for path in chain.from_iterable(paths_of.values())
+    }
+    missing = sorted(str(path) for path in labels if not path.is_file())
+    if missing:
+        text = (
+            f'{len(missing)} of {len(labels)} images have no label file and '
+            'count as background.'
+        )
+        findings.add(NOTE, 'no label file', text, None, len(missing), missing)
+    folders = {path.parent for path in labels}
+    unused = sorted(
+        str(path)
+        for folder in folders
+        for path in folder.glob('*.txt')
+        if path not in labels and _holds_objects(path)
+    )
+    if unused:
+        text = (
+            f'{len(unused)} label files belong to no image of a split, so '
+            'that their objects are not used: the image has another name, is '
+            'not there, or is not of a kind that is read '
+            f'({" ".join(IMAGE_SUFFIXES)}).'
+        )
+        findings.add(
+            WARNING, 'labels without image', text, None, len(unused), unused
+        )
+
+
+def _holds_objects(path: Path) -> bool:
+    """Whether a text file is not a list of classes or of images."""
+    try:
+        words = read_lines(path)[0].split()
+        return len([float(word) for word in words]) > 4
+    except (InputError, IndexError, ValueError):
+        return False

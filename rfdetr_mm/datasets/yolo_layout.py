@@ -1,5 +1,7 @@
 """Where names, images and labels lie in the YOLO layout."""
 
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,7 +155,8 @@ class YoloLayout:
 
         Below the folder of the YAML file (or ``path``) the last folder named
         ``images`` becomes ``labels``; without one the labels lie beside the
-        image. Folders above do not count, whatever their names.
+        image. Folders above do not count, whatever their names, also where a
+        list gives absolute paths, or a link leads to the data set.
 
         Args:
             image: Path of an image as :meth:`find_images` gives it.
@@ -161,17 +164,21 @@ class YoloLayout:
         Returns:
             The path; the file may be missing.
         """
-        above, inner = Path(), image
-        for folder in (Path(self.path).parent, self.base):
-            if image.is_relative_to(folder):
-                above, inner = folder, image.relative_to(folder)
-                break
+        folders = (Path(self.path).parent, self.base)
+        above = _folder_above(image, folders)
+        if above is None:
+            resolved = _resolved(image.parent.absolute()) / image.name
+            above = _folder_above(
+                resolved, [_resolved(f.absolute()) for f in folders]
+            )
+            image = image if above is None else resolved
+        inner = image if above is None else image.relative_to(above)
         parts = list(inner.parts)
         for i in range(len(parts) - 2, -1, -1):
             if parts[i] == 'images':
                 parts[i] = 'labels'
                 break
-        return above.joinpath(*parts).with_suffix('.txt')
+        return Path(above or '', *parts).with_suffix('.txt')
 
     def _sources(self, split: str) -> tuple[list[Path], list[Path]]:
         """Folders and lists of a split's images, and where was looked."""
@@ -290,6 +297,16 @@ def _load_yaml(path: Path) -> Any:
         raise InputError(
             f'{path} cannot be read as YAML: {str(error):.300}'
         ) from error
+
+
+def _folder_above(image: Path, folders: Iterable[Path]) -> Path | None:
+    return next((f for f in folders if image.is_relative_to(f)), None)
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(folder: Path) -> Path:
+    """A folder as an absolute path without links."""
+    return folder.resolve()
 
 
 def _is_there(path: Path) -> bool:

@@ -24,6 +24,7 @@ _LONG = ('Config:\n', 'Hooks will be executed in the following order')
 _NOISE = (
     'Failed to search registry with scope',
     '"HardDiskBackend" is the alias',
+    '"FileClient" will be deprecated',
 )
 _mode: ContextVar[str] = ContextVar('console', default=SHORT)
 

@@ -4,7 +4,6 @@ The tools, ``train()`` and ``evaluate()`` of the Python interface and the
 command line come through here.
 """
 
-import tempfile
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from rfdetr_mm.checkpoints import read_checkpoint
 from rfdetr_mm.datasets import resolve_own_data
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.config_facts import check_sizes_agree
+from rfdetr_mm_light.files import check_writable
 
 from .console import QUIET, SHORT, console_mode, with_console
 from .cpu_processes import join_cpu_processes
@@ -131,16 +131,12 @@ def check_work_dir(work_dir: str) -> None:
     Raises:
         InputError: If nothing can be written to it.
     """
-    try:
-        Path(work_dir).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=work_dir, buffering=0) as file:
-            file.write(b'x')
-    except OSError as error:
-        raise InputError(
-            f'nothing can be written to the work dir {work_dir} '
-            f'({error.strerror}); choose another one (--work-dir, or '
-            'output_dir in Python)'
-        ) from error
+    check_writable(
+        work_dir,
+        'the work dir',
+        'choose another one (--work-dir of the tools, --output-dir of '
+        'rfdetr-mm, output_dir in Python)',
+    )
 
 
 def check_resumable(location: str | None) -> None:

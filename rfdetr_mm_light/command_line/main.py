@@ -116,6 +116,20 @@ def _command_name(module: ModuleType) -> str:
     return module.__name__.rpartition('.')[2].replace('_', '-')
 
 
+def _refuse_empty(
+    argv: Sequence[str], parser: argparse.ArgumentParser
+) -> None:
+    """An empty path would be the current folder."""
+    for before, text in zip(('rfdetr-mm', *argv), argv):
+        option, equals, value = text.partition('=')
+        is_option = option.startswith('--') and bool(equals)
+        if not text or (is_option and not value):
+            parser.error(
+                f'an empty text is given to {option or before}; is it a '
+                'variable of the shell without a value?'
+            )
+
+
 def _no_check(args: argparse.Namespace) -> None:
     """For subcommands whose options cannot be wrong."""
 
@@ -146,7 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: With 2 after wrong usage, 0 after ``--help``.
     """
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    _refuse_empty(sys.argv[1:] if argv is None else argv, parser)
+    args = parser.parse_args(argv)
     # It has a subcommand's options, not predict()'s.
     warnings.filterwarnings('ignore', 'The model is not optimised')
     try:

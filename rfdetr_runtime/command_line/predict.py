@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from rfdetr_mm_light.errors import InputError
+from rfdetr_mm_light.files import atomic_file, check_writable
 
 from ..detection_files import (
     as_detections,
@@ -64,6 +66,8 @@ def predict(
     """
     save = args.save or ('images', 'json')
     files = find_images(args.inputs)
+    if args.out_dir is not None:  # before weights are downloaded
+        check_writable(args.out_dir)
     model = load_model(args)
     kept = _class_ids(args.classes, model.class_names)
     records = []
@@ -76,9 +80,7 @@ def predict(
         records.append(to_record(file, found))
         print(json.dumps(records[-1]) if args.json else _line(records[-1]))
         if args.out_dir is not None and 'images' in save:
-            folder = args.out_dir / 'images'
-            folder.mkdir(parents=True, exist_ok=True)
-            paint(found).save(folder / names[file])
+            _save(paint(found), args.out_dir / 'images' / names[file])
     if args.out_dir is None:
         return
     if 'json' in save:
@@ -88,6 +90,11 @@ def predict(
         write_json(content, args.out_dir / 'coco.json')
     if not args.json:
         print(f'{", ".join(save)} in {args.out_dir}')
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    with atomic_file(path) as file:
+        picture.save(file, Image.registered_extensions()[path.suffix])
 
 
 def find_images(inputs: Sequence[str]) -> list[str]:

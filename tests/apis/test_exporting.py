@@ -14,13 +14,13 @@ from PIL import Image
 
 import rfdetr_runtime
 from rfdetr_mm.apis import RFDETRNano, RFDETRTiny
-from rfdetr_mm.apis.exporting import (
+from rfdetr_mm.apis.export_request import (
     FORMATS,
     ExportRequest,
-    calibration_batches,
     settle_precision,
     warn_of_unused,
 )
+from rfdetr_mm.apis.exporting import calibration_batches
 from rfdetr_mm.apis.images import load_image, make_batch
 from rfdetr_mm.apis.in_process import RawDetector
 from rfdetr_mm.checkpoints import weights_md5
@@ -308,6 +308,16 @@ def test_without_mmdeploy(tiny, tmp_path, monkeypatch):
         tiny.export(tmp_path, format='tflite')
 
 
+def test_missing_images_to_calibrate_with(tiny, tmp_path):
+    with pytest.raises(FileNotFoundError, match='neither a folder nor a file'):
+        tiny.export(
+            tmp_path / 'out',
+            quantization='int8',
+            calibration_data=tmp_path / 'missing',
+        )
+    assert not (tmp_path / 'out').exists()
+
+
 def request(calibration, **changes):
     given = dict(
         format='onnx',
@@ -346,7 +356,6 @@ def test_calibration(tiny, tmp_path):
     'data, error, message',
     [
         ('empty', InputError, 'empty, for calibration, has no image'),
-        ('missing', FileNotFoundError, 'neither a folder nor a file'),
         ('text.npy', InputError, 'is not a .npy file'),
         ('broken', InputError, 'a.png cannot be read'),
         (np.zeros((4, 6, 3), np.float32), InputError, r'\(N, H, W, 3\)'),

@@ -1,4 +1,5 @@
 import copy
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -193,6 +194,19 @@ def test_a_folder_gives_predictions_and_pictures(
         '2.jpg',
     }
     assert (tmp_path / 'preds' / '1.json').is_file()
+
+
+def test_a_folder_is_listed_as_by_all_other_readers(
+    inferencer, data_root, tmp_path
+):
+    shutil.copy(data_root / 'images/1.png', tmp_path / 'IMG_1.PNG')
+    (tmp_path / '._a.jpg').write_bytes(b'what macOS writes')
+    (tmp_path / 'x.jpg').mkdir()
+    with pytest.warns(UserWarning, match='2 names of images are left out'):
+        assert len(predict(inferencer, str(tmp_path))) == 1
+    (tmp_path / 'IMG_1.PNG').unlink()
+    with pytest.raises(InputError, match=r'has no images \(.*\.jpg'):
+        inferencer(str(tmp_path))
 
 
 def test_an_unreadable_image_is_named(inferencer, tmp_path):

@@ -436,3 +436,22 @@ def test_the_readers_log_nothing(root, capfd):
     inspect_data_set(str(root))
     assert capfd.readouterr() == ('', '')
     assert logger.level == logging.INFO
+
+
+def test_labels_and_images_of_yolo_that_do_not_meet(yolo):
+    (image, *_) = sorted((yolo / 'train/images').iterdir())
+    image.rename(image.with_suffix('.gif'))  # which no reader lists
+    (lonely, *_) = sorted((yolo / 'valid/labels').glob('*.txt'))
+    lonely.rename(lonely.with_name(f'x{lonely.name}'))
+    (yolo / 'train/labels/classes.txt').write_text('disc\nsquare\n')
+    (yolo / 'train/labels/empty.txt').touch()
+    found = inspect_data_set(str(yolo))
+    assert ('warning', 'labels without image', None) in kinds(found)
+    (finding,) = [f for f in found.findings if 'label files belong' in f.text]
+    assert finding.count == 2 and '.png' in finding.text
+    assert {path.rpartition('/')[2] for path in finding.examples} == {
+        f'{image.stem}.txt',
+        f'x{lonely.name}',
+    }
+    (finding,) = [f for f in found.findings if f.kind == 'no label file']
+    assert finding.level == 'note' and str(lonely) in finding.examples

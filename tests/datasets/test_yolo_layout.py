@@ -45,6 +45,27 @@ def test_labels_beside_images_below_a_folder_named_images(tmp_path):
     assert len(data['instances']) == 1
 
 
+@pytest.mark.parametrize('way', ['relative', 'link'])
+def test_lists_of_absolute_paths_below_a_folder_named_images(
+    tmp_path, monkeypatch, way
+):
+    folder = tmp_path / 'images/my set'
+    write_set(
+        folder,
+        dict(names=NAMES, train='train.txt'),
+        {
+            'train/1.png': None,
+            'train/1.txt': BOX,
+            'train.txt': str(folder / 'train/1.png'),
+        },
+    )
+    (tmp_path / 'link').symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    root = dict(relative='images/my set', link=str(tmp_path / 'link'))[way]
+    (data,) = load(root)
+    assert len(data['instances']) == 1
+
+
 def test_no_label_at_all_is_an_error_in_training(tmp_path, log_lines):
     root = write_set(
         tmp_path,

@@ -2,7 +2,8 @@ import hashlib
 
 import pytest
 
-from rfdetr_mm_light.files import atomic_file, file_md5
+from rfdetr_mm_light.errors import InputError
+from rfdetr_mm_light.files import atomic_file, check_writable, file_md5
 
 
 @pytest.mark.parametrize('size', [0, 1, 1 << 20, (1 << 21) + 3])
@@ -31,3 +32,13 @@ def test_a_broken_write_leaves_the_old_file_alone(tmp_path, error):
         raise error
     assert path.read_bytes() == b'old'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_that_can_be_written_to(tmp_path):
+    check_writable(tmp_path / 'new' / 'folder')
+    assert not list((tmp_path / 'new/folder').iterdir())
+    (tmp_path / 'file').touch()
+    with pytest.raises(InputError, match='nothing .* to the folder .*file'):
+        check_writable(tmp_path / 'file')
+    with pytest.raises(InputError, match='must be a path, got an empty text'):
+        check_writable('')

@@ -12,6 +12,7 @@ from rfdetr_mm.apis.inferencer import _path_or_array
 from rfdetr_mm.datasets import LoadCheckedImage, YoloDataset
 from rfdetr_mm.errors import InputError
 from rfdetr_runtime import image_file
+from rfdetr_runtime.pictures import read_picture
 
 HEIGHT, WIDTH = 6, 10
 RNG = np.random.default_rng(0)
@@ -57,6 +58,10 @@ def by_predict(path):
     return load_image(path, 3, True).source[..., ::-1]
 
 
+def by_exported_file(path):
+    return read_picture(path)[..., ::-1]
+
+
 def by_predict_of_a_picture(path):
     with Image.open(path) as picture:
         return load_image(picture, 3, True).source[..., ::-1]
@@ -67,7 +72,7 @@ def by_inferencer_of_a_picture(path):
         return _path_or_array(picture, 3)
 
 
-FILES = [by_validation, by_training, by_yolo, by_predict]
+FILES = [by_validation, by_training, by_yolo, by_predict, by_exported_file]
 PLACES = [*FILES, by_predict_of_a_picture, by_inferencer_of_a_picture]
 
 
@@ -204,7 +209,7 @@ def test_a_broken_file_is_named_or_in_training_skipped(
         return
     with pytest.raises(InputError, match=f'{name}.*cannot be read'):
         place(path)
-    if place is by_predict:
+    if place in (by_predict, by_exported_file):
         with pytest.raises(InputError, match=words):
             place(path)
 

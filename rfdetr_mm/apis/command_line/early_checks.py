@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rfdetr_mm import apis
 from rfdetr_mm.apis.devices import find_device
+from rfdetr_mm.apis.export_request import make_request
 from rfdetr_mm.apis.report import check_report
 from rfdetr_mm.apis.train_config import TrainConfig, make_train_config
 from rfdetr_mm.apis.training import fill_in_data, find_data
@@ -16,6 +18,9 @@ from rfdetr_mm.engine.config_options import check_options
 from rfdetr_mm.engine.running import check_work_dir
 from rfdetr_mm.sizes.identify import find_size
 from rfdetr_mm.sizes.shipped import read_config_of
+from rfdetr_mm_light.files import check_writable
+
+from .options import MODEL_FIELDS, given
 
 
 def check_training(
@@ -67,8 +72,31 @@ def check_evaluation(
     _check_device(args)
     if args.output_dir is not None:
         check_work_dir(args.output_dir)
+    if args.json is not None:
+        check_writable(args.json.parent)
     if args.report is not None:
         check_report(args.report, args.against)
+
+
+def check_export(args: argparse.Namespace, options: Mapping[str, Any]) -> None:
+    """Check an export: its arguments, device and disk, in turn.
+
+    Args:
+        args: Parsed options of the command line.
+        options: The options among them that are arguments of ``export()``.
+
+    Raises:
+        InputError: At the first one that cannot be used.
+        FileNotFoundError: If there are no images to calibrate with.
+    """
+    if args.model is not None:  # of other weights the size is not known
+        model_class = getattr(apis, find_size(args.model).class_name)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # export() gives them again
+            fields = given(args, MODEL_FIELDS)
+            make_request(model_class.get_model_config(**fields), **options)
+    _check_device(args)
+    check_writable(args.output_dir)
 
 
 def _train_config(

@@ -7,11 +7,17 @@ import argparse
 
 from rfdetr_mm.engine.console import FULL, QUIET, console
 
+from .early_checks import check_export
 from .options import given, load_model
 
 
 def run(args: argparse.Namespace) -> None:
-    """Export."""
+    """Export.
+
+    Raises:
+        InputError: If an argument, the device, the folder for results or the
+            weights cannot be used; checked in this order.
+    """
     options = given(
         args,
         (
@@ -30,11 +36,10 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.shape is not None:
         options['shape'] = tuple(args.shape)
+    options['format'] = args.format
     with console(FULL if args.verbose else QUIET):
+        check_export(args, options)
         path = load_model(args).export(
-            args.output_dir,
-            format=args.format,
-            verbose=args.verbose,
-            **options,
+            args.output_dir, verbose=args.verbose, **options
         )
     print(f'wrote {path}')

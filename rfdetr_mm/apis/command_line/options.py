@@ -8,6 +8,9 @@ from rfdetr_mm.apis.weights import locate_weights
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.identify import find_size
 
+MODEL_FIELDS = ('device', 'resolution')
+"""Options of the model that have the names of fields of ``ModelConfig``."""
+
 
 def load_model(
     args: argparse.Namespace, published: bool = True
@@ -33,7 +36,7 @@ def load_model(
 
 
 def _load(args: argparse.Namespace, published: bool) -> 'apis.RFDETR':
-    fields = given(args, ('device', 'resolution'))
+    fields = given(args, MODEL_FIELDS)
     if args.accept_platform_model_license:
         fields['accept_platform_model_license'] = True
     if args.model is not None:

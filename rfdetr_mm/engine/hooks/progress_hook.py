@@ -95,7 +95,7 @@ class ProgressHook(Hook):
         self._is_terminal = sys.stderr.isatty()
         self._shown_s = 0.0
         self._start: tuple[float, int] | None = None
-        self._loss = ''
+        self._outputs: dict[str, Any] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Say what is trained with, in one line."""
@@ -114,7 +114,8 @@ class ProgressHook(Hook):
             f'training on {len(dataset)} images{validated}; {len(classes)} '
             f'classes ({shown}); {_size(runner)}batch '
             f'{runner.cfg.train_dataloader.batch_size}; '
-            f'{runner.max_epochs} epochs; {type(optimizer).__name__}, lr '
+            f'{runner.max_epochs} epoch{"s" * (runner.max_epochs != 1)}; '
+            f'{type(optimizer).__name__}, lr '
             f'{optimizer.defaults.get("lr"):g}; {_device(runner)}; into '
             f'{runner.work_dir}'
         )
@@ -135,11 +136,13 @@ class ProgressHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         """Show loss, time left and memory."""
+        # Not read here: a GPU would have to end the step before.
+        loss = (outputs or {}).get('loss')
+        self._outputs['loss'] = getattr(loss, 'detach', lambda: loss)()
         start_s, start_iter = self._start
         is_first = runner.iter == start_iter
         if not (is_first or self._is_due()):
             return
-        self._loss = _loss(outputs)
         per_iter = (time.monotonic() - start_s) / (
             runner.iter + 1 - start_iter
         )
@@ -148,7 +151,7 @@ class ProgressHook(Hook):
         )
         self._show(
             f'{_epoch(runner)}  {batch_idx + 1}/'
-            f'{len(runner.train_dataloader)}{self._loss}, '
+            f'{len(runner.train_dataloader)}{_loss(self._outputs)}, '
             f'{per_iter:.2f} s a step, {left} left, '
             f'{memory_gib():.1f} GiB',
             is_first,
@@ -188,7 +191,7 @@ class ProgressHook(Hook):
             if key in (metrics or {})
         ]
         shown = ', '.join(f'{key} {metrics[key]:.4f}' for key in named)
-        end = f'{self._loss}, {shown}' if shown else self._loss
+        end = _loss(self._outputs) + (f', {shown}' if shown else '')
         self._end_with(f'epoch {runner.epoch}/{runner.max_epochs}{end}')
 
     def after_test_epoch(

@@ -66,3 +66,14 @@ def command(capsys):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """Where nothing is in the cache folder, and a download says so."""
+
+    def fail(*given, **options):
+        raise ConnectionError('the file could not be downloaded.')
+
+    monkeypatch.setenv('RF_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setattr('rfdetr_mm.checkpoints.published.download', fail)

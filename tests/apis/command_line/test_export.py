@@ -8,8 +8,10 @@ from mmengine.logging import MMLogger
 from rfdetr_mm.apis import RFDETR
 
 
-def test_options_become_arguments(command, loaded, monkeypatch):
+def test_options_become_arguments(command, loaded, monkeypatch, tmp_path):
     calls = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'photos').mkdir()
 
     def export(self, output_dir, **options):
         calls.append((output_dir, options))
@@ -23,9 +25,10 @@ def test_options_become_arguments(command, loaded, monkeypatch):
         *(*common, '--output-dir', 'out', '--format', 'tflite'),
         *('--shape', 64, 96, '--batch-size', 2, '--quantization', 'int8'),
         *('--calibration-data', 'photos', '--max-images', 5),
-        *('--dynamic-batch', '--backbone-only', '--opset-version', 16, '-v'),
+        *('--backbone-only', '--opset-version', 16, '-v'),
         *('--inference-precision', 'bf16'),
     )
+    command(*common, '--dynamic-batch')
     assert calls == [
         ('output', dict(format='onnx', verbose=False)),
         (
@@ -38,13 +41,39 @@ def test_options_become_arguments(command, loaded, monkeypatch):
                 quantization='int8',
                 calibration_data='photos',
                 max_images=5,
-                dynamic_batch=True,
                 backbone_only=True,
                 opset_version=16,
                 inference_precision='bf16',
             ),
         ),
+        ('output', dict(format='onnx', verbose=False, dynamic_batch=True)),
     ]
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--shape', 64, 65], 'multiple of patch_size'),
+        (['--resolution', 65], 'multiple of'),
+        (['--format', 'tflite', '--dynamic-batch'], 'no dynamic_batch'),
+        (
+            ['--quantization', 'int8', '--calibration-data', 'gone'],
+            "calibration_data='gone' is neither a folder nor a file",
+        ),
+        (['--output-dir', 'file'], 'nothing can be written to the folder'),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_download(
+    command, no_network, monkeypatch, tmp_path, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').touch()
+    common = ('export', '--model', 'nano', '--device', 'cpu')
+    code, printed, errors = command(*common, *arguments)
+    assert code == 1 and printed == ''
+    assert message in errors and 'downloaded' not in errors
+    code, _, errors = command(*common)
+    assert code == 1 and 'could not be downloaded' in errors
 
 
 def test_what_it_prints(command, checkpoint, tmp_path, monkeypatch):

@@ -80,7 +80,7 @@ def test_nothing_is_found(command, images, checkpoint, tmp_path):
     'arguments, code, message',
     [
         (['gone.jpg', '--weights', 'W'], 1, 'no image or folder gone.jpg'),
-        (['', '--weights', 'W'], 1, '(an empty path)'),
+        (['', '--weights', 'W'], 2, 'an empty text is given to predict'),
         (['EMPTY', '--weights', 'W'], 1, 'has no images'),
         (['I', '--weights', 'gone.pth'], 1, 'no checkpoint file'),
         (['I', '--model', 'nanoo'], 1, 'Did you mean nano?'),
@@ -118,3 +118,33 @@ def test_errors(
     if code == 1:
         assert errors.startswith('rfdetr-mm predict: error: ')
         assert errors.count('\n') == 1
+
+
+def test_a_folder_that_cannot_be_written_to_comes_before_a_download(
+    command, images, no_network, tmp_path
+):
+    (tmp_path / 'file').touch()
+    line = ('predict', images, '--model', 'nano', '--device', 'cpu')
+    code, printed, errors = command(*line, '--out-dir', tmp_path / 'file')
+    assert code == 1 and printed == '' and 'downloaded' not in errors
+    assert 'nothing can be written to the folder for results' in errors
+    code, _, errors = command(*line, '--out-dir', tmp_path / 'out')
+    assert code == 1 and 'could not be downloaded' in errors
+
+
+def test_pictures_appear_whole(
+    command, images, checkpoint, tmp_path, monkeypatch
+):
+    """Ctrl+C while a picture is written."""
+
+    def stop(self, file, *args, **kwargs):
+        file.write(b'a part')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, 'save', stop)
+    code, _, errors = command(
+        *('predict', images, '--weights', checkpoint, '--device', 'cpu'),
+        *('--out-dir', tmp_path / 'out'),
+    )
+    assert code == 130 and 'stopped' in errors
+    assert not list((tmp_path / 'out/images').iterdir())

@@ -81,17 +81,6 @@ def test_wrong_usage(command, arguments):
     assert code == 2 and 'argument' in errors
 
 
-@pytest.fixture
-def no_network(monkeypatch, tmp_path):
-    """Where nothing is in the cache folder, and a download says so."""
-
-    def fail(*given, **options):
-        raise ConnectionError('the file could not be downloaded.')
-
-    monkeypatch.setenv('RF_HOME', str(tmp_path / 'cache'))
-    monkeypatch.setattr('rfdetr_mm.checkpoints.published.download', fail)
-
-
 # Arguments after the data set: what is said before any download.
 IN_ORDER = [
     (['--epochs', 0, '--device', 'cuda:99'], 'epochs must be'),
@@ -145,6 +134,10 @@ def test_data_device_and_disk_come_before_a_download(
     out = ('--output-dir', tmp_path / 'file')
     code, _, errors = command(*line, 'cpu', *out)
     assert code == 1 and 'nothing can be written' in errors
+    line = ('val', root, '--model', 'nano', '--device', 'cpu', '--json')
+    code, _, errors = command(*line, tmp_path / 'file/metrics.json')
+    assert code == 1 and 'nothing can be written' in errors
+    line = ('train', root, '--model', 'nano', '--device')
     (root / 'val.json').write_text('{"images": 3}')
     code, _, errors = command(*line, 'cpu', *out)
     assert code == 1 and 'val.json' in errors

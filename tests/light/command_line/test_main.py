@@ -311,3 +311,25 @@ def test_what_is_wrong_without_torch(
         found = stopped.code
     assert found == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'arguments, place',
+    [
+        (['check', ''], 'check'),
+        (['pack', 'set', '--out', ''], '--out'),
+        (['train', 'set', '--model', 'tiny', '--output-dir='], '--output-dir'),
+        (['predict', 'a.png', '--model', 'tiny', '--out-dir', ''], '--out-d'),
+        ([''], 'rfdetr-mm'),
+    ],
+)
+def test_an_empty_text_is_not_the_current_folder(
+    capsys, tmp_path, monkeypatch, arguments, place
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    errors = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert f'an empty text is given to {place}' in errors
+    assert not list(tmp_path.iterdir())
