@@ -175,6 +175,9 @@ setup(
         'lora': ['peft>=0.15'],
         # The budgeted search of tools/nas/search.py.
         'nas': ['optuna>=4'],
+        # Augmenting batches on their device (BatchKorniaAugment). kornia
+        # computes on tensors, which Albumentations cannot.
+        'augment': ['kornia>=0.8,<1'],
         # Matching on a GPU; pure Python over Triton, Apache-2.0, and what
         # rfdetr's trainings use. Without it SciPy matches on the CPU.
         'gpu-matching': ['torch-hungarian==0.1.0rc0'],

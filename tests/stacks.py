@@ -17,6 +17,7 @@ OPTIONAL = (
     'coremltools',
     'executorch',
     'gradio',
+    'kornia',
     'litert_torch',
     'mim',
     'mlflow',
@@ -47,12 +48,15 @@ ABSENT = {
         'pip install executorch==1.5.1 into an environment to run its tests',
         'coremltools': 'is not in the locks; pip install coremltools==9.0 '
         'into an environment to run its tests',
+        'kornia': 'is not in the locks; pip install kornia==0.9.0 into an '
+        'environment to run its tests',
     },
     'openmmlab': {
         'ai_edge_litert': 'runs what litert_torch makes',
         'ai_edge_quantizer': 'works on what litert_torch makes',
         'coremltools': 'is not in the locks',
         'executorch': NEWER_TORCH,
+        'kornia': 'is not in the locks',
         'litert_torch': NEWER_TORCH,
         'nncf': 'imports torch, and was not tried with 2.1',
         'rfdetr': f'{NEWER_TORCH}; its numbers are in tests/parity/golden',

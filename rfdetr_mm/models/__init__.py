@@ -20,6 +20,7 @@ while it runs: :class:`Subnet`, ``RFDETR.set_subnet``.
 
 from .backbones import WindowedDINOv2
 from .data_preprocessors import (
+    BatchKorniaAugment,
     BatchMultiScaleResize,
     BatchSubnetResize,
     StackingDetDataPreprocessor,
@@ -46,6 +47,7 @@ from .task_modules import (
 
 __all__ = [
     'RFDETR',
+    'BatchKorniaAugment',
     'BatchMultiScaleResize',
     'BatchSubnetResize',
     'DualProjector',

@@ -103,7 +103,9 @@ class PackPoseInputs(PackDetInputs):
     """mmdet's ``PackDetInputs`` with keypoints.
 
     ``gt_instances`` gets ``keypoints``, (x, y, visibility) in pixels of the
-    image, shape (num_objects, largest number of keypoints, 3).
+    image, shape (num_objects, largest number of keypoints, 3), and, where it
+    is known, ``keypoint_mirrors``, the number of the keypoint that each one
+    becomes in a mirror, without the last dimension.
 
     Takes what ``PackDetInputs`` takes.
     """
@@ -111,6 +113,7 @@ class PackPoseInputs(PackDetInputs):
     mapping_table = {
         **PackDetInputs.mapping_table,
         'gt_keypoints': 'keypoints',
+        'gt_keypoint_mirrors': 'keypoint_mirrors',
     }
 
     def transform(self, results: dict) -> dict:
@@ -127,4 +130,6 @@ class PackPoseInputs(PackDetInputs):
         if isinstance(boxes, PoseBoxes):
             results['gt_bboxes'] = HorizontalBoxes(boxes.tensor, clone=False)
             results['gt_keypoints'] = boxes.keypoints
+            if boxes.mirrors is not None:
+                results['gt_keypoint_mirrors'] = boxes.mirrors
         return super().transform(results)

@@ -1,5 +1,6 @@
 """Mmdet's ``DetDataPreprocessor`` in fewer copies; batch augmentations."""
 
+from .batch_kornia_augment import BatchKorniaAugment
 from .batch_multi_scale_resize import (
     BatchMultiScaleResize,
     multi_scale_sizes,
@@ -8,6 +9,7 @@ from .batch_subnet_resize import BatchSubnetResize
 from .stacking_det_data_preprocessor import StackingDetDataPreprocessor
 
 __all__ = [
+    'BatchKorniaAugment',
     'BatchMultiScaleResize',
     'BatchSubnetResize',
     'StackingDetDataPreprocessor',

@@ -98,7 +98,16 @@ class StackingDetDataPreprocessor(
     Mmdet's and mmengine's make five copies of every image on the way from
     bytes to a normalised batch. Here bytes of one size, of three channels and
     without padding are written into the batch once and normalised in place;
-    all others go mmengine's way. The batch is the same to the bit.
+    all others go mmengine's way. The batch is the same to the bit. A batch
+    augmentation with a method ``take_normalization`` is told mean and
+    standard deviation.
 
     Takes what ``DetDataPreprocessor`` takes.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for augment in self.batch_augments or ():
+            take = getattr(augment, 'take_normalization', None)
+            if take is not None and self._enable_normalize:
+                take(self.mean, self.std)
