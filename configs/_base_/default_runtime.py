@@ -16,6 +16,8 @@ default_hooks = dict(
         rule='greater'),
     # Ends a training whose loss is nan or inf so often in a row.
     finite_loss=dict(type='FiniteLossHook', patience=10),
+    # One row for each epoch in metrics.csv.
+    metrics_csv=dict(type='MetricsCsvHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # The threshold of predict() and of the command line.
     visualization=dict(type='DetVisualizationHook', score_thr=0.5))

@@ -4,23 +4,23 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from mmdet.registry import DATASETS
-from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import get_box_tensor, scale_boxes
 from mmdet.utils import register_all_modules
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from PIL import Image
 
+from rfdetr_mm.datasets.truth_of_input import (
+    annotations_follow_resize,
+    truth_of_input,
+)
 from rfdetr_mm.engine import SeededDataset
 from rfdetr_runtime.skeletons import paint_skeletons
 
 GAP = 6  # px between the images
 MAX_SIDE = 480  # px of an image in the grid
 NUM_IMAGES = 16
-_LOADING = ('LoadAnnotations', 'LoadPoseAnnotations')
 
 
 def draw_samples(
@@ -51,8 +51,8 @@ def draw_samples(
             image = image[..., ::-1]
         sample = packed['data_samples']
         if 'gt_instances' in sample:
-            follow = _annotations_follow_resize(dataset_cfg)
-            _prepare_truth(sample, in_original_pixels=follow)
+            follow = annotations_follow_resize(dataset_cfg)
+            sample.gt_instances = truth_of_input(sample, follow)
         visualizer.add_datasample(
             'sample',
             np.ascontiguousarray(image.clip(0, 255).astype(np.uint8)),
@@ -70,28 +70,6 @@ def draw_samples(
             )
         pictures.append(picture)
     return pictures
-
-
-def _annotations_follow_resize(dataset_cfg: dict) -> bool:
-    """Whether boxes are loaded, in original pixels, behind the resizing."""
-    while 'dataset' in dataset_cfg:
-        dataset_cfg = dataset_cfg['dataset']
-    steps = [str(step['type']) for step in dataset_cfg.get('pipeline', [])]
-    loading = [i for i, step in enumerate(steps) if step in _LOADING]
-    return any('Resize' in step for step in steps[: min(loading, default=0)])
-
-
-def _prepare_truth(sample: DetDataSample, in_original_pixels: bool) -> None:
-    truth = sample.gt_instances
-    if in_original_pixels:
-        truth.bboxes = scale_boxes(truth.bboxes, sample.scale_factor)
-        if 'masks' in truth:
-            truth.masks = truth.masks.resize(sample.img_shape[:2])
-        if 'keypoints' in truth:
-            truth.keypoints = truth.keypoints * torch.tensor(
-                [*sample.scale_factor, 1.0]
-            )
-    truth.bboxes = get_box_tensor(truth.bboxes)  # the visualizer's wish
 
 
 def write_grid(pictures: list[np.ndarray], target: Path) -> None:

@@ -48,8 +48,6 @@ _ELSEWHERE = {
     'train_log_sync_dist': 'the main process logs its own losses',
     'compact_train_metrics': 'every layer has its own losses in the log',
     'compute_train_metrics': 'training images are not evaluated',
-    'compute_val_loss': 'validation computes metrics, no losses',
-    'compute_test_loss': 'tests compute metrics, no losses',
     'eval_masks_head_resolution': 'masks are evaluated at full size',
     'num_sanity_val_steps': 'tools/test.py CONFIG FILE tries the validation',
     'dont_save_weights': 'default_hooks.checkpoint of a config',
@@ -131,6 +129,10 @@ class TrainConfig:
             neither the best nor counted by early stopping.
         log_per_class_metrics: Log the average precision of each class (off
             here).
+        compute_val_loss: Compute the losses of validation, ``val/loss`` and
+            its parts; ``'auto'``: if something watches ``val/loss``.
+        compute_test_loss: Let ``evaluate()`` give ``test/loss`` and its
+            parts.
         run_test: Evaluate the test split at the end.
         save_dataset_grids: Draw training and validation images as the model
             sees them, into ``output_dir/dataset_grids``.
@@ -201,6 +203,8 @@ class TrainConfig:
     smooth_alpha: float = 0.0
     skip_best_epochs: int = 0
     log_per_class_metrics: bool = False
+    compute_val_loss: bool | str = 'auto'
+    compute_test_loss: bool = True
     run_test: bool = False
     save_dataset_grids: bool = False
     tensorboard: bool = False
@@ -226,6 +230,7 @@ class TrainConfig:
             ('lr_scheduler', SCHEDULERS),
             ('best_model_metric', BEST_METRICS),
             ('dataset_file', ('auto', *LAYOUTS)),
+            ('compute_val_loss', (True, False, 'auto')),
         ):
             value = getattr(self, name)
             if value not in choices:

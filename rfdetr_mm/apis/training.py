@@ -109,6 +109,7 @@ def fill_in_training(
         cfg.load_from = None if train.resume is True else train.resume
     if train.cfg_options:
         merge_options(cfg, train.cfg_options)
+    _set_losses(cfg, train)
 
 
 def _schedule(train: TrainConfig) -> dict:
@@ -263,6 +264,33 @@ def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
             backend = read_shipped(f'_base_/visualizers/{name}.py')[name]
             _name_run(backend, train)
             backends.append(backend)
+
+
+def _set_losses(cfg: Config, train: TrainConfig) -> None:
+    """Let validation and tests compute losses, if they are wanted."""
+    wanted = train.compute_val_loss
+    if wanted == 'auto':
+        wanted = _is_watched(cfg, 'val/loss')
+    if wanted:
+        cfg.val_cfg.with_loss = True
+        if cfg.val_cfg.type == 'ValLoop':
+            cfg.val_cfg.type = 'LossValLoop'
+    if train.compute_test_loss:
+        cfg.test_cfg.type = 'LossTestLoop'
+
+
+def _is_watched(cfg: Config, metric: str) -> bool:
+    """Whether a schedule or a hook goes by a metric."""
+    parts = [
+        *cfg.param_scheduler,
+        *cfg.custom_hooks,
+        *filter(None, cfg.default_hooks.values()),
+    ]
+    watched = [part.get('monitor') for part in parts]
+    for part in parts:
+        best = part.get('save_best')
+        watched += best if isinstance(best, list) else [best]
+    return metric in watched
 
 
 def _recall_of(evaluator: ConfigDict) -> str:
@@ -445,6 +473,11 @@ def run_evaluation(
     if split == 'val':
         cfg.test_dataloader = cfg.val_dataloader
         cfg.test_evaluator = cfg.val_evaluator
+        # The losses are those that were asked for of this split.
+        loop = dict(type='TestLoop')
+        if cfg.val_cfg.get('with_loss'):
+            loop = dict(type='LossTestLoop', prefix='val/')
+        cfg.test_cfg = loop
     if report is not None:
         keep_results(cfg.test_evaluator)
     cfg.load_from = None

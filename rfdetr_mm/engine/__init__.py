@@ -13,12 +13,18 @@ from .hooks import (
     DropPathHook,
     FiniteLossHook,
     LateStoppingHook,
+    MetricsCsvHook,
     ObjectAccumulationHook,
     OptimStepEMAHook,
     SafeCheckpointHook,
     SubnetHook,
 )
-from .loops import ResumableTrainLoop, TwoWeightsValLoop
+from .loops import (
+    LossTestLoop,
+    LossValLoop,
+    ResumableTrainLoop,
+    TwoWeightsValLoop,
+)
 from .optim_wrapper_constructor import RFDETROptimWrapperConstructor
 from .pose_visualizer import PoseLocalVisualizer
 from .seeded_data import SeededBatchSampler, SeededDataset
@@ -34,6 +40,9 @@ __all__ = [
     'DropPathHook',
     'FiniteLossHook',
     'LateStoppingHook',
+    'LossTestLoop',
+    'LossValLoop',
+    'MetricsCsvHook',
     'ObjectAccumulationHook',
     'OptimStepEMAHook',
     'PoseLocalVisualizer',

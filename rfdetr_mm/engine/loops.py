@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import torch
 from mmdet.registry import LOOPS
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import EMAHook
-from mmengine.runner import EpochBasedTrainLoop, Runner, ValLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
+from mmengine.runner.amp import autocast
 
 from rfdetr_mm.errors import InputError
 
+from .evaluation_losses import EvaluationLosses, with_masks
 from .random_state import kept_random_state
 
 
@@ -145,28 +148,196 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
 
 @LOOPS.register_module()
-class TwoWeightsValLoop(ValLoop):
+class LossValLoop(ValLoop):
+    """ValLoop that computes the losses of validation as well.
+
+    They are ``val/loss``, the weighted total, and ``val/`` with the name of
+    each single loss, beside the metrics: in the log, for
+    ``ReduceOnPlateauLR``, and for the hooks that keep the best. One pass of
+    the network gives both. The training is the same to the bit.
+
+    Args:
+        runner: The runner.
+        dataloader: Config of the data loader; its pipeline must load
+            annotations. Masks are loaded for models that have some.
+        *args: Further arguments of ValLoop.
+        with_loss: Whether to compute losses.
+        **kwargs: Keyword arguments of ValLoop.
+
+    Raises:
+        TypeError: If losses are wanted and ``dataloader`` is not a config.
+        InputError: If the model gives no losses where it detects.
+
+    Source: rfdetr 1.11.2, TrainConfig.compute_val_loss.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: dict,
+        *args: Any,
+        with_loss: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self._losses = None
+        if with_loss:
+            dataloader = _checked(type(self).__name__, runner, dataloader)
+            self._losses = EvaluationLosses(runner.model, dataloader)
+        super().__init__(runner, dataloader, *args, **kwargs)
+
+    def run(self) -> dict[str, float]:
+        """Validate.
+
+        Returns:
+            The metrics and losses.
+        """
+        self.runner.call_hook('before_val')
+        self.runner.call_hook('before_val_epoch')
+        metrics = self._metrics()
+        self.runner.call_hook('after_val_epoch', metrics=metrics)
+        self.runner.call_hook('after_val')
+        return metrics
+
+    def _metrics(self) -> dict[str, float]:
+        """What one pass over the data gives."""
+        self.runner.model.eval()
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        metrics = dict(self.evaluator.evaluate(len(self.dataloader.dataset)))
+        if self._losses is not None:
+            metrics.update(self._losses.means('val/'))
+        return metrics
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Detect the objects of one batch.
+
+        Args:
+            idx: Number of the batch.
+            data_batch: The batch.
+        """
+        if self._losses is None:
+            super().run_iter(idx, data_batch)
+            return
+        self.runner.call_hook(
+            'before_val_iter', batch_idx=idx, data_batch=data_batch
+        )
+        with autocast(enabled=self.fp16):
+            outputs = self._losses.run(self.runner.model.val_step, data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        self.runner.call_hook(
+            'after_val_iter',
+            batch_idx=idx,
+            data_batch=data_batch,
+            outputs=outputs,
+        )
+
+
+@LOOPS.register_module()
+class LossTestLoop(TestLoop):
+    """TestLoop that computes the losses of the test as well.
+
+    They are ``test/loss`` and ``test/`` with the names of single losses, see
+    :class:`LossValLoop`.
+
+    Args:
+        runner: The runner.
+        dataloader: See :class:`LossValLoop`.
+        *args: Further arguments of TestLoop.
+        prefix: What the names of losses begin with.
+        **kwargs: Keyword arguments of TestLoop.
+
+    Raises:
+        TypeError: If ``dataloader`` is not a config.
+        InputError: If the model gives no losses where it detects.
+
+    Source: rfdetr 1.11.2, TrainConfig.compute_test_loss.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: dict,
+        *args: Any,
+        prefix: str = 'test/',
+        **kwargs: Any,
+    ) -> None:
+        dataloader = _checked(type(self).__name__, runner, dataloader)
+        self._losses = EvaluationLosses(runner.model, dataloader)
+        self._prefix = prefix
+        super().__init__(runner, dataloader, *args, **kwargs)
+
+    def run(self) -> dict[str, float]:
+        """Test.
+
+        Returns:
+            The metrics and losses.
+        """
+        self.runner.call_hook('before_test')
+        self.runner.call_hook('before_test_epoch')
+        self.runner.model.eval()
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        metrics = dict(self.evaluator.evaluate(len(self.dataloader.dataset)))
+        metrics.update(self._losses.means(self._prefix))
+        self.runner.call_hook('after_test_epoch', metrics=metrics)
+        self.runner.call_hook('after_test')
+        return metrics
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Detect the objects of one batch.
+
+        Args:
+            idx: Number of the batch.
+            data_batch: The batch.
+        """
+        self.runner.call_hook(
+            'before_test_iter', batch_idx=idx, data_batch=data_batch
+        )
+        with autocast(enabled=self.fp16):
+            outputs = self._losses.run(self.runner.model.test_step, data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        self.runner.call_hook(
+            'after_test_iter',
+            batch_idx=idx,
+            data_batch=data_batch,
+            outputs=outputs,
+        )
+
+
+def _checked(name: str, runner: Runner, dataloader: Any) -> dict:
+    if not isinstance(dataloader, dict):
+        raise TypeError(
+            f'{name} changes the data loader before it is built and needs its '
+            f'config, got {type(dataloader).__name__}: give a dict, or use '
+            "val_cfg.type='ValLoop' and test_cfg.type='TestLoop'"
+        )
+    return with_masks(runner.model, dataloader)
+
+
+@LOOPS.register_module()
+class TwoWeightsValLoop(LossValLoop):
     """Validate the averaged weights and then the plain ones.
 
     The metrics of the average keep their names, those of the plain weights
     get the prefix ``plain/``. So ``save_best=['coco/bbox_mAP',
     'plain/coco/bbox_mAP']`` of SafeCheckpointHook keeps the best of each.
 
-    Raises:
-        InputError: If no EMAHook is in use.
+    Args:
+        *args: Arguments of LossValLoop.
+        with_loss: Whether to compute losses, of both.
+        **kwargs: Keyword arguments of LossValLoop.
 
     Source: rfdetr 1.11.2, TrainConfig.eval_base_model=True.
     """
 
-    def run(self) -> dict[str, float]:
-        """Validate twice.
+    def __init__(
+        self, *args: Any, with_loss: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, with_loss=with_loss, **kwargs)
 
-        Returns:
-            The metrics of both.
-
-        Raises:
-            InputError: If the weights are not averaged.
-        """
+    def _metrics(self) -> dict[str, float]:
         averages = [h for h in self.runner.hooks if isinstance(h, EMAHook)]
         if not averages:
             raise InputError(
@@ -174,19 +345,10 @@ class TwoWeightsValLoop(ValLoop):
                 "but there is no EMAHook: set val_cfg.type='ValLoop' or add "
                 'the hook'
             )
-        self.runner.call_hook('before_val')
-        self.runner.call_hook('before_val_epoch')  # now the average is in use
-        metrics = dict(self._evaluate())
+        # The average is in use since before_val_epoch.
+        metrics = super()._metrics()
         averages[0]._swap_ema_parameters()
-        plain = self._evaluate()
+        plain = super()._metrics()
         averages[0]._swap_ema_parameters()
         metrics.update({f'plain/{name}': v for name, v in plain.items()})
-        self.runner.call_hook('after_val_epoch', metrics=metrics)
-        self.runner.call_hook('after_val')
         return metrics
-
-    def _evaluate(self) -> dict[str, float]:
-        self.runner.model.eval()
-        for idx, data_batch in enumerate(self.dataloader):
-            self.run_iter(idx, data_batch)
-        return self.evaluator.evaluate(len(self.dataloader.dataset))

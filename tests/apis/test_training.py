@@ -136,6 +136,25 @@ def test_defaults_are_upstreams_recipe():
             'visualizer.vis_backends.1.exp_name',
             'p',
         ),
+        ({}, 'val_cfg.type', 'ValLoop'),
+        (dict(compute_val_loss=True), 'val_cfg.type', 'LossValLoop'),
+        (
+            dict(compute_val_loss=True, eval_base_model=True),
+            'val_cfg',
+            dict(type='TwoWeightsValLoop', with_loss=True),
+        ),
+        (
+            dict(
+                early_stopping=True,
+                cfg_options={
+                    'default_hooks.early_stopping.monitor': 'val/loss'
+                },
+            ),
+            'val_cfg.with_loss',
+            True,
+        ),
+        ({}, 'test_cfg.type', 'LossTestLoop'),
+        (dict(compute_test_loss=False), 'test_cfg.type', 'TestLoop'),
         ({}, 'default_hooks.finite_loss.patience', 10),
         (
             dict(non_finite_patience=3),

@@ -36,7 +36,10 @@ def run(args: argparse.Namespace) -> None:
             )
         else:
             metrics = load_model(args).evaluate(
-                args.split, dataset_dir=args.dataset_dir, **options
+                args.split,
+                dataset_dir=args.dataset_dir,
+                compute_test_loss=False,  # all that is printed is in points
+                **options,
             )
     width = max(map(len, metrics))
     for name, value in metrics.items():

@@ -5,6 +5,7 @@ from .compile_hook import CompileHook
 from .drop_path_hook import DropPathHook
 from .finite_loss_hook import FiniteLossHook
 from .late_stopping_hook import LateStoppingHook
+from .metrics_csv_hook import MetricsCsvHook
 from .object_accumulation_hook import ObjectAccumulationHook
 from .optim_step_ema_hook import OptimStepEMAHook
 from .progress_hook import ProgressHook, SignOfLifeHook
@@ -17,6 +18,7 @@ __all__ = [
     'DropPathHook',
     'FiniteLossHook',
     'LateStoppingHook',
+    'MetricsCsvHook',
     'ObjectAccumulationHook',
     'OptimStepEMAHook',
     'ProgressHook',

@@ -254,6 +254,7 @@ class RFDETRHead(AdaptingModule, BaseDenseHead):
         x: Sequence[Tensor],
         batch_data_samples: SampleList,
         proposal_cfg: OptConfigType = None,
+        rescale: bool = False,
     ) -> tuple[dict[str, Tensor], InstanceList]:
         """Compute losses and the first group's detections in one pass.
 
@@ -262,15 +263,16 @@ class RFDETRHead(AdaptingModule, BaseDenseHead):
             batch_data_samples: See :meth:`loss`.
             proposal_cfg: Not used, part of mmdet's interface; the detections
                 follow ``test_cfg``.
+            rescale: See :meth:`predict`; the objects of the samples are in
+                pixels of the network's input either way.
 
         Returns:
-            See :meth:`loss` and :meth:`predict`; boxes in pixels of the
-            network's input.
+            See :meth:`loss` and :meth:`predict`.
         """
         outs = self._decode(x, batch_data_samples, self._groups_to_run())
         gt_instances, _, img_metas = unpack_gt_instances(batch_data_samples)
         losses = self.loss_by_feat(outs, gt_instances, img_metas)
-        return losses, self._detect(outs.first_group(), img_metas, False)
+        return losses, self._detect(outs.first_group(), img_metas, rescale)
 
     def loss_by_feat(
         self,

@@ -4,8 +4,9 @@ from typing import Any
 
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
-from mmdet.structures import OptSampleList
+from mmdet.structures import OptSampleList, SampleList
 from mmdet.utils import OptConfigType
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from rfdetr_mm.errors import InputError
@@ -58,6 +59,7 @@ class RFDETR(SingleStageDetector):
         super().__init__(*args, **kwargs)
         # Of the next loss, in its gradient and not in what is logged.
         self.loss_factor = 1.0
+        self.predicts_losses = False
         if adapters is not None:
             add_adapters(self.backbone, **adapters)
         self.subnet: Subnet | None = None
@@ -95,6 +97,36 @@ class RFDETR(SingleStageDetector):
         if self.loss_factor != 1.0:
             total = total * self.loss_factor
         return total, logged
+
+    def predict(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: SampleList,
+        rescale: bool = True,
+    ) -> SampleList:
+        """Detect objects; with ``predicts_losses`` compute losses as well.
+
+        Args:
+            batch_inputs: Normalised images, shape (bs, 3, h_px, w_px).
+            batch_data_samples: Their meta data; for losses ``gt_instances``
+                besides, in pixels of the network's input.
+            rescale: Give boxes in pixels of the original image instead of
+                the network's input.
+
+        Returns:
+            The samples with ``pred_instances``. With losses one element more,
+            whose ``loss`` is what :meth:`RFDETRHead.loss` gives: mmengine's
+            way to hand losses to a loop that validates.
+        """
+        if not self.predicts_losses:
+            return super().predict(batch_inputs, batch_data_samples, rescale)
+        losses, results = self.bbox_head.loss_and_predict(
+            self.extract_feat(batch_inputs),
+            batch_data_samples,
+            rescale=rescale,
+        )
+        samples = self.add_pred_to_datasample(batch_data_samples, results)
+        return [*samples, BaseDataElement(loss=losses)]
 
     def merge_adapters(self) -> int:
         """Merge all adapters into the weights, in place, for deployment.

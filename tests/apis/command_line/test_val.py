@@ -40,7 +40,8 @@ def test_metrics(command, loaded, calls, tmp_path):
         *('--split', 'test', '--batch-size', 8, '--json', path),
     )
     assert code == 0
-    assert calls == [('test', dict(dataset_dir='.', batch_size=8))]
+    expected = dict(dataset_dir='.', batch_size=8, compute_test_loss=False)
+    assert calls == [('test', expected)]
     assert printed.splitlines() == [
         'coco/bbox_mAP      25.00',
         'coco/bbox_mAP_50   50.00',
@@ -51,7 +52,8 @@ def test_metrics(command, loaded, calls, tmp_path):
 
 def test_the_split_is_val_by_default(command, loaded, calls):
     command('val', '.', '--model', 'nano', '--device', 'cpu')
-    assert calls == [('val', dict(dataset_dir='.'))]
+    expected = dict(dataset_dir='.', compute_test_loss=False)
+    assert calls == [('val', expected)]
     code, *_ = command('val', '.', '--split', 'train')
     assert code == 2
 
