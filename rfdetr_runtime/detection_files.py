@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from rfdetr_mm_light.class_rows import COCO_CATEGORY_IDS, COCO_CLASSES
 from rfdetr_mm_light.files import atomic_file
@@ -16,6 +15,7 @@ from rfdetr_mm_light.scores import score_label
 from .coco_runs import encode_mask, mask_area
 from .detections import Detections
 from .keypoints import KEYPOINTS
+from .painting import paint_objects
 from .pictures import as_rgb
 from .skeletons import paint_skeletons
 
@@ -154,9 +154,6 @@ def write_json(content: Any, path: Path) -> None:
 def paint(found: 'AnyDetections') -> Image.Image:
     """Paint boxes, masks and names into the image they are of.
 
-    Where supervision is installed it paints; else there are plain boxes,
-    masks and names, by Pillow.
-
     Args:
         found: Detections with ``metadata['source_image']``, RGB (H, W, 3).
 
@@ -167,26 +164,10 @@ def paint(found: 'AnyDetections') -> Image.Image:
         score_label(name, score)
         for name, score in zip(found.data['class_name'], found.confidence)
     ]
-    try:
-        import supervision
-    except ImportError:
-        return _paint_keypoints(_paint_plainly(found, texts), found)
-    boxes_alone = found
-    if isinstance(found, Detections):
-        data = {k: v for k, v in found.data.items() if k != KEYPOINTS}
-        boxes_alone = replace(found, data=data).to_supervision()
-    picture = Image.fromarray(found.metadata['source_image'])
-    scale = supervision.calculate_optimal_text_scale(picture.size)
-    thickness = supervision.calculate_optimal_line_thickness(picture.size)
-    if found.mask is not None:
-        picture = supervision.MaskAnnotator().annotate(picture, boxes_alone)
-    boxes = supervision.BoxAnnotator(thickness=thickness)
-    labels = supervision.LabelAnnotator(
-        text_scale=scale, text_padding=4, smart_position=True
-    )
-    picture = boxes.annotate(picture, boxes_alone)
-    picture = labels.annotate(picture, boxes_alone, labels=texts)
-    return _paint_keypoints(picture, found)
+    image = found.metadata['source_image']
+    labels = found.class_id.tolist()
+    painted = paint_objects(image, found.xyxy, labels, texts, found.mask)
+    return _paint_keypoints(Image.fromarray(painted), found)
 
 
 def _paint_keypoints(
@@ -201,30 +182,3 @@ def _paint_keypoints(
     return Image.fromarray(
         paint_skeletons(np.asarray(picture), points, found.class_id)
     )
-
-
-def _paint_plainly(
-    found: 'AnyDetections', texts: Sequence[str]
-) -> Image.Image:
-    pixels = np.array(found.metadata['source_image'])
-    # Far apart for neighbouring classes, the same in every picture
-    hues = [(label * 97) % 256 for label in found.class_id.tolist()]
-    colours = [
-        Image.new('HSV', (1, 1), (hue, 200, 230))
-        .convert('RGB')
-        .getpixel((0, 0))
-        for hue in hues
-    ]
-    for row in range(len(found) if found.mask is not None else 0):
-        inside = found.mask[row]
-        pixels[inside] = (pixels[inside] + np.array(colours[row])) // 2
-    picture = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(picture)
-    size = max(10, max(picture.size) // 60)
-    for box, colour, text in zip(found.xyxy.tolist(), colours, texts):
-        draw.rectangle(box, outline=colour, width=max(1, size // 6))
-        place = (box[0], max(0, box[1] - 1.2 * size))
-        font = ImageFont.load_default(size)
-        draw.rectangle(draw.textbbox(place, text, font), fill=colour)
-        draw.text(place, text, fill='black', font=font)
-    return picture

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from PIL import Image
@@ -15,8 +14,9 @@ from rfdetr_mm.datasets.truth_of_input import (
     annotations_follow_resize,
     truth_of_input,
 )
-from rfdetr_mm.engine import SeededDataset
-from rfdetr_runtime.skeletons import paint_skeletons
+from rfdetr_mm.engine import PoseLocalVisualizer, SeededDataset
+from rfdetr_mm.engine.visualizer import number_of
+from rfdetr_runtime.painting import with_heading
 
 GAP = 6  # px between the images
 MAX_SIDE = 480  # px of an image in the grid
@@ -40,7 +40,7 @@ def draw_samples(
     dataset_cfg = cfg[f'{split}_dataloader'].dataset
     dataset = SeededDataset(DATASETS.build(dataset_cfg))
     is_bgr = cfg.model.data_preprocessor.get('bgr_to_rgb', False)
-    visualizer = DetLocalVisualizer()
+    visualizer = PoseLocalVisualizer()
     visualizer.dataset_meta = dataset.metainfo
     order = np.random.default_rng(seed).permutation(len(dataset))[:num]
     pictures = []
@@ -59,16 +59,13 @@ def draw_samples(
             sample,
             draw_pred=False,
         )
-        picture = visualizer.get_image()
-        if 'keypoints' in sample.get('gt_instances', {}):
-            truth = sample.gt_instances
-            picture = paint_skeletons(
-                picture,
-                truth.keypoints.numpy(),
-                truth.labels.tolist(),
-                dataset.metainfo.get('keypoint_links', ()),
+        pictures.append(
+            with_heading(
+                visualizer.get_image(),
+                number_of(len(sample.get('gt_instances', ())), 'object'),
+                Path(sample.get('img_path', '')).name,
             )
-        pictures.append(picture)
+        )
     return pictures
 
 

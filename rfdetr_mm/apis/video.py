@@ -111,6 +111,7 @@ def paint_frame(
         A new picture of the same kind.
     """
     visualizer = inferencer.visualizer
+    visualizer.notes = False  # a video without objects needs none
     visualizer.add_datasample(
         'frame',
         np.ascontiguousarray(frame[..., ::-1]),

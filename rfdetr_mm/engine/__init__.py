@@ -29,6 +29,7 @@ from .optim_wrapper_constructor import RFDETROptimWrapperConstructor
 from .pose_visualizer import PoseLocalVisualizer
 from .seeded_data import SeededBatchSampler, SeededDataset
 from .sharded_runner import ShardedRunner
+from .visualizer import ReadableDetVisualizer
 from .warmup_lr import WarmupCosineLR, WarmupStepLR
 
 register_checkpoint_loaders()
@@ -47,6 +48,7 @@ __all__ = [
     'OptimStepEMAHook',
     'PoseLocalVisualizer',
     'RFDETROptimWrapperConstructor',
+    'ReadableDetVisualizer',
     'ResumableTrainLoop',
     'SafeCheckpointHook',
     'SeededBatchSampler',

@@ -4,23 +4,24 @@ from typing import Any
 
 import numpy as np
 from mmdet.registry import VISUALIZERS
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
 from rfdetr_runtime.skeletons import paint_skeletons
+
+from .visualizer import ReadableDetVisualizer
 
 MIN_SCORE = 0.5  # of a predicted keypoint that is painted
 
 
 @VISUALIZERS.register_module()
-class PoseLocalVisualizer(DetLocalVisualizer):
-    """``DetLocalVisualizer`` that paints skeletons over boxes.
+class PoseLocalVisualizer(ReadableDetVisualizer):
+    """``ReadableDetVisualizer`` that paints skeletons over boxes.
 
     Of the truth hidden keypoints are rings; of predictions those are painted
     that an annotator would more likely find than not. Lines are those of the
     data set, ``keypoint_links`` in its meta data, or of COCO's people.
 
-    Takes what ``DetLocalVisualizer`` takes.
+    Takes what ``ReadableDetVisualizer`` takes.
     """
 
     def _draw_instances(

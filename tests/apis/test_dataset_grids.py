@@ -61,6 +61,6 @@ def test_grids_show_keypoints_where_they_are(tmp_path):
             )
         )
         (picture,) = dataset_grids.draw_samples(cfg, 'train', 1, 0)
-        assert picture.shape == (80, 120, 3)
-        red, green, _ = picture[20, 40].astype(int)
+        assert picture.shape == (16 + 80, 120, 3)  # with a heading
+        red, green, _ = picture[16 + 20, 40].astype(int)
         assert red > green + 100

@@ -32,7 +32,7 @@ def paint():
         is_truth = name == 'gt_instances'
         visualizer.add_datasample(
             'x',
-            np.zeros((60, 80, 3), np.uint8),
+            np.zeros((60, 200, 3), np.uint8),
             sample,
             draw_gt=is_truth,
             draw_pred=not is_truth,
@@ -44,7 +44,7 @@ def paint():
 
 def objects(**others):
     return InstanceData(
-        bboxes=torch.tensor([[70.0, 2, 78, 8], [70, 42, 78, 48]]),
+        bboxes=torch.tensor([[190.0, 2, 198, 8], [190, 42, 198, 48]]),
         labels=torch.tensor([0, 1]),
         **others,
     )
@@ -81,6 +81,6 @@ def test_the_truth(paint):
 
 
 def test_boxes_alone_and_no_objects(paint):
-    assert paint(gt_instances=objects())[2:8, 70:78].any()
+    assert paint(gt_instances=objects())[2:8, 190:198].any()
     empty = objects(keypoints=torch.zeros(2, 3, 3))[:0]
     assert not paint(gt_instances=empty).any()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmdet.visualization import DetLocalVisualizer
 from PIL import Image
 
 from rfdetr_mm.apis.dataset_grids import GAP, write_grid
+from rfdetr_mm.engine import ReadableDetVisualizer
 from tests.data_factory import CLASSES, COLOURS, edit_json, write_layout
 
 ROOT = Path(__file__).parents[3]
@@ -30,7 +30,7 @@ def browse_dataset(monkeypatch):
 def drawn(monkeypatch):
     """What is handed to the visualizer: picture, boxes and names."""
     calls = []
-    original = DetLocalVisualizer.add_datasample
+    original = ReadableDetVisualizer.add_datasample
 
     def spy(self, name, image, data_sample, **kwargs):
         truth = data_sample.gt_instances
@@ -40,7 +40,7 @@ def drawn(monkeypatch):
         calls.append((image.copy(), boxes, names, masks))
         original(self, name, image, data_sample, **kwargs)
 
-    monkeypatch.setattr(DetLocalVisualizer, 'add_datasample', spy)
+    monkeypatch.setattr(ReadableDetVisualizer, 'add_datasample', spy)
     return calls
 
 
@@ -67,7 +67,9 @@ def test_grid_of_own_data(tmp_path, browse_dataset, drawn, split, capsys):
     assert {image.shape for image, *_ in drawn} == {(384, 384, 3)}
     assert_boxes_are_where_the_colours_are(drawn)
     gap = GAP
-    assert Image.open(out).size == (2 * (384 + gap) + gap,) * 2
+    # Each has a heading of 16 px.
+    sides = [2 * (side + gap) + gap for side in (384, 400)]
+    assert Image.open(out).size == tuple(sides)
     assert f'3 images of the {split} set in {out}' in capsys.readouterr().out
 
 
