@@ -249,7 +249,8 @@ class NamedCocoDataset(CocoDataset):
                 f' {counts["crowds"]} of {num_objects} objects are marked as '
                 'crowds (iscrowd: 1) and not trained on. Some exporters mark '
                 'every mask, or every one with holes or several parts: then '
-                'set crowd_as_object=True for data sets and metrics.'
+                'give --cfg-options crowd_as_object=True, for data sets and '
+                'metrics.'
             )
         if not self.test_mode and not counts['boxes']:
             raise InputError(f'There is no {what} to train on. {line}{crowds}')

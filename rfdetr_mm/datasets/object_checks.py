@@ -184,7 +184,7 @@ def _report(
             'crowds',
             f'{name}: {counts.crowds} of {num_all} objects are marked as '
             'crowds (iscrowd: 1) and not trained on. If your exporter marks '
-            'masks that way, train with crowd_as_object=True.',
+            'masks that way, train with --cfg-options crowd_as_object=True.',
             name,
             counts.crowds,
         )
