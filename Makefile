@@ -5,6 +5,7 @@
 # make slow    heavy sweeps and trainings to an AP
 # make fuzz    bad input, MINUTES=10 for each kind of file
 # make soak    a training killed twenty times ends as one that was not; over an hour
+# make scale-test  the tests of --engine ray, in an environment of their own
 # make matrix  other Pythons and torches: an environment each, deleted afterwards
 # make lint    ruff, docstring coverage, spelling and banned phrases
 # make docs    the documentation site, in build/site/html
@@ -20,7 +21,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo demo-masks demo-figures test slow fuzz soak matrix lint docs docs-links golden env test-env lock clean
+.PHONY: demo demo-masks demo-figures test slow fuzz soak scale-test matrix lint docs docs-links golden env test-env lock clean
 
 STACK ?= onedl
 export STACK
@@ -62,6 +63,9 @@ fuzz:
 # Goes on where it was stopped. SOAK=--quick is a short training with few kills.
 soak:
 	$(call IN_ENV,test) tools/dev/soak.py $(SOAK)
+
+scale-test:
+	tools/dev/scale_test.sh
 
 matrix:
 	tools/dev/matrix.sh

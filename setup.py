@@ -187,6 +187,10 @@ setup(
         'tracking': ['lap'],
         # Exporting to TFLite; torchao 0.18 breaks on torch 2.9.
         'tflite-export': ['litert-torch==0.10.0', 'torchao==0.17.0'],
+        # --engine ray; ray[data] brings pyarrow and fsspec, whose packages for
+        # buckets (s3fs, gcsfs, adlfs) are the user's choice. Its interfaces
+        # change with minor versions.
+        'scale': ['ray[data]>=2.60,<2.61'],
         # What configs/_base_/visualizers log to. MLflow's small client writes
         # to a server; files and SQLite want variables or the whole mlflow.
         'loggers': ['tensorboard', 'wandb', 'mlflow-skinny'],

@@ -71,3 +71,30 @@ def check_writable(
             f'nothing can be written to {name} {folder} ({error.strerror}); '
             f'{way_out}'
         ) from error
+
+
+@contextlib.contextmanager
+def exclusive_file(
+    path: str | os.PathLike[str], message: str
+) -> Iterator[None]:
+    """Hold a lock that ends with the process, however it ends.
+
+    Args:
+        path: The file of the lock; it is removed afterwards.
+        message: What is wrong if another process holds it.
+
+    Raises:
+        InputError: If another process holds it.
+    """
+    # Not on Windows, where other modules of this package are imported, too.
+    import fcntl
+
+    with open(path, 'wb') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(message) from error
+        try:
+            yield
+        finally:
+            os.unlink(lock.name)

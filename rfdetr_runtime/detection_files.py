@@ -1,7 +1,7 @@
 """Detections as JSON, as a COCO file and as pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,45 +103,81 @@ def to_coco(
         they count from 1. Keypoints whose score is above 0.5 have the
         visibility 2, others 1.
     """
-    ids = range(1, len(class_names) + 1)
-    if tuple(class_names) == tuple(COCO_CLASSES):
-        ids = COCO_CATEGORY_IDS
+    ids = category_ids(class_names)
     images, annotations = [], []
     for image_id, record in enumerate(records, start=1):
-        images.append(
-            dict(
-                id=image_id,
-                file_name=record['file'],
-                height=record['height'],
-                width=record['width'],
-            )
+        images.append(coco_image(record, image_id))
+        annotations += coco_annotations(
+            record, image_id, len(annotations), ids
         )
-        for found in record['detections']:
-            x1, y1, x2, y2 = found['bbox_xyxy_px']
-            box = [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]
-            annotation = dict(
-                id=len(annotations) + 1,
-                image_id=image_id,
-                category_id=ids[found['class_id']],
-                bbox=box,
-                area=round(box[2] * box[3], 3),
-                iscrowd=0,
-                score=found['score'],
-            )
-            if 'segmentation' in found:
-                annotation['segmentation'] = found['segmentation']
-                annotation['area'] = mask_area(found['segmentation'])
-            if 'keypoints_xy_px_score' in found:
-                points = found['keypoints_xy_px_score']
-                annotation['keypoints'] = [
-                    value
-                    for x, y, score in points
-                    for value in (x, y, 2 if score > 0.5 else 1)
-                ]
-                annotation['num_keypoints'] = len(points)
-            annotations.append(annotation)
     categories = [dict(id=i, name=n) for i, n in zip(ids, class_names)]
     return dict(images=images, categories=categories, annotations=annotations)
+
+
+def category_ids(class_names: Sequence[str]) -> Sequence[int]:
+    """COCO's own ids for COCO's classes, else numbers from 1.
+
+    Args:
+        class_names: The model's.
+    """
+    if tuple(class_names) == tuple(COCO_CLASSES):
+        return COCO_CATEGORY_IDS
+    return range(1, len(class_names) + 1)
+
+
+def coco_image(record: dict[str, Any], image_id: int) -> dict[str, Any]:
+    """The entry of an image in a COCO file.
+
+    Args:
+        record: What :func:`to_record` has returned.
+        image_id: Its id.
+    """
+    return dict(
+        id=image_id,
+        file_name=record['file'],
+        height=record['height'],
+        width=record['width'],
+    )
+
+
+def coco_annotations(
+    record: dict[str, Any], image_id: int, before: int, ids: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """The detections of an image as annotations of a COCO file.
+
+    Args:
+        record: What :func:`to_record` has returned.
+        image_id: Its id.
+        before: The number of annotations before; ids go on from it.
+        ids: Category id of each class.
+
+    Yields:
+        An annotation for each detection.
+    """
+    for number, found in enumerate(record['detections'], start=before + 1):
+        x1, y1, x2, y2 = found['bbox_xyxy_px']
+        box = [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]
+        annotation = dict(
+            id=number,
+            image_id=image_id,
+            category_id=ids[found['class_id']],
+            bbox=box,
+            area=round(box[2] * box[3], 3),
+            iscrowd=0,
+            score=found['score'],
+        )
+        if 'segmentation' in found:
+            annotation['segmentation'] = found['segmentation']
+            annotation['area'] = mask_area(found['segmentation'])
+        if 'keypoints_xy_px_score' in found:
+            points = found['keypoints_xy_px_score']
+            annotation['keypoints'] = [
+                value
+                for x, y, score in points
+                for value in (x, y, 2 if score > 0.5 else 1)
+            ]
+            annotation['num_keypoints'] = len(points)
+        yield annotation
 
 
 def write_json(content: Any, path: Path) -> None:

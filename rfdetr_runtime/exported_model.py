@@ -301,15 +301,7 @@ class ExportedModel:
         Returns:
             float32, shape (3, height, width) of the input.
         """
-        facts = self.facts
-        pixels = resize_picture(picture, self.input_hw, facts.resize_kernel)
-        if facts.channel_order == 'BGR':
-            pixels = pixels[..., ::-1]
-        mean, std = (
-            np.array(values, dtype=np.float32)
-            for values in (facts.mean, facts.std)
-        )
-        return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+        return prepare_picture(picture, self.facts, self.input_hw)
 
     def run(self, images: np.ndarray) -> Arrays:
         """Run the file as it is.
@@ -364,6 +356,29 @@ class ExportedModel:
             )
             for i, image_hw in enumerate(image_sizes_hw)
         ]
+
+
+def prepare_picture(
+    picture: np.ndarray, facts: FileFacts, input_hw: tuple[int, int]
+) -> np.ndarray:
+    """Resize and normalise a picture as a file was exported for.
+
+    Args:
+        picture: RGB, uint8 or float32 from 0 to 255, shape (h, w, 3).
+        facts: What the file says.
+        input_hw: (height, width) in pixels that it takes.
+
+    Returns:
+        float32, shape (3, height, width).
+    """
+    pixels = resize_picture(picture, input_hw, facts.resize_kernel)
+    if facts.channel_order == 'BGR':
+        pixels = pixels[..., ::-1]
+    mean, std = (
+        np.array(values, dtype=np.float32)
+        for values in (facts.mean, facts.std)
+    )
+    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
 
 
 def load(

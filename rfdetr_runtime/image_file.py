@@ -73,6 +73,16 @@ class BrokenImageError(ImageFileError):
         self.reason = reason
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its name, which is not a hidden one.
+
+    Args:
+        name: Its name without its folder.
+    """
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in IMAGE_SUFFIXES and not name.startswith('.')
+
+
 def find_image_files(
     folder: str | PathLike, recursive: bool = False
 ) -> tuple[list[Path], list[Path]]:
@@ -94,9 +104,7 @@ def find_image_files(
         if path.suffix.lower() in IMAGE_SUFFIXES
     )
     files = [
-        path
-        for path in named
-        if not path.name.startswith('.') and path.is_file()
+        path for path in named if is_image_name(path.name) and path.is_file()
     ]
     return files, sorted({*named} - {*files})
 

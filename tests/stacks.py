@@ -23,6 +23,7 @@ OPTIONAL = (
     'mlflow',
     'mmdeploy',
     'modelindex',
+    'moto',
     'nncf',
     'onnx',
     'onnxruntime',
@@ -30,8 +31,10 @@ OPTIONAL = (
     'optuna',
     'peft',
     'pytorch_lightning',
+    'ray',
     'rfdetr',
     'roboflow',
+    's3fs',
     'safetensors',
     'selenium',
     'supervision',
@@ -41,6 +44,11 @@ OPTIONAL = (
     'wandb',
 )
 NEWER_TORCH = 'wants a newer torch than mmcv 2.1.0 compiles with'
+# Ray, and what stands in for a bucket
+SCALE = {
+    name: 'is not in the locks; make scale-test runs its tests'
+    for name in ('ray', 'moto', 's3fs')
+}
 # stack: what its environment cannot have, and why.
 ABSENT = {
     'onedl': {
@@ -50,6 +58,7 @@ ABSENT = {
         'into an environment to run its tests',
         'kornia': 'is not in the locks; pip install kornia==0.9.0 into an '
         'environment to run its tests',
+        **SCALE,
     },
     'openmmlab': {
         'ai_edge_litert': 'runs what litert_torch makes',
@@ -59,6 +68,7 @@ ABSENT = {
         'kornia': 'is not in the locks',
         'litert_torch': NEWER_TORCH,
         'nncf': 'imports torch, and was not tried with 2.1',
+        **SCALE,
         'rfdetr': f'{NEWER_TORCH}; its numbers are in tests/parity/golden',
         'torch_linear_assignment': 'comes with rfdetr',
     },

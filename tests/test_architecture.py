@@ -169,7 +169,17 @@ def test_the_light_package_imports_the_standard_library_only(path):
 
 # file: what it imports within functions, because a user asked for it. The
 # runtimes of exported files are imported by their names, see SESSIONS.
-RUNTIME_LAZY = {'detections.py': {'supervision'}}
+RUNTIME_LAZY = {
+    'detections.py': {'supervision'},
+    'scale/coco.py': {'pyarrow'},
+    'scale/pipeline.py': {'pyarrow'},
+    'scale/places.py': {'fsspec', 'pyarrow'},
+    'scale/prediction.py': {'pyarrow'},
+    'scale/results.py': {'pyarrow'},
+    'scale/session.py': {'ray'},
+    'scale/sources.py': {'pyarrow'},
+    'scale/stages.py': {'pyarrow'},
+}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rfdetr_mm.models.layers.full_size_masks import resize_masks
 from rfdetr_mm.models.layers.keypoint_schema import KeypointSchema
 from rfdetr_mm.models.layers.keypoint_scores import add_keypoints
 from rfdetr_runtime import Detections as RuntimeDetections
-from rfdetr_runtime.keypoints import KEYPOINTS, PRECISION, to_key_points
+from rfdetr_runtime.keypoints import KEYPOINTS, PRECISION
 
 if TYPE_CHECKING:
     from supervision import Detections, KeyPoints
@@ -142,7 +142,27 @@ def to_supervision(
     Raises:
         ImportError: If supervision is not installed.
     """
-    detections_class = import_supervision()
+    import_supervision()
+    return to_arrays(found, names, image_hw, source).to_supervision()
+
+
+def to_arrays(
+    found: InstanceData,
+    names: Sequence[str],
+    image_hw: tuple[int, int],
+    source: np.ndarray | None,
+) -> RuntimeDetections:
+    """Turn detections into arrays under supervision's names.
+
+    Args:
+        found: What :func:`detections_of_image` has returned.
+        names: The names of the classes.
+        image_hw: (height, width) of the image in pixels.
+        source: The image, uint8, shape (h, w, 3), if it is wanted.
+
+    Returns:
+        The same as arrays.
+    """
     arrays = {k: v.cpu().numpy() for k, v in found.items()}
     labels = arrays['labels']
     shape = np.array(image_hw, dtype=np.int64)
@@ -157,9 +177,8 @@ def to_supervision(
         ),
         metadata={} if source is None else dict(source_image=source),
     )
-    if 'keypoints' not in found:
-        return detections_class(**given)
-    points = arrays['keypoints'], arrays['keypoint_scores'][..., None]
-    given['data'][KEYPOINTS] = np.concatenate(points, axis=-1)
-    given['data'][PRECISION] = arrays['keypoint_precision']
-    return to_key_points(RuntimeDetections(**given))
+    if 'keypoints' in found:
+        points = arrays['keypoints'], arrays['keypoint_scores'][..., None]
+        given['data'][KEYPOINTS] = np.concatenate(points, axis=-1)
+        given['data'][PRECISION] = arrays['keypoint_precision']
+    return RuntimeDetections(**given)

@@ -1,7 +1,8 @@
 """Exported files where mmdet expects models: metrics and inferencers."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def evaluate_file(
     dataset_dir: str | os.PathLike[str],
     report: str | os.PathLike[str] | None = None,
     against: str | os.PathLike[str] | None = None,
+    test: Callable[[int, BaseDataset, Evaluator], dict[str, float]]
+    | None = None,
     **kwargs: Any,
 ) -> dict[str, float]:
     """Evaluate an exported file on a data set by COCO's metrics.
@@ -62,6 +65,10 @@ def evaluate_file(
         dataset_dir: The folder of the data set.
         report: Folder for a report.
         against: Folder of an earlier report to show beside it.
+        test: What evaluates instead of this process, such as a
+            :class:`~rfdetr_mm.apis.evaluation_on_ray.RayEvaluation`: a
+            function of the number of images at once, the data set and the
+            metrics.
         **kwargs: Fields of
             :class:`~rfdetr_mm.apis.train_config.TrainConfig`.
 
@@ -91,7 +98,11 @@ def evaluate_file(
         keep_results(evaluator)
     dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
     evaluator = Evaluator(evaluator)
-    metrics = _evaluate(model, dataset, evaluator)
+    evaluator.dataset_meta = dataset.metainfo
+    batch_size = model.batch_size or _MAX_BATCH
+    metrics = (test or partial(_evaluate, model))(
+        batch_size, dataset, evaluator
+    )
     if report is not None:
         name, where = Path(model.file).name, Path(dataset_dir).resolve().name
         image = dataset.get_data_info(0)['img_path']
@@ -103,7 +114,7 @@ def evaluate_file(
             earlier,
             speed_of(lambda file: model.predict(file), image, 'the runtime'),
         )
-    return metrics
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def config_of_file(model: ExportedModel) -> Config:
@@ -166,16 +177,17 @@ class ExportedDetector(nn.Module):
 
 
 def _evaluate(
-    model: ExportedModel, dataset: BaseDataset, evaluator: Evaluator
+    model: ExportedModel,
+    batch_size: int,
+    dataset: BaseDataset,
+    evaluator: Evaluator,
 ) -> dict[str, float]:
-    evaluator.dataset_meta = dataset.metainfo
-    for infos in _batches(dataset, model.batch_size or _MAX_BATCH):
+    for infos in _batches(dataset, batch_size):
         results = model.predict([info['img_path'] for info in infos], 0.0)
         evaluator.process(
-            [_sample(*pair) for pair in zip(infos, results, strict=True)]
+            [data_sample(*pair) for pair in zip(infos, results, strict=True)]
         )
-    metrics = evaluator.evaluate(len(dataset))
-    return {name: float(value) for name, value in metrics.items()}
+    return evaluator.evaluate(len(dataset))
 
 
 def _batches(dataset: BaseDataset, size: int) -> Iterator[list[dict]]:
@@ -184,8 +196,13 @@ def _batches(dataset: BaseDataset, size: int) -> Iterator[list[dict]]:
         yield [dataset.get_data_info(number) for number in numbers]
 
 
-def _sample(info: dict[str, Any], found: Detections) -> DetDataSample:
-    """Detections as mmdet's metrics take them."""
+def data_sample(info: dict[str, Any], found: Detections) -> DetDataSample:
+    """Detections as mmdet's metrics take them.
+
+    Args:
+        info: What the data set says of the image.
+        found: Detections with ``metadata['source_image']``.
+    """
     shape = found.metadata['source_image'].shape[:2]
     meta = dict(
         img_id=info['img_id'], img_path=info['img_path'], ori_shape=shape

@@ -153,18 +153,36 @@ def make_batch(
 
     Source: rfdetr 1.11.2, detr.py, RFDETR.predict.
     """
-    batch = []
-    for image in images:
-        pixels = image.pixels.to(mean.device)
-        if pixels.dtype == torch.uint8:
-            pixels = pixels.float() / 255
-        batch.append(
-            F.interpolate(
-                pixels[None],
-                size=size_hw,
-                mode='bilinear',
-                align_corners=False,
-                antialias=False,
-            )
-        )
+    batch = [
+        resize_image(image.pixels, size_hw, mean.device) for image in images
+    ]
     return (torch.cat(batch) - mean) / std
+
+
+def resize_image(
+    pixels: Tensor, size_hw: tuple[int, int], device: torch.device
+) -> Tensor:
+    """Resize an image; one that has the size already stays as it is.
+
+    Args:
+        pixels: RGB, uint8, or float32 in [0, 1], shape (channels, h, w).
+        size_hw: (height, width) in pixels.
+        device: Where to do it.
+
+    Returns:
+        float32 in [0, 1], shape (1, channels, height, width).
+
+    Source: rfdetr 1.11.2, detr.py, RFDETR.predict.
+    """
+    pixels = pixels.to(device)
+    if pixels.dtype == torch.uint8:
+        pixels = pixels.float() / 255
+    if pixels.shape[1:] == size_hw:
+        return pixels[None]
+    return F.interpolate(
+        pixels[None],
+        size=size_hw,
+        mode='bilinear',
+        align_corners=False,
+        antialias=False,
+    )

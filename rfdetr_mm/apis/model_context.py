@@ -62,6 +62,7 @@ class ModelContext:
         images: Sequence[LoadedImage],
         input_hw: tuple[int, int],
         threshold: float,
+        sizes_hw: Sequence[tuple[int, int]] | None = None,
     ) -> list[InstanceData]:
         """Detect objects in a batch.
 
@@ -69,6 +70,8 @@ class ModelContext:
             images: The images, which may have different sizes.
             input_hw: (height, width) in pixels that they are resized to.
             threshold: Only detections with a higher score are kept.
+            sizes_hw: (height, width) in pixels of each image that results
+                refer to; its own by default.
 
         Returns:
             The detections of each image, see
@@ -86,7 +89,8 @@ class ModelContext:
         else:
             network = self.inference_model.network
         outputs = network(batch)
-        sizes_hw = [image.size_hw for image in images]
+        if sizes_hw is None:
+            sizes_hw = [image.size_hw for image in images]
         return self.postprocess(outputs, input_hw, sizes_hw, threshold)
 
     def postprocess(

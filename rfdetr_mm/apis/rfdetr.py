@@ -178,6 +178,7 @@ class RFDETR(Predictor):
         dataset_dir: str | os.PathLike | None = None,
         report: str | os.PathLike | None = None,
         against: str | os.PathLike | None = None,
+        test: Callable[[Runner], dict[str, float]] = Runner.test,
         **kwargs: Any,
     ) -> dict[str, float]:
         """Evaluate the model on a data set by COCO's metrics.
@@ -192,6 +193,9 @@ class RFDETR(Predictor):
             report: Folder for a report: a page, JSON and CSV.
             against: Folder of an earlier report, which the new one shows
                 beside its own numbers.
+            test: What runs the evaluation; this process by default, or
+                ``RayEvaluation().test`` of
+                :mod:`~rfdetr_mm.apis.evaluation_on_ray`.
             **kwargs: Fields of
                 :class:`~rfdetr_mm.apis.train_config.TrainConfig`, such as
                 ``batch_size``, and ``resolution`` and ``device``; those of
@@ -228,7 +232,11 @@ class RFDETR(Predictor):
             given = {**kwargs, 'dataset_dir': dataset_dir or self._dataset_dir}
             where = f'{type(self).__name__}.evaluate()'
             return self._evaluate(
-                split, model_config, make_train_config(given, where), then
+                split,
+                model_config,
+                make_train_config(given, where),
+                then,
+                test,
             )
 
     def _evaluate(
@@ -237,6 +245,7 @@ class RFDETR(Predictor):
         model_config: ModelConfig,
         config: TrainConfig,
         then: Callable[[Runner], None] | None,
+        test: Callable[[Runner], dict[str, float]],
     ) -> dict[str, float]:
         if config.batch_size == 'auto':
             config.batch_size = TrainConfig.batch_size
@@ -246,7 +255,9 @@ class RFDETR(Predictor):
         fill_in_training(cfg, self.variant, model_config, config)
         find_data(cfg, only=split)
         weights = self.model.model.state_dict()
-        return run_evaluation(cfg, model_config.device, weights, split, then)
+        return run_evaluation(
+            cfg, model_config.device, weights, split, then, test
+        )
 
     def _report(
         self,

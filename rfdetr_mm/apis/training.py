@@ -456,6 +456,7 @@ def run_evaluation(
     weights: Mapping[str, Any],
     split: str,
     report: Callable[[Runner], None] | None = None,
+    test: Callable[[Runner], dict[str, float]] = Runner.test,
 ) -> dict[str, float]:
     """Evaluate weights on a split of a data set.
 
@@ -466,6 +467,7 @@ def run_evaluation(
         split: ``'val'`` or ``'test'``.
         report: Called with the Runner after the evaluation; its metric has
             then kept the results.
+        test: What runs the evaluation.
 
     Returns:
         Metric to value, mmdet's names.
@@ -483,7 +485,7 @@ def run_evaluation(
     cfg.load_from = None
     runner = build_runner(cfg, device)
     runner.model.load_state_dict(weights)
-    metrics = runner.test()
+    metrics = test(runner)
     if report is not None:
         report(runner)
     return {name: float(value) for name, value in metrics.items()}

@@ -79,6 +79,55 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of one process or of Ray."""
+    parser.add_argument(
+        '--engine',
+        choices=('process', 'ray'),
+        default='process',
+        help='this process alone, or the workers of Ray, which the extra '
+        'scale installs (default: process)',
+    )
+    parser.add_argument(
+        '--address',
+        metavar='ADDRESS',
+        help='with --engine ray: a cluster that runs, auto or HOST:PORT '
+        '(default: Ray is started on this machine for this command)',
+    )
+    parser.add_argument(
+        '--num-models',
+        type=int,
+        metavar='N',
+        help='with --engine ray: models that predict at a time (default: one '
+        'for each GPU, or for each processor)',
+    )
+
+
+def check_engine(args: argparse.Namespace) -> None:
+    """Check the options of :func:`add_engine`.
+
+    Args:
+        args: Parsed options.
+
+    Raises:
+        UsageError: If they are for Ray, and it was not chosen, or there is
+            no model.
+    """
+    if args.engine == 'ray':
+        if args.num_models is not None and args.num_models < 1:
+            raise UsageError('--num-models is 1 at least')
+        if args.device not in (None, 'cpu', 'cuda'):
+            raise UsageError(
+                'with --engine ray, --device is cpu or cuda: Ray hands the '
+                f'GPUs out, got {args.device}'
+            )
+        return
+    for name in ('address', 'num_models'):
+        if getattr(args, name) is not None:
+            option = '--' + name.replace('_', '-')
+            raise UsageError(f'{option} is for --engine ray')
+
+
 def check_model_options(args: argparse.Namespace) -> None:
     """Check what needs neither torch nor a network.
 

@@ -8,6 +8,7 @@ Examples:
   rfdetr-mm val DATASET --weights best.pth --split test --json metrics.json
   rfdetr-mm val exported/rfdetr-nano.onnx DATASET
   rfdetr-mm val DATASET --weights new.pth --report new --against old
+  rfdetr-mm val DATASET --weights best.pth --engine ray --address auto
 """
 
 import argparse
@@ -18,10 +19,12 @@ from rfdetr_mm_light.exported_files import is_exported
 
 from .options import (
     add_config_options,
+    add_engine,
     add_model_file,
     add_model_options,
     add_precision,
     check_data_set,
+    check_engine,
     check_model_options,
 )
 
@@ -60,6 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar='OTHER',
         help='folder of an earlier report, which the new one shows beside',
     )
+    add_engine(parser)
     add_precision(parser)
     add_config_options(parser, 'the config of the evaluation')
     add_model_options(parser)
@@ -74,6 +78,7 @@ def check(args: argparse.Namespace) -> None:
         InputError: If a file or folder is missing.
     """
     check_model_options(args)
+    check_engine(args)
     if args.against is not None and args.report is None:
         raise UsageError('--against needs --report DIR, which shows both')
     if args.cfg_options and is_exported(args.weights or ''):

@@ -4,7 +4,6 @@ Its options are in ``rfdetr_mm_light/command_line/predict.py``.
 """
 
 import argparse
-import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from PIL import Image
 from rfdetr_mm_light.errors import InputError
 from rfdetr_mm_light.files import atomic_file, check_writable
 
+from ..classes import class_ids
 from ..detection_files import (
     as_detections,
     paint,
@@ -28,6 +28,7 @@ from ..detection_files import (
 from ..exported_model import ExportedModel
 from ..image_file import IMAGE_SUFFIXES, list_images
 from ..sessions.session import num_cpus
+from .on_ray import file_loader, run_on_ray
 from .options import load_file
 
 Detect = Callable[[Any, Sequence[str], argparse.Namespace], Iterator[Any]]
@@ -42,6 +43,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: If file, images or classes cannot be used.
     """
+    if args.engine == 'ray':
+        run_on_ray(args, file_loader(args))
+        return
     # One image is worked on by all processors, many by one each.
     several = min(len(find_images(args.inputs)), num_cpus())
     predict(args, partial(load_file, side_by_side=several), _each)
@@ -69,7 +73,7 @@ def predict(
     if args.out_dir is not None:  # before weights are downloaded
         check_writable(args.out_dir)
     model = load_model(args)
-    kept = _class_ids(args.classes, model.class_names)
+    kept = class_ids(args.classes, model.class_names)
     records = []
     names = _unique_names(files)
     results = (detect or _in_batches)(model, files, args)
@@ -135,24 +139,6 @@ def _unique_names(files: Sequence[str]) -> dict[str, str]:
             name, number = f'{path.stem}_{number}{suffix}', number + 1
         names[file] = name
     return names
-
-
-def _class_ids(
-    wanted: Sequence[str] | None, class_names: Sequence[str]
-) -> list[int] | None:
-    if wanted is None:
-        return None
-    for name in wanted:
-        if name not in class_names:
-            close = difflib.get_close_matches(name, class_names, 1)
-            hint = f' Did you mean {close[0]!r}?' if close else ''
-            known = ', '.join(class_names[:10])
-            raise InputError(
-                f'the model has no class {name!r}.{hint} It has '
-                f'{len(class_names)}: {known}'
-                + ('…' if len(class_names) > 10 else '')
-            )
-    return [class_names.index(name) for name in wanted]
 
 
 def _each(

@@ -1,12 +1,15 @@
 """The model that the options of a subcommand choose."""
 
 import argparse
+import os
 from typing import Any
 
 from rfdetr_mm import apis
+from rfdetr_mm.apis.scale import CheckpointLoader
 from rfdetr_mm.apis.weights import locate_weights
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.identify import find_size
+from rfdetr_runtime.scale.places import absolute
 
 MODEL_FIELDS = ('device', 'resolution')
 """Options of the model that have the names of fields of ``ModelConfig``."""
@@ -55,3 +58,26 @@ def given(args: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
     return {
         k: v for k, v in values.items() if v is not None and v is not False
     }
+
+
+def checkpoint_loader(args: argparse.Namespace) -> CheckpointLoader:
+    """The checkpoint that the options name, as workers load it.
+
+    Args:
+        args: Parsed options of :func:`add_model_options`.
+
+    Raises:
+        InputError: If there is no such size.
+    """
+    weights = args.weights
+    if weights is None:
+        weights = find_size(args.model).weights
+    elif '://' not in weights and os.path.exists(weights):
+        weights = absolute(weights)
+    return CheckpointLoader(
+        weights,
+        size=args.model,
+        device=args.device,
+        resolution=args.resolution,
+        accept_platform_model_license=args.accept_platform_model_license,
+    )

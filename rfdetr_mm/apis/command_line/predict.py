@@ -5,9 +5,10 @@ Its options are in ``rfdetr_mm_light/command_line/predict.py``.
 
 import argparse
 
+from rfdetr_runtime.command_line.on_ray import run_on_ray
 from rfdetr_runtime.command_line.predict import predict
 
-from .options import load_model
+from .options import checkpoint_loader, load_model
 
 
 def run(args: argparse.Namespace) -> None:
@@ -16,4 +17,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: If model, images or classes cannot be used.
     """
+    if args.engine == 'ray':
+        run_on_ray(args, checkpoint_loader(args))
+        return
     predict(args, load_model)

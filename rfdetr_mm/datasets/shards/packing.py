@@ -1,6 +1,5 @@
 """Write a split into tar files that WebDataset readers take, and an index."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -9,8 +8,8 @@ import shutil
 import tarfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rfdetr_mm.errors import InputError
-from rfdetr_mm_light.files import atomic_file
+from rfdetr_mm_light.files import atomic_file, exclusive_file
 from rfdetr_runtime.image_file import IMAGE_SUFFIXES, read_size
 
 from .shard_index import (
@@ -210,19 +209,12 @@ def _samples(
     return samples
 
 
-@contextmanager
-def _alone(work: Path, split: str) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends."""
-    with open(f'{work}.lock', 'wb') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f'Another process packs the split {split} into '
-                f'{work.parent}. Wait until it has ended.'
-            ) from error
-        yield
-        os.unlink(lock.name)
+def _alone(work: Path, split: str) -> AbstractContextManager[None]:
+    return exclusive_file(
+        f'{work}.lock',
+        f'Another process packs the split {split} into {work.parent}. Wait '
+        'until it has ended.',
+    )
 
 
 def _begin(work: Path, plan: str) -> None:

@@ -2,7 +2,9 @@ import argparse
 
 import pytest
 
-from rfdetr_mm.apis.command_line.options import given
+from rfdetr_mm.apis.command_line.options import checkpoint_loader, given
+from rfdetr_mm.apis.scale import CheckpointLoader
+from rfdetr_mm_light.command_line.main import build_parser
 from rfdetr_mm_light.command_line.options import batch_size, score, setting
 
 
@@ -58,3 +60,35 @@ def test_no_scores(text):
         argparse.ArgumentTypeError, match=f'{text} is not a score'
     ):
         score(text)
+
+
+PLAIN = dict(
+    size='nano',
+    device=None,
+    resolution=None,
+    accept_platform_model_license=False,
+)
+
+
+@pytest.mark.parametrize(
+    ('words', 'expected'),
+    [
+        (('--model', 'nano'), dict(PLAIN, weights='rf-detr-nano.pth')),
+        (
+            ('--model', 'nano', '--weights', 'a.pth', '--device', 'cpu'),
+            dict(PLAIN, weights='{here}/a.pth', device='cpu'),
+        ),
+        (
+            ('--weights', 'a.pth', '--resolution', '128'),
+            dict(PLAIN, weights='{here}/a.pth', size=None, resolution=128),
+        ),
+        # A name, which each machine looks for.
+        (('--weights', 'b.pth'), dict(PLAIN, weights='b.pth', size=None)),
+    ],
+)
+def test_what_workers_load(words, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.pth').write_bytes(b'')
+    args = build_parser().parse_args(['predict', 'x.jpg', *words])
+    expected['weights'] = expected['weights'].format(here=tmp_path)
+    assert checkpoint_loader(args) == CheckpointLoader(**expected)

@@ -85,6 +85,7 @@ DEFAULTS = [
     (
         'predict a.jpg',
         dict(
+            to_coco=False,
             inputs=['a.jpg'],
             threshold=0.5,
             classes=None,
@@ -218,6 +219,8 @@ def test_options_and_defaults(line, expected):
         general |= MODEL
     if found['command'] in ('predict', 'val', 'benchmark'):
         general |= dict(precision=None)
+    if found['command'] in ('predict', 'val'):
+        general |= dict(engine='process', address=None, num_models=None)
     ours = {k: v for k, v in found.items() if k not in ('module', 'parser')}
     assert ours == {**general, **expected}
 

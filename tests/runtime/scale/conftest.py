@@ -1,0 +1,1 @@
+from ray_session import ray_here  # noqa: F401
