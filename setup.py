@@ -167,6 +167,12 @@ setup(
         # Converts to ExecuTorch as well as running it, and brings torch to
         # both. Its compiled part is for one torch, of 1.5 for torch 2.14.
         'executorch': ['executorch>=1.5,<1.6', 'torch>=2.14,<2.15'],
+        # Running ncnn models, which may be no older than pnnx: its graphs use
+        # what the runtime of its time has.
+        'ncnn': ['ncnn>=1.0.20261020'],
+        # Exporting them; pnnx is the converter of ncnn's own authors, and
+        # brings torch.
+        'ncnn-export': ['ncnn>=1.0.20261020', 'pnnx>=20261020'],
         # Converting to Core ML, which works on Linux and macOS; PyPI has no
         # build of coremltools for Python 3.14.
         'coreml': ['coremltools>=9'],

@@ -2,7 +2,7 @@
 
 import os
 
-EXPORTED_SUFFIXES = ('.onnx', '.xml', '.tflite', '.pte', '.engine')
+EXPORTED_SUFFIXES = ('.onnx', '.xml', '.tflite', '.pte', '.ncnn', '.engine')
 """Suffixes of files that ``rfdetr_runtime`` loads."""
 
 INFERENCE_PRECISIONS = ('f32', 'bf16', 'f16')

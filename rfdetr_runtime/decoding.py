@@ -70,7 +70,7 @@ def read_boxes(
     dets, labels = outputs[:2]
     if facts.layout == 'raw':
         limit = max_per_img or facts.max_per_img or len(dets)
-        corners, scores, labels, queries = _best_pairs(
+        corners, scores, labels, queries = best_pairs(
             dets, labels[:, rows], input_hw, threshold, limit
         )
     else:
@@ -84,7 +84,7 @@ def read_boxes(
     return corners / scale, scores, labels, queries
 
 
-def _best_pairs(
+def best_pairs(
     boxes: np.ndarray,
     logits: np.ndarray,
     input_hw: tuple[int, int],
@@ -92,6 +92,17 @@ def _best_pairs(
     limit: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The best pairs of a query and a class.
+
+    Args:
+        boxes: Normalised (cx, cy, w, h), shape (num_queries, 4).
+        logits: Shape (num_queries, num_classes).
+        input_hw: (height, width) of the input in pixels.
+        threshold: Scores must be greater; any if None.
+        limit: At most so many.
+
+    Returns:
+        Boxes, (x1, y1, x2, y2) in pixels of the input, shape (n, 4); scores;
+        labels, int64; and the query of each, (n,) each.
 
     Source: rfdetr 1.11.2, models/postprocess.py, PostProcess.
     """

@@ -34,6 +34,7 @@ SESSIONS = {
     '.xml': ('openvino', 'OpenVINOSession'),
     '.tflite': ('tflite', 'TFLiteSession'),
     '.pte': ('executorch', 'ExecuTorchSession'),
+    '.ncnn': ('ncnn', 'NCNNSession'),
     '.engine': ('tensorrt', 'TensorRTSession'),
 }
 """Suffix of a kind of file to module and class in ``sessions``."""
@@ -395,8 +396,8 @@ def load(
 
     Args:
         path: ``.onnx``, ``.xml`` (OpenVINO), ``.tflite``, ``.pte``
-            (ExecuTorch) or ``.engine`` (TensorRT), of this package, or an ONNX
-            or ExecuTorch file of rfdetr 1.11.2.
+            (ExecuTorch), ``.ncnn`` or ``.engine`` (TensorRT), of this
+            package, or an ONNX or ExecuTorch file of rfdetr 1.11.2.
         device: Such as ``'cpu'`` or ``'cuda:0'``; the usual one of the file's
             runtime by default.
         threads: The number of threads; the runtime's choice by default.

@@ -19,7 +19,8 @@ NAME = 'rfdetr_mm'
 """Of the part of an OpenVINO, TFLite or ExecuTorch file with the texts."""
 
 
-_FOLDER = '.mlpackage'  # the one kind of model that is a folder
+_FOLDERS = ('.mlpackage', '.ncnn')  # models that are folders
+METADATA_FILE = 'metadata.json'  # within the folder of ncnn
 
 
 def side_file(path: str | os.PathLike[str]) -> Path:
@@ -66,6 +67,16 @@ def _read_coreml(path: Path) -> dict[str, str]:
     return coreml_metadata.read_texts(path)
 
 
+def _read_ncnn(path: Path) -> dict[str, str]:
+    texts = path / METADATA_FILE
+    if not texts.is_file():
+        raise InputError(
+            f'{path} is not an ncnn model of rfdetr_mm: it has no '
+            f'{METADATA_FILE}'
+        )
+    return _texts(texts.read_bytes(), texts)
+
+
 def _read_engine(path: Path) -> dict[str, str]:
     beside = side_file(path)
     return _texts(beside.read_bytes(), beside) if beside.is_file() else {}
@@ -92,6 +103,7 @@ READERS: dict[str, Callable[[Path], dict[str, str]]] = {
     '.xml': _read_openvino,
     '.tflite': _read_tflite,
     '.pte': _read_pte,
+    '.ncnn': _read_ncnn,
     '.mlpackage': _read_coreml,
     '.engine': _read_engine,
 }
@@ -103,8 +115,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
     Args:
         path: An exported file: ``.onnx``, ``.xml`` of OpenVINO, ``.tflite``,
-            ``.pte`` of ExecuTorch, ``.mlpackage`` of Core ML, or ``.engine``
-            of TensorRT, whose texts are in ``NAME.engine.json`` beside it.
+            ``.pte`` of ExecuTorch, ``.ncnn``, ``.mlpackage`` of Core ML, or
+            ``.engine`` of TensorRT, whose texts are in ``NAME.engine.json``
+            beside it.
 
     Returns:
         Names to texts, such as ``class_names``; values that are no texts are
@@ -125,7 +138,7 @@ def check_is_file(path: str | os.PathLike[str]) -> Path:
         InputError: With the exported files that are in its folder.
     """
     path = Path(path)
-    if path.is_file() or (path.is_dir() and path.suffix == _FOLDER):
+    if path.is_file() or (path.is_dir() and path.suffix in _FOLDERS):
         return path
     raise InputError(
         f'there is no exported file {path} (seen from {Path.cwd()}); '

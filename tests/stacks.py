@@ -24,12 +24,14 @@ OPTIONAL = (
     'mmdeploy',
     'modelindex',
     'moto',
+    'ncnn',
     'nncf',
     'onnx',
     'onnxruntime',
     'openvino',
     'optuna',
     'peft',
+    'pnnx',
     'pytorch_lightning',
     'ray',
     'rfdetr',
@@ -54,6 +56,9 @@ ABSENT = {
     'onedl': {
         'executorch': 'is for torch 2.14 alone, COMPILE_OPS=1 has torch 2.9; '
         'pip install executorch==1.5.1 into an environment to run its tests',
+        'ncnn': 'is not in the locks; pip install ncnn pnnx into an '
+        'environment to run its tests',
+        'pnnx': 'is not in the locks, as ncnn',
         'coremltools': 'is not in the locks; pip install coremltools==9.0 '
         'into an environment to run its tests',
         'kornia': 'is not in the locks; pip install kornia==0.9.0 into an '
@@ -67,8 +72,10 @@ ABSENT = {
         'executorch': NEWER_TORCH,
         'kornia': 'is not in the locks',
         'litert_torch': NEWER_TORCH,
+        'ncnn': 'is not in the locks',
         'nncf': 'imports torch, and was not tried with 2.1',
         **SCALE,
+        'pnnx': 'is not in the locks',
         'rfdetr': f'{NEWER_TORCH}; its numbers are in tests/parity/golden',
         'torch_linear_assignment': 'comes with rfdetr',
     },

@@ -28,6 +28,7 @@ FORMATS = {
     'openvino': ('openvino', "'rfdetr_mm[deploy,openvino-export]'"),
     'executorch': ('executorch', "'rfdetr_mm[deploy,executorch]'"),
     'pte': ('executorch', "'rfdetr_mm[deploy,executorch]'"),
+    'ncnn': ('ncnn', "'rfdetr_mm[deploy,ncnn-export]'"),
     'coreml': ('coreml', "'rfdetr_mm[deploy,coreml]'"),
     'tensorrt': ('tensorrt', f'{_EXTRA} tensorrt'),
     'trt': ('tensorrt', f'{_EXTRA} tensorrt'),
@@ -38,12 +39,13 @@ QUANTIZATIONS = {
     'openvino': ('fp32', 'fp16', 'int8'),
     'executorch': ('fp32', 'int8'),
     'pte': ('fp32', 'int8'),
+    'ncnn': ('fp32', 'fp16'),
     'coreml': ('fp32', 'fp16'),
     'tensorrt': ('fp32', 'fp16', 'int8'),
     'trt': ('fp32', 'fp16', 'int8'),
 }
 # mmdeploy's names of backends whose files take one number of images.
-ONE_BATCH_SIZE = ('tflite', 'executorch', 'coreml')
+ONE_BATCH_SIZE = ('tflite', 'executorch', 'ncnn', 'coreml')
 _CALIBRATION = (str, os.PathLike, np.ndarray, type(None))
 
 
@@ -153,6 +155,16 @@ class ExportRequest:
             raise InputError(
                 f'format={self.format!r} has no dynamic_batch: give '
                 'batch_size, or take another format'
+            )
+        if backend == 'ncnn' and self.batch_size != 1:
+            raise InputError(
+                f'format={self.format!r} takes one image at a time, got '
+                f'batch_size={self.batch_size}: leave it out'
+            )
+        if backend == 'ncnn' and self.backbone_only:
+            raise InputError(
+                f'format={self.format!r} has no backbone_only: leave it out, '
+                'or take another format'
             )
         if backend == 'executorch' and self.precision == 'int8':
             raise InputError(

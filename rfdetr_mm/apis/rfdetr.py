@@ -329,11 +329,11 @@ class RFDETR(Predictor):
                 default.
             batch_size: Images that the graph takes.
             dynamic_batch: Any number of images instead (not TFLite,
-                ExecuTorch and Core ML).
+                ExecuTorch, ncnn and Core ML).
             patch_size: The model's, only checked.
             format: ``'onnx'``, ``'tflite'``, ``'openvino'``,
-                ``'executorch'`` (or ``'pte'``), ``'coreml'`` or
-                ``'tensorrt'``.
+                ``'executorch'`` (or ``'pte'``), ``'ncnn'``, ``'coreml'``
+                or ``'tensorrt'``.
             quantization: ``'fp32'`` (or None), ``'fp16'`` or ``'int8'``, as
                 far as the format has it.
             calibration_data: Images for ``'int8'``: a folder, a ``.npy`` file

@@ -12,7 +12,15 @@ from rfdetr_mm_light.exported_files import INFERENCE_PRECISIONS
 
 from .options import add_model_options, check_model_options
 
-FORMATS = ('onnx', 'openvino', 'executorch', 'coreml', 'tensorrt', 'tflite')
+FORMATS = (
+    'onnx',
+    'openvino',
+    'executorch',
+    'ncnn',
+    'coreml',
+    'tensorrt',
+    'tflite',
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

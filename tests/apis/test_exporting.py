@@ -210,6 +210,8 @@ def test_openvino(tiny, tmp_path):
             'coreml_precision must be one of float32, float16 and agree',
         ),
         (dict(format='coreml', dynamic_batch=True), 'no dynamic_batch'),
+        (dict(format='ncnn', batch_size=2), 'at a time, got batch_size=2'),
+        (dict(format='ncnn', backbone_only=True), 'no backbone_only'),
         (dict(format='pte', backend='qnn'), "any CPU, got 'qnn'"),
         (dict(format='executorch', soc='SM8650'), "got soc='SM8650': leave"),
         (dict(format='pte', quantization='fp16'), "'pte' has no quantizati"),

@@ -273,6 +273,7 @@ def test_outputs_that_are_no_numbers(tmp_path, layout, given):
         ('a.xml', 'openvino', r'rfdetr_mm\[openvino\]'),
         ('a.tflite', 'ai_edge_litert', r'rfdetr_mm\[tflite\]'),
         ('a.pte', 'executorch', r'rfdetr_mm\[executorch\]'),
+        ('a.ncnn', 'ncnn', r'rfdetr_mm\[ncnn\]'),
         ('a.engine', 'tensorrt', 'pip install tensorrt cuda-python'),
     ],
 )

@@ -49,6 +49,18 @@ def test_files_that_are_none_are_refused(tmp_path, name, message):
         read_metadata(path)
 
 
+def test_a_folder_of_ncnn(tmp_path):
+    path = tmp_path / 'a.ncnn'
+    path.mkdir()
+    with pytest.raises(InputError, match='a.ncnn is not .*no metadata.json'):
+        read_metadata(path)
+    (path / 'metadata.json').write_text('{"layout": "raw"}')
+    assert read_metadata(path) == dict(layout='raw')
+    (path / 'metadata.json').write_text('{')
+    with pytest.raises(InputError, match='metadata that cannot be read'):
+        read_metadata(path)
+
+
 def test_a_missing_file_and_its_neighbours(tmp_path):
     missing = tmp_path / 'end2end_int8.onnx'
     with pytest.raises(InputError, match=f'those in {tmp_path}: none'):

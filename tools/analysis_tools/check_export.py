@@ -51,6 +51,7 @@ BACKENDS = {
     '.xml': 'openvino',
     '.tflite': 'tflite',
     '.pte': 'executorch',
+    '.ncnn': 'ncnn',
 }
 PYTORCH = 'PyTorch'
 LIMITS = dict(box_px=0.05, score=1e-3, ap=0.1, mask_iou=0.99, keypoint_px=0.05)
@@ -136,7 +137,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='+',
         metavar='FILE',
         help='exported model: *.onnx, *.xml (OpenVINO), *.tflite, *.pte '
-        '(ExecuTorch); or DEPLOY_CONFIG:FILE for another kind',
+        '(ExecuTorch), *.ncnn; or DEPLOY_CONFIG:FILE for another kind',
     )
     parser.add_argument(
         '--data', help="data set, instead of the config's data_root"

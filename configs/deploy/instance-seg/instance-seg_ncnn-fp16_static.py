@@ -1,0 +1,3 @@
+_base_ = './instance-seg_ncnn_static.py'
+
+backend_config = dict(precision='fp16')
