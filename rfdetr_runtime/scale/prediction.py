@@ -111,11 +111,14 @@ def predict_on_ray(
             option cannot be used, the folder has results of another run, or
             another process writes into it.
     """
-    if min(batch_size or 1, num_models or 1, rows_per_part) < 1:
-        raise InputError(
-            'batch_size, num_models and rows_per_part must be 1 at least, '
-            f'got {batch_size}, {num_models} and {rows_per_part}'
-        )
+    numbers = dict(
+        batch_size=batch_size,
+        num_models=num_models,
+        rows_per_part=rows_per_part,
+    )
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise InputError(f'{name} must be 1 at least, got {number}')
     import_ray()
     sources = [sources] if isinstance(sources, str) else list(sources)
     folder = Path(out_dir)
