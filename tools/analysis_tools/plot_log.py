@@ -2,8 +2,9 @@
 
 From top to bottom: the loss over the iterations, each recorded value and a
 running mean; every single loss, on a logarithmic scale; the learning rates;
-the memory of the GPU; the average precision over the epochs, of averaged and
-of plain weights. A run that was stopped and resumed is one curve.
+the memory of the GPU; the losses of validation, where LossValLoop computes
+them, and the average precision over the epochs, of averaged and of plain
+weights. A run that was stopped and resumed is one curve.
 """
 
 import argparse
@@ -30,6 +31,7 @@ AP_KEYS = {
 PLAIN = 'plain/'
 # A loss of a layer before the last, such as d0.loss_cls or enc_loss_bbox
 LAYER = re.compile(r'^(?:(?P<layer>[a-z]+\d*)[._])?(?P<name>loss_\w+)$')
+VAL_LOSS = 'val/loss'
 MANY = 30  # points of a curve that is drawn without marks
 # What mmengine logs if there are several parameter groups.
 RATE_LABELS = {
@@ -66,7 +68,7 @@ def read_records(work_dir: Path) -> tuple[Records, Records]:
         new_val = [
             record
             for record in records
-            if any(name.removeprefix(PLAIN) in AP_KEYS for name in record)
+            if any(_is_of_validation(name) for name in record)
             and record['step'] > 0
         ]
         if new_train:
@@ -96,6 +98,11 @@ def _read_lines(log: Path) -> Records:
         except json.JSONDecodeError:
             pass
     return records
+
+
+def _is_of_validation(name: str) -> bool:
+    name = _without_plain(name)
+    return name in AP_KEYS or name == VAL_LOSS
 
 
 def _continue(old: Records, new: Records, start: int) -> Records:
@@ -131,7 +138,9 @@ def plot(train: Records, val: Records, title: str) -> plt.Figure:
         draws.append(_plot_rates)
     if any(record.get('memory') for record in train):
         draws.append(_plot_memory)
-    if val:
+    if any(VAL_LOSS in record for record in val):
+        draws.append(_plot_val_losses)
+    if any({*AP_KEYS} & {*map(_without_plain, record)} for record in val):
         draws.append(_plot_ap)
     figure, axes = plt.subplots(
         len(draws),
@@ -140,7 +149,9 @@ def plot(train: Records, val: Records, title: str) -> plt.Figure:
         layout='constrained',
     )
     for draw, axis in zip(draws, axes.flat):
-        draw(axis, val if draw is _plot_ap else train)
+        draw(axis, val if draw in (_plot_ap, _plot_val_losses) else train)
+        if len({record['step'] for record in train}) == 1:
+            _show_steps(axis, train if axis.get_xlabel() != 'epoch' else val)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize='small')
         axis.grid(alpha=0.3)
@@ -148,10 +159,10 @@ def plot(train: Records, val: Records, title: str) -> plt.Figure:
     return figure
 
 
-def _marks(points: Sequence[Any]) -> dict[str, Any]:
+def _marks(points: Sequence[Any], is_plain: bool = False) -> dict[str, Any]:
     """A curve of few points shows them; one of a single point is one."""
     if len(points) == 1:
-        return dict(marker='o', markersize=7)
+        return dict(marker='x' if is_plain else 'o', markersize=7)
     return dict(marker='.') if len(points) <= MANY else {}
 
 
@@ -195,11 +206,56 @@ def _plot_single_losses(axis: plt.Axes, train: Records) -> None:
     axis.set_yscale('log', nonpositive='mask')
 
 
+def _plot_val_losses(axis: plt.Axes, val: Records) -> None:
+    """The total, dashed of plain weights, and thin what it consists of."""
+    names = sorted({name for record in val for name in record})
+    kinds = [
+        name.removeprefix('val/')
+        for name in names
+        if name.startswith('val/loss_')
+    ]
+    for name in names:
+        short = _without_plain(name).removeprefix('val/')
+        is_total = short == 'loss' and _without_plain(name) == VAL_LOSS
+        if not is_total and not name.startswith('val/loss_'):
+            continue
+        points = [(r['step'], r[name]) for r in val if name in r]
+        axis.plot(
+            *zip(*points),
+            color='black' if is_total else f'C{kinds.index(short) % 10}',
+            linestyle='--' if name.startswith(PLAIN) else '-',
+            linewidth=1.8 if is_total else 0.9,
+            label=f'{short} without averaging'
+            if name.startswith(PLAIN)
+            else short,
+            **_marks(points, name.startswith(PLAIN)),
+        )
+    axis.set(xlabel='epoch', ylabel='losses of validation')
+    axis.set_yscale('log', nonpositive='mask')
+    _show_steps(axis, val)
+
+
+def _without_plain(name: str) -> str:
+    return name.removeprefix(PLAIN)
+
+
+def _from_zero(axis: plt.Axes, values: Sequence[float]) -> None:
+    """From 0 to a little above the largest value."""
+    axis.set_ylim(0, 1.1 * max(values, default=0) or 1)
+
+
+def _show_steps(axis: plt.Axes, records: Records) -> None:
+    """Whole numbers below, and room beside a single one."""
+    steps = [record['step'] for record in records]
+    axis.set_xlim(min(steps) - 0.5, max(steps) + 0.5)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+
+
 def _plot_memory(axis: plt.Axes, train: Records) -> None:
     points = [(r['step'], r['memory']) for r in train if 'memory' in r]
     axis.plot(*zip(*points), **_marks(points))
     axis.set(xlabel='iteration', ylabel='peak GPU memory in MB')
-    axis.set_ylim(bottom=0)
+    _from_zero(axis, [memory for _, memory in points])
 
 
 def _plot_rates(axis: plt.Axes, train: Records) -> None:
@@ -220,12 +276,14 @@ def _rate_names(record: dict[str, Any]) -> list[str]:
 
 
 def _plot_ap(axis: plt.Axes, val: Records) -> None:
+    values = []
     for number, (key, name) in enumerate(AP_KEYS.items()):
         for is_plain in (False, True):
             full = PLAIN + key if is_plain else key
             points = [(r['step'], 100 * r[full]) for r in val if full in r]
             if not points:
                 continue
+            values += [y for _, y in points]
             best = max(points, key=lambda point: point[1])
             label = f'{name} without averaging' if is_plain else name
             axis.plot(
@@ -233,13 +291,11 @@ def _plot_ap(axis: plt.Axes, val: Records) -> None:
                 color=f'C{number}',
                 linestyle='--' if is_plain else '-',
                 label=f'{label}, best {best[1]:.1f} at epoch {best[0]}',
-                **_marks(points),
+                **_marks(points, is_plain),
             )
     axis.set(xlabel='epoch', ylabel='average precision\nin points (0 to 100)')
-    axis.set_ylim(bottom=0)
-    steps = [record['step'] for record in val]
-    axis.set_xlim(min(steps) - 0.5, max(steps) + 0.5)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    _from_zero(axis, values)
+    _show_steps(axis, val)
 
 
 def main(argv: Sequence[str] | None = None) -> Path:

@@ -178,3 +178,28 @@ def test_masks_keypoints_and_plain_weights(plot_log):
     ]
     styles = [line.get_linestyle() for line in axis.get_lines()]
     assert styles == ['-', '-', '--']
+
+
+def test_losses_of_validation(tmp_path, plot_log):
+    names = ('val/loss', 'val/loss_cls', 'val/d0.loss_cls', 'plain/val/loss')
+    val = [dict.fromkeys(names, 0.5) | {'step': e} for e in (1, 2)]
+    write_log(tmp_path, '20260101_1', part(1, 4, 0) + val)
+    train, found = plot_log.read_records(tmp_path)
+    assert len(found) == 2  # without any metric as well
+    *_, axis = plot_log.plot(train, found, 'run').axes
+    assert axis.get_ylabel() == 'losses of validation'
+    assert labels(axis) == ['loss without averaging', 'loss', 'loss_cls']
+    assert axis.get_yscale() == 'log'
+    styles = [line.get_linestyle() for line in axis.get_lines()]
+    assert styles == ['--', '-', '-']
+
+
+def test_no_point_is_on_the_edge(plot_log):
+    train = part(1, 4, 0)
+    for record in train:
+        record['memory'] = 6000
+    val = [{'coco/bbox_mAP': 0.5, 'step': 1}]
+    figure = plot_log.plot(train, val, 'run')
+    *_, memory, precision = figure.axes
+    assert memory.get_ylim() == (0, pytest.approx(6600))
+    assert precision.get_ylim() == (0, pytest.approx(55))
