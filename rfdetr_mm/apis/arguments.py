@@ -125,6 +125,19 @@ def training_device(device: Any, default: str) -> str:
     return str(found)
 
 
+def device_named(accelerator: str) -> str | None:
+    """Turn rfdetr's word for a kind of device into ours.
+
+    Args:
+        accelerator: ``'auto'``, ``'cpu'``, ``'gpu'``, ``'cuda'`` or
+            ``'mps'``.
+
+    Returns:
+        Name of the device, None for ``'auto'``.
+    """
+    return {'auto': None, 'gpu': 'cuda'}.get(accelerator, accelerator)
+
+
 def check_executorch_backend(
     format: str, backend: str | None, soc: str | None
 ) -> None:

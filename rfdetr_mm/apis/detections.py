@@ -44,6 +44,7 @@ def detections_of_image(
     max_per_img: int,
     threshold: float,
     num_keypoints: Sequence[int] | None = None,
+    trace_alpha: float = TRACE_ALPHA,
 ) -> InstanceData:
     """Detections of one image above a threshold.
 
@@ -57,6 +58,8 @@ def detections_of_image(
         threshold: Only detections with a higher score are kept.
         num_keypoints: Keypoints of each class; None for a model without
             keypoints.
+        trace_alpha: How much uncertain keypoints lower the score of their
+            object.
 
     Returns:
         ``bboxes`` (x1, y1, x2, y2) in pixels of the image, ``scores``,
@@ -80,7 +83,7 @@ def detections_of_image(
             others.pop()[queries],
             active.to(bboxes.device),
             image_hw[::-1],
-            TRACE_ALPHA,
+            trace_alpha,
         )
     is_finite = found.bboxes.isfinite().all(dim=1) & found.scores.isfinite()
     if not is_finite.all():

@@ -25,6 +25,7 @@ from rfdetr_mm_light import sizes
 from rfdetr_runtime import Detections, ExportedModel
 from rfdetr_runtime.facts import DETECTION, INSTANCE_SEG, KEYPOINTS
 
+from .recipe import fill_in_data
 from .report import (
     check_report,
     keep_results,
@@ -33,7 +34,7 @@ from .report import (
     speed_of,
 )
 from .train_config import make_train_config
-from .training import fill_in_data, find_data
+from .training import find_data
 
 # A file's task to that of the sizes, whose configs say how it is evaluated
 _TASKS = {

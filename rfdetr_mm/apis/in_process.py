@@ -68,6 +68,7 @@ def optimize(
     shape: tuple[int, int, int, int],
     dtype: torch.dtype = torch.float32,
     backend: str | None = 'torchscript',
+    inplace: bool = False,
 ) -> nn.Module:
     """Make a copy of a detector's network for one shape and dtype.
 
@@ -84,6 +85,7 @@ def optimize(
             on the shape alone, such as the resized position table;
             ``'inductor'`` compiles it by ``torch.compile``; None only copies
             and casts.
+        inplace: Take the detector itself instead of a copy.
 
     Returns:
         A module with :class:`RawDetector`'s inputs and outputs. With a
@@ -101,7 +103,8 @@ def optimize(
         raise InputError(
             f'dtype must be one of {", ".join(map(str, DTYPES))}, got {dtype}'
         )
-    network = copy.deepcopy(detector).eval().requires_grad_(False)
+    network = detector if inplace else copy.deepcopy(detector)
+    network = network.eval().requires_grad_(False)
     network.merge_adapters()
     for module in network.modules():
         if isinstance(module, _PRODUCTS):

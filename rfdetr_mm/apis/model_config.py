@@ -13,6 +13,7 @@ from mmengine.device import get_device
 
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.models import RFDETRInsHead
+from rfdetr_mm.models.dense_heads.rfdetr_pose_head import TRACE_ALPHA
 from rfdetr_mm.models.detectors.other_size import ENCODER, ENCODER_CHANNELS
 from rfdetr_mm.sizes.blocks import parse_resolution
 from rfdetr_mm.sizes.config_facts import image_size, set_image_size
@@ -20,6 +21,7 @@ from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import Size
 
 from .devices import find_device
+from .fixed_fields import FIXED, check_fixed, fixed_fields
 
 # Field: entries of `model` in our configs that hold its value.
 _ENTRIES: dict[str, tuple[str, ...]] = {
@@ -40,6 +42,11 @@ _ALL_BLOCKS = 12  # of the encoder
 _MASK_UPSAMPLE_RATIO = (
     inspect.signature(RFDETRInsHead).parameters['mask_upsample_ratio'].default
 )
+
+
+def _fixed() -> Any:
+    """A field whose value is the size's."""
+    return dataclasses.field(default=None, repr=False)
 
 
 @dataclasses.dataclass
@@ -87,6 +94,27 @@ class ModelConfig:
         backbone_lora: Train adapters of the encoder (DoRA, needs peft).
         accept_platform_model_license: Whether you accept the licence PML-1.0
             of the published XL and 2XL weights.
+        postprocess_trace_alpha: How much uncertain keypoints lower the score
+            of their object; from 0 on.
+        fused_optimizer: Let the optimizer run as one kernel where it can.
+        amp: Deprecated: False is ``amp_dtype=None`` of ``train()``.
+        model_name: Name of the class; a checkpoint's own is not checked.
+        out_feature_indexes: Blocks of the encoder, from 1 on, whose outputs
+            are used. This and all below are the size's own and cannot be
+            changed.
+        projector_scale: Levels of the maps that the decoder looks at.
+        two_stage: Whether queries start from proposals.
+        bbox_reparam: Whether boxes are relative to references.
+        lite_refpoint_refine: Whether references stay those of proposals.
+        layer_norm: Whether the projector normalises its maps.
+        ia_bce_loss: Whether the classes' loss is IA-BCE.
+        keypoint_cross_attn: Whether keypoints look at the image.
+        inter_instance_kp_attn: Whether they look at those of other objects.
+        grouppose_keypoint_dim_downscale: Width of objects over keypoints'.
+        dual_projector: Whether there is a second projector.
+        dual_projector_kp_only: Whether it is for keypoints alone.
+        num_decoder_registers: Further tokens of the decoder.
+        license: Licence of the published weights.
 
     Source: rfdetr 1.11.2, config.py, ModelConfig (names).
     """
@@ -118,6 +146,24 @@ class ModelConfig:
     cuda_graphs: bool = False
     backbone_lora: bool = False
     accept_platform_model_license: bool = False
+    postprocess_trace_alpha: float = TRACE_ALPHA
+    fused_optimizer: bool = True
+    amp: bool = True
+    model_name: str | None = None
+    out_feature_indexes: list[int] = _fixed()
+    projector_scale: list[str] = _fixed()
+    two_stage: bool = _fixed()
+    bbox_reparam: bool = _fixed()
+    lite_refpoint_refine: bool = _fixed()
+    layer_norm: bool = _fixed()
+    ia_bce_loss: bool = _fixed()
+    keypoint_cross_attn: bool = _fixed()
+    inter_instance_kp_attn: bool = _fixed()
+    grouppose_keypoint_dim_downscale: int = _fixed()
+    dual_projector: bool = _fixed()
+    dual_projector_kp_only: bool = _fixed()
+    num_decoder_registers: int = _fixed()
+    license: str = _fixed()
 
     @property
     def block_size(self) -> int:
@@ -175,7 +221,9 @@ def make_model_config(variant: Size, given: Mapping[str, Any]) -> ModelConfig:
     tasks = ('segmentation_head', 'use_grouppose_keypoints')
     own = {name: getattr(config, name) for name in tasks}
     for name, value in given.items():
-        if name not in ('resolution', 'positional_encoding_size'):
+        if name in FIXED:
+            check_fixed(name, value, getattr(config, name), variant.class_name)
+        elif name not in ('resolution', 'positional_encoding_size'):
             setattr(config, name, _checked(name, value, getattr(config, name)))
     for name in tasks:
         if getattr(config, name) != own[name]:
@@ -218,6 +266,7 @@ def _numbers_of(variant: Size) -> dict[str, Any]:
         # What a config may leave out.
         dict(num_channels=3, mask_downsample_ratio=4),
         **numbers,
+        **fixed_fields(cfg.model, variant.licence),
         resolution=image_size(cfg)[0],
         segmentation_head='mask_downsample_ratio' in numbers,
     )
@@ -333,8 +382,17 @@ def _checked(name: str, value: Any, default: Any) -> Any:
         return default if value is None else str(find_device(value))
     if name == 'pretrain_weights':
         return None if value is None else str(value)
-    if name == 'num_classes' and value is None:
+    if name in ('num_classes', 'model_name') and value is None:
         return None
+    if name == 'model_name':
+        return str(value)
+    if name == 'postprocess_trace_alpha':
+        is_number = isinstance(value, (int, float))
+        if not is_number or isinstance(value, bool) or not value >= 0:
+            raise InputError(
+                f'{name} must be a number from 0 on, got {value!r}'
+            )
+        return float(value)
     if name == 'num_keypoints_per_class':
         return _natural_numbers(name, value)
     if name == 'dec_layers' and value == 0 and not isinstance(value, bool):
@@ -378,6 +436,7 @@ def fill_in_model(cfg: Config, config: ModelConfig) -> None:
         )
     if config.use_grouppose_keypoints:
         model.bbox_head.num_keypoints = tuple(config.num_keypoints_per_class)
+        model.test_cfg.trace_alpha = config.postprocess_trace_alpha
     if config.num_channels != 3:
         for name in ('mean', 'std'):
             three = list(model.data_preprocessor[name])

@@ -1,5 +1,6 @@
 """A built model, what belongs to it, and its way from images to results."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,8 @@ from rfdetr_mm.errors import InputError
 from .detections import detections_of_image
 from .images import LoadedImage, make_batch
 from .in_process import RawDetector
-from .model_config import ModelConfig
+from .model_config import ModelConfig, positive_int
+from .weights import build_detector
 
 
 @dataclass
@@ -39,7 +41,8 @@ class ModelContext:
     """A model and what belongs to it.
 
     Attributes:
-        model: The mmdet detector, in evaluation mode.
+        model: The mmdet detector, in evaluation mode; None after
+            ``inference(inplace=True)``.
         device: The device that the model is on.
         resolution: Side in pixels of the square that images are resized to.
         class_names: The names of its classes; number i is the label i.
@@ -48,7 +51,7 @@ class ModelContext:
         inference_model: The optimised copy, None without one.
     """
 
-    model: nn.Module
+    model: nn.Module | None
     device: torch.device
     resolution: int
     class_names: list[str]
@@ -77,12 +80,15 @@ class ModelContext:
             The detections of each image, see
             :func:`.detections.detections_of_image`.
         """
-        preprocessor = self.model.data_preprocessor
+        mean, std = (
+            torch.tensor(self.cfg.model.data_preprocessor[name]).view(-1, 1, 1)
+            for name in ('mean', 'std')
+        )
         batch = make_batch(
             images,
             input_hw,
-            preprocessor.mean.to(self.device) / 255,
-            preprocessor.std.to(self.device) / 255,
+            mean.to(self.device) / 255,
+            std.to(self.device) / 255,
         )
         if self.inference_model is None:
             network = RawDetector(self.model.eval())
@@ -121,9 +127,58 @@ class ModelContext:
                 self.args.num_select,
                 threshold,
                 self.args.num_keypoints_per_class,
+                self.args.postprocess_trace_alpha,
             )
             for i, size_hw in enumerate(sizes_hw)
         ]
+
+    def reinitialize_detection_head(self, num_classes: int) -> None:
+        """Give the model another number of classes, to be trained.
+
+        The rows of the classes are repeated or cut, as when a training
+        starts from weights with other classes.
+
+        Args:
+            num_classes: Classes, without background.
+
+        Raises:
+            InputError: If it is not a positive integer.
+            RuntimeError: If the model is gone, after
+                ``inference(inplace=True)``.
+
+        Source: rfdetr 1.11.2, inference.py, ModelContext (interface).
+        """
+        number = positive_int('num_classes', num_classes)
+        weights = self.require_model('give it other classes').state_dict()
+        self.args.num_classes = number
+        if self.args.num_keypoints_per_class is not None:
+            counts = self.args.num_keypoints_per_class
+            self.args.num_keypoints_per_class = [
+                counts[i % len(counts)] for i in range(number)
+            ]
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that the rows must be trained
+            self.model, self.class_names = build_detector(
+                self.cfg, self.args, dict(state_dict=weights), 'the model'
+            )
+        self.inference_model = None
+
+    def require_model(self, purpose: str) -> nn.Module:
+        """Give the detector.
+
+        Args:
+            purpose: What it is needed for, for the message.
+
+        Raises:
+            RuntimeError: If ``inference(inplace=True)`` has used it up.
+        """
+        if self.model is None:
+            raise RuntimeError(
+                f'Cannot {purpose}: inference(inplace=True) has used the '
+                'model up. Make a new one from its weights, or use '
+                'inference() without inplace.'
+            )
+        return self.model
 
     def check_optimized(
         self, input_hw: tuple[int, int], num_images: int

@@ -1,5 +1,7 @@
 """Load a model of upstream's or ours, and detect objects in images."""
 
+import difflib
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,6 +37,7 @@ class Predictor:
     """A model of one size: its weights, and what it sees in images.
 
     Args:
+        trust_checkpoint: Not needed, see :meth:`get_model`.
         **kwargs: Fields of :class:`~rfdetr_mm.apis.model_config.ModelConfig`.
 
     Raises:
@@ -46,11 +49,16 @@ class Predictor:
 
     variant: ClassVar[Size | None] = None
     size: ClassVar[str | None] = None
+    # Of pixels from 0 to 1, as all configs have them in 0 to 255
+    means: ClassVar[list[float]] = [0.485, 0.456, 0.406]
+    stds: ClassVar[list[float]] = [0.229, 0.224, 0.225]
 
     def __init_subclass__(cls) -> None:
         cls.size = None if cls.variant is None else cls.variant.size
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(
+        self, *, trust_checkpoint: bool = False, **kwargs: Any
+    ) -> None:
         self._set_up(self.get_model_config(**kwargs), None)
 
     def _set_up(
@@ -105,6 +113,8 @@ class Predictor:
         config: ModelConfig,
         content: Mapping[str, Any] | None = None,
         path: str | None = None,
+        *,
+        trust_checkpoint: bool = False,
     ) -> ModelContext:
         """Build the model of a configuration and load its weights.
 
@@ -113,6 +123,8 @@ class Predictor:
                 for random weights.
             content: The content of a checkpoint that is taken instead.
             path: The path of that checkpoint, for messages.
+            trust_checkpoint: Not needed: files are read as data, whoever
+                they are from, and nothing in them is run.
 
         Raises:
             InputError: If the weights cannot be read or do not fit.
@@ -143,6 +155,7 @@ class Predictor:
         shape: tuple[int, int] | None = None,
         patch_size: int | None = None,
         include_source_image: bool = True,
+        **kwargs: Any,
     ) -> 'Detections | KeyPoints | list[Detections] | list[KeyPoints]':
         """Detect objects.
 
@@ -157,6 +170,7 @@ class Predictor:
             patch_size: The model's, only checked.
             include_source_image: Whether the results keep the image, as
                 ``metadata['source_image']``, uint8 RGB.
+            **kwargs: Ignored, as in rfdetr, with a warning.
 
         Returns:
             supervision's Detections, a list of them for a list: ``xyxy`` in
@@ -177,6 +191,8 @@ class Predictor:
             ImportError: If supervision is not installed.
         """
         import_supervision()
+        if kwargs:
+            _warn_of_ignored(kwargs)
         check_patch_size(patch_size, self.model_config)
         input_hw = input_shape(shape, self.model_config)
         is_list = isinstance(images, (list, tuple))
@@ -219,6 +235,7 @@ class Predictor:
         batch_size: int = 1,
         dtype: torch.dtype | str = torch.float32,
         *,
+        inplace: bool = False,
         compile_backend: str = 'torchscript',
     ) -> None:
         """Let :meth:`predict` use a faster copy of the model.
@@ -232,6 +249,9 @@ class Predictor:
             batch_size: Images per call; not used without ``compile``.
             dtype: A floating-point dtype or its name. bfloat16 becomes
                 float32, with a warning, on a CPU without units for it.
+            inplace: Change the model itself, to save the memory of a copy;
+                only with ``compile=False``. It cannot be trained, evaluated
+                or exported any more, nor can this be undone.
             compile_backend: ``'torchscript'`` (``torch.jit.trace``) or
                 ``'inductor'`` (``torch.compile``), which takes much longer
                 to start.
@@ -240,38 +260,91 @@ class Predictor:
             TypeError: If ``dtype`` is neither a dtype nor the name of one.
             InputError: If it is not of floating point, or another argument
                 has an impossible value.
+            RuntimeError: If the model was optimised in place before.
         """
+        detector = self.model.require_model('optimise it again')
+        if inplace and compile:
+            raise InputError(
+                'inplace=True changes the model itself, without a trace or '
+                'compiled copy: give compile=False as well'
+            )
         self.remove_optimized_model()
         dtype = usable_dtype(floating_dtype(dtype), self.model.device)
         batch_size = positive_int('batch_size', batch_size)
         side = self.model.resolution
         network = optimize(
-            self.model.model,
+            detector,
             (batch_size, self.model_config.num_channels, side, side),
             dtype,
             compile_backend if compile else None,
+            inplace,
         )
+        if inplace:
+            self.model.model = None
         self.model.inference_model = OptimizedModel(
             network, side, batch_size if compile else None, dtype
         )
 
-    def inference(self, *args: Any, **kwargs: Any) -> None:
+    def inference(
+        self,
+        compile: bool = True,
+        batch_size: int = 1,
+        dtype: torch.dtype | str = torch.float32,
+        *,
+        inplace: bool = False,
+        compile_backend: str = 'torchscript',
+    ) -> None:
         """Upstream's newer name of :meth:`optimize_for_inference`.
 
         Args:
-            *args: Its arguments.
-            **kwargs: Its arguments.
+            compile: See there, as all others.
+            batch_size: Images per call.
+            dtype: A floating-point dtype or its name.
+            inplace: Change the model itself.
+            compile_backend: ``'torchscript'`` or ``'inductor'``.
 
         Raises:
-            InputError: For ``inplace=True``, which would give up the model.
+            TypeError: See :meth:`optimize_for_inference`, as all others.
+            InputError: For impossible values.
+            RuntimeError: If the model was optimised in place before.
         """
-        if kwargs.pop('inplace', False):
-            raise InputError(
-                'inference(inplace=True) is not supported: the model is kept '
-                'beside its optimised copy.'
-            )
-        self.optimize_for_inference(*args, **kwargs)
+        self.optimize_for_inference(
+            compile,
+            batch_size,
+            dtype,
+            inplace=inplace,
+            compile_backend=compile_backend,
+        )
+
+    @property
+    def is_optimized_inplace(self) -> bool:
+        """Whether ``inference(inplace=True)`` has used the model up."""
+        return self.model.model is None
 
     def remove_optimized_model(self) -> None:
-        """Forget the copy of :meth:`optimize_for_inference`, if any."""
+        """Forget the copy of :meth:`optimize_for_inference`, if any.
+
+        After ``inplace=True`` there is nothing else to go back to: a
+        warning, and the optimised model stays.
+        """
+        if self.is_optimized_inplace:
+            warnings.warn(
+                'The model was optimised in place, so that there is no other '
+                'one to go back to; make a new one from its weights.',
+                UserWarning,
+                stacklevel=2,
+            )
+            return
         self.model.inference_model = None
+
+
+def _warn_of_ignored(names: Mapping[str, Any]) -> None:
+    known = [*inspect.signature(Predictor.predict).parameters][1:-1]
+    for name in names:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f'; did you mean {close[0]}?' if close else ''
+        warnings.warn(
+            f'predict() has no argument {name!r} and ignores it{hint}',
+            UserWarning,
+            stacklevel=3,
+        )

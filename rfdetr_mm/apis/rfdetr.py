@@ -22,22 +22,26 @@ from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.files import check_writable
 from rfdetr_mm_light.sizes import SIZES, Size
 
-from .arguments import training_device
+from .arguments import device_named, training_device
 from .dataset_grids import save_grids
 from .devices import device_name
 from .export_request import make_request
 from .exporting import run_export
+from .launching import train_in_processes
 from .model_config import ModelConfig, fill_in_model
 from .predictor import Predictor
+from .recipe import fill_in_training
 from .report import check_report, metric_of, report_evaluation, speed_of
-from .roboflow_upload import deploy_to_roboflow, write_roboflow_bundle
+from .roboflow_upload import (
+    deploy_to_roboflow,
+    warn_of_other_size,
+    write_roboflow_bundle,
+)
 from .saved_model import identify
 from .train_config import TrainConfig, make_train_config
 from .training import (
-    fill_in_training,
     find_data,
     run_evaluation,
-    run_training,
     write_training_config,
 )
 
@@ -53,15 +57,19 @@ class RFDETR(Predictor):
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | os.PathLike, **kwargs: Any
+        cls,
+        path: str | os.PathLike,
+        *,
+        trust_checkpoint: bool = False,
+        **kwargs: Any,
     ) -> 'RFDETR':
         """Load a trained model; its class is found in the file.
 
-        Takes files of rfdetr and of this package. A file is read as data,
-        nothing in it is run.
+        Takes files of rfdetr and of this package.
 
         Args:
             path: The checkpoint file.
+            trust_checkpoint: Not needed: files are read as data alone.
             **kwargs: Fields of
                 :class:`~rfdetr_mm.apis.model_config.ModelConfig`; they win
                 over what the file says, but ``path`` is the weights.
@@ -118,6 +126,7 @@ class RFDETR(Predictor):
             InputError: If an argument is unknown or has an impossible value,
                 or the data set cannot be used.
         """
+        self.model.require_model('train it')
         if self._was_trained and not kwargs.get('resume'):
             warnings.warn(
                 'This model was trained before. train() starts again from '
@@ -125,11 +134,12 @@ class RFDETR(Predictor):
                 'resume=CHECKPOINT goes on with a training.',
                 stacklevel=2,
             )
-        device = training_device(
-            kwargs.pop('device', None), self.model_config.device
-        )
+        given = kwargs.pop('device', None)
         resolution = kwargs.pop('resolution', None)
         config = self.get_train_config(**kwargs)
+        device = training_device(
+            given or device_named(config.accelerator), self.model_config.device
+        )
         model_config = dataclasses.replace(self.model_config, device=device)
         if resolution is not None:
             model_config.set_resolution(resolution)
@@ -142,7 +152,7 @@ class RFDETR(Predictor):
         write_training_config(config, model_config, names, type(self).__name__)
         if config.save_dataset_grids:
             save_grids(cfg, Path(config.output_dir, 'dataset_grids'))
-        best = str(run_training(cfg, device, found))
+        best = str(train_in_processes(cfg, config, device, found))
         model = self.get_model(model_config, read_checkpoint(best), best)
         self.model, self.model_config = model, model_config
         self._was_trained = True
@@ -211,6 +221,7 @@ class RFDETR(Predictor):
                 cannot be used or has other classes, or the report cannot be
                 written.
         """
+        self.model.require_model('evaluate it')
         if split not in ('test', 'val'):
             raise InputError(f"split must be 'test' or 'val', got {split!r}")
         then = None
@@ -256,7 +267,7 @@ class RFDETR(Predictor):
         find_data(cfg, only=split)
         weights = self.model.model.state_dict()
         return run_evaluation(
-            cfg, model_config.device, weights, split, then, test
+            cfg, model_config.device, weights, split, config, then, test
         )
 
     def _report(
@@ -374,7 +385,9 @@ class RFDETR(Predictor):
                 have the quantization.
             FileNotFoundError: If there are no images to calibrate with.
             ImportError: If an extra is not installed; it is named.
+            RuntimeError: If the model was optimised in place.
         """
+        self.model.require_model('export it')
         for name, value in (('simplify', simplify), ('force', force)):
             if value:
                 warnings.warn(
@@ -415,7 +428,7 @@ class RFDETR(Predictor):
         self,
         workspace: str,
         project_id: str,
-        version: int | str,
+        version: int | str | None = None,
         api_key: str | None = None,
         size: str | None = None,
     ) -> None:
@@ -424,7 +437,7 @@ class RFDETR(Predictor):
         Args:
             workspace: Roboflow's name of the workspace.
             project_id: Roboflow's name of the project in it.
-            version: Number of the project's version.
+            version: Number of the project's version; the newest one if None.
             api_key: The account's; ``$ROBOFLOW_API_KEY`` by default.
             size: Roboflow's name of the architecture; that of the class by
                 default.
@@ -434,8 +447,10 @@ class RFDETR(Predictor):
             ImportError: If the package roboflow is not installed.
             RuntimeError: If Roboflow does not take it.
         """
+        detector = self.model.require_model('deploy it')
+        warn_of_other_size(size, self.size)
         deploy_to_roboflow(
-            self.model.model,
+            detector,
             self.class_names,
             self.model.cfg,
             workspace,
@@ -452,8 +467,9 @@ class RFDETR(Predictor):
             output_dir: Folder for ``weights.pt``, which rfdetr loads as well,
                 and ``class_names.txt``.
         """
+        detector = self.model.require_model('export it')
         write_roboflow_bundle(
-            output_dir, self.model.model, self.class_names, self.model.cfg
+            output_dir, detector, self.class_names, self.model.cfg
         )
 
 

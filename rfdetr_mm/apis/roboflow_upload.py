@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -57,7 +58,7 @@ def deploy_to_roboflow(
     config: Config,
     workspace: str,
     project_id: str,
-    version: int | str,
+    version: int | str | None,
     api_key: str | None = None,
     size: str | None = None,
 ) -> None:
@@ -69,7 +70,7 @@ def deploy_to_roboflow(
         config: The config that it was built from.
         workspace: Roboflow's name of the workspace.
         project_id: Roboflow's name of the project in it.
-        version: Number of the project's version.
+        version: Number of the project's version; None: the newest one.
         api_key: The account's; ``$ROBOFLOW_API_KEY`` if None.
         size: Roboflow's name of the architecture, such as
             ``'rfdetr-nano'``.
@@ -102,7 +103,10 @@ def deploy_to_roboflow(
             "'rfdetr_mm[apis]' or pip install roboflow"
         ) from error
     project = Roboflow(api_key=api_key).workspace(workspace)
-    project_version = project.project(project_id).version(version)
+    project = project.project(project_id)
+    if version is None:
+        version = _newest_version(project)
+    project_version = project.version(version)
     with tempfile.TemporaryDirectory(prefix='roboflow_upload_') as folder:
         write_roboflow_bundle(folder, model, class_names, config)
         with redirect_stdout(_Copied(sys.stdout)) as printed:
@@ -112,6 +116,30 @@ def deploy_to_roboflow(
     for line in printed.getvalue().splitlines():
         if line.startswith(_FAILURE):
             raise RuntimeError(f'The model was not uploaded. {line}')
+
+
+def warn_of_other_size(size: str | None, own: str | None) -> None:
+    """Say that a model is deployed as one of another size.
+
+    Args:
+        size: What was given.
+        own: What the model is.
+    """
+    if size is not None and own not in (None, size):
+        warnings.warn(
+            f'deploy_to_roboflow(size={size!r}) overrides {own!r}, the '
+            "model's own size; leave size out to deploy it as that.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _newest_version(project: Any) -> int:
+    """The greatest number of a version; 1, which Roboflow refuses, if none."""
+    known = project.get_version_information()
+    # Their ids are paths, workspace/project/number.
+    numbers = [int(str(one['id']).rpartition('/')[2]) for one in known]
+    return max(numbers, default=1)
 
 
 class _Copied(io.StringIO):

@@ -1,6 +1,7 @@
 """What can be chosen about a training, under upstream's names."""
 
 import dataclasses
+import json
 import math
 import os
 import sys
@@ -11,60 +12,23 @@ from typing import Any
 from rfdetr_mm.datasets.layouts import LAYOUTS
 from rfdetr_mm.errors import InputError
 
+from .elsewhere import DEPRECATED, ELSEWHERE, NEVER_SAVED
 from .model_config import ModelConfig, refuse_unknown
+from .optimizers import (
+    MANAGED,
+    as_path,
+    optimizer_config,
+    schedule_configs,
+)
 
 MULTI_SCALE = ('per-batch', 'per-sample', 'off')
 AMP_DTYPES = ('auto', 'bf16', 'fp16', None)
-SCHEDULERS = ('step', 'cosine')
+INTERVALS = ('step', 'epoch')
+ACCELERATORS = ('auto', 'cpu', 'gpu', 'cuda', 'mps')
+STRATEGIES = ('auto', 'ddp', 'fsdp')
+EVALUATORS = (None, 'vernier')
 BEST_METRICS = ('map', 'mar')
 
-# Arguments of rfdetr that do nothing any more, there or here.
-_DEPRECATED = {
-    'callbacks': 'mmengine has hooks: custom_hooks of a config',
-    'start_epoch': 'resume goes on from the epoch of the checkpoint',
-    'do_benchmark': 'benchmarks/ has programs that measure time',
-    'eval_ema_only': 'the averaged weights alone are evaluated anyway',
-    'fp16_eval': 'evaluation is in float32',
-}
-# Of these, what is empty or False as well: no saved configuration has them.
-_NEVER_SAVED = ('start_epoch', 'do_benchmark')
-# Arguments of rfdetr whose place is elsewhere here.
-_ELSEWHERE = {
-    'devices': 'tools/dist_train.sh CONFIG NUM_GPUS trains on several GPUs',
-    'num_nodes': 'tools/slurm_train.sh trains on several machines',
-    'strategy': 'configs/rfdetr and docs/distributed.md have the strategies',
-    'accelerator': 'device chooses the device',
-    'sync_bn': 'RF-DETR has no batch norm',
-    'optimizer': 'optim_wrapper.optimizer of a config is any of torch.optim',
-    'optimizer_kwargs': 'optim_wrapper.optimizer of a config',
-    'augmentation_backend': 'the pipeline of a config is free',
-    'aug_config': 'configs/_base_/augmentations has the presets',
-    'eval_backend': 'NamedCocoMetric evaluates',
-    'eval_max_dets': 'proposal_nums of a VernierCocoMetric as val_evaluator',
-    'square_resize_div_64': 'configs/rfdetr/rfdetr_nano_keep-ratio_coco.py',
-    'num_classes': 'the data set decides on the number of classes',
-    'progress_bar': 'the log has lines, each default_hooks.logger.interval',
-    'train_log_on_step': 'default_hooks.logger.interval of a config',
-    'train_log_sync_dist': 'the main process logs its own losses',
-    'compact_train_metrics': 'every layer has its own losses in the log',
-    'compute_train_metrics': 'training images are not evaluated',
-    'eval_masks_head_resolution': 'masks are evaluated at full size',
-    'num_sanity_val_steps': 'tools/test.py CONFIG FILE tries the validation',
-    'dont_save_weights': 'default_hooks.checkpoint of a config',
-    'clearml': 'ClearMLVisBackend in visualizer.vis_backends of a config',
-    'cls_loss_coef': 'model.bbox_head.loss_cls.loss_weight of a config',
-    'lr_scheduler_interval': 'the schedules here change the rate every step',
-    'lr_scheduler_monitor': "mmengine's ReduceOnPlateauLR in param_scheduler",
-    'ema_update_interval': 'the average is updated after every step',
-    'auto_batch_max_targets_per_image': '--num-objects of '
-    'tools/analysis_tools/find_batch_size.py',
-    'auto_batch_ema_headroom': "batch_size='auto' tries it with the average",
-    'pin_memory': 'train_dataloader.pin_memory of a config',
-    'persistent_workers': 'train_dataloader.persistent_workers of a config',
-    'prefetch_factor': 'train_dataloader.prefetch_factor of a config',
-    'pack_targets': 'objects of a batch are matched together anyway',
-    'pad_targets_to': 'it is for TPUs, which mmengine does not train on',
-}
 KEYPOINT_TERMS = ('l1', 'findable', 'visible', 'nll')
 """Parts of the loss of keypoints."""
 
@@ -90,13 +54,23 @@ class TrainConfig:
         lr_component_decay: Factor for decoder and, squared, encoder.
         weight_decay: AdamW's weight decay.
         clip_max_norm: Largest norm of the gradients; 0 for no limit.
-        lr_scheduler: ``'step'`` or ``'cosine'``.
+        lr_scheduler: ``'step'`` or ``'cosine'``, or one of
+            torch.optim.lr_scheduler by name, path, class or partial.
+        lr_scheduler_kwargs: Its arguments.
+        lr_scheduler_interval: ``'step'`` or ``'epoch'``: when one of torch's
+            moves on.
+        lr_scheduler_monitor: Metric that ``ReduceLROnPlateau`` watches.
+        optimizer: ``'adamw'`` or another one of torch.optim, a path, a class
+            or a partial.
+        optimizer_kwargs: Its arguments.
         lr_drop: Epoch from which a tenth of the rate is used (``'step'``).
         lr_min_factor: Part of the rate at the end (``'cosine'``).
         warmup_epochs: Epochs in which the rate rises to its value.
         drop_path: Rate of stochastic depth in the encoder.
         use_ema: Average the weights; the average is what is kept.
         ema_decay: Part of the average that a step keeps.
+        ema_update_interval: Steps of the optimizer from one update of the
+            average to the next.
         ema_tau: Steps after which 63 % of ``ema_decay`` is reached.
         multi_scale: ``'per-batch'`` (or True), ``'per-sample'`` or ``'off'``
             (or False): sizes around the resolution.
@@ -106,6 +80,19 @@ class TrainConfig:
             elsewhere; ``'bf16'`` (on a CPU with units for it as well),
             ``'fp16'`` or None for float32.
         num_workers: Processes that load images.
+        pin_memory: Load images into pinned memory; None: the config's.
+        persistent_workers: Keep these processes from epoch to epoch; None:
+            if there are some.
+        prefetch_factor: Batches that each of them loads ahead.
+        devices: Processes of a training, one for each GPU; ``'auto'`` or -1
+            for all GPUs. More than one are started by torchrun.
+        num_nodes: Machines; on each ``MASTER_ADDR`` and ``NODE_RANK`` must
+            be set.
+        strategy: ``'auto'`` or ``'ddp'``: each has the whole model;
+            ``'fsdp'``: they share it out.
+        accelerator: Another word for the kind of ``device``.
+        progress_bar: A line of progress instead of the log.
+        train_log_on_step: Log every step.
         seed: What all draws start from; None for another one each time.
         resume: A checkpoint of a training to go on with, or True for the
             last one in ``output_dir``.
@@ -133,6 +120,9 @@ class TrainConfig:
             its parts; ``'auto'``: if something watches ``val/loss``.
         compute_test_loss: Let ``evaluate()`` give ``test/loss`` and its
             parts.
+        eval_max_dets: Detections of an image that count (100 here, which is
+            COCO's; rfdetr: 500). Others need the extra ``fast-eval``.
+        eval_backend: ``'vernier'`` for the faster program of that extra.
         run_test: Evaluate the test split at the end.
         save_dataset_grids: Draw training and validation images as the model
             sees them, into ``output_dir/dataset_grids``.
@@ -141,6 +131,13 @@ class TrainConfig:
         mlflow: Log to MLflow.
         project: Project of Weights & Biases, experiment of MLflow.
         run: Name of the run there.
+        cls_loss_coef: Weight of the classes' loss; None (here, and below):
+            the config's, which is 1, and 2 with keypoints.
+        mask_ce_loss_coef: Weight of the cross-entropy of masks in loss and
+            matching (here None).
+        mask_dice_loss_coef: Weight of their overlap (here None).
+        mask_point_sample_ratio: Cells of a mask for each point of these
+            losses (here None).
         keypoint_flip_pairs: Pairs of keypoints in a flat list, exchanged in a
             mirror in every class; None (here the default) or empty: as their
             names tell.
@@ -176,7 +173,12 @@ class TrainConfig:
     lr_component_decay: float = 0.7
     weight_decay: float = 1e-4
     clip_max_norm: float = 0.1
-    lr_scheduler: str = 'step'
+    lr_scheduler: Any = 'step'
+    lr_scheduler_kwargs: Any = None
+    lr_scheduler_interval: str = 'step'
+    lr_scheduler_monitor: str = 'val/loss'
+    optimizer: Any = 'adamw'
+    optimizer_kwargs: Any = None
     lr_drop: int = 100
     lr_min_factor: float = 0.0
     warmup_epochs: float = 0.0
@@ -184,11 +186,21 @@ class TrainConfig:
     use_ema: bool = True
     ema_decay: float = 0.993
     ema_tau: int = 100
+    ema_update_interval: int = 1
     multi_scale: str = 'per-batch'
     expanded_scales: bool = True
     scale_jitter: bool = True
     amp_dtype: str | None = 'auto'
     num_workers: int = 2
+    pin_memory: bool | None = None
+    persistent_workers: bool | None = None
+    prefetch_factor: int | None = None
+    devices: int | str = 1
+    num_nodes: int = 1
+    strategy: str = 'auto'
+    accelerator: str = 'auto'
+    progress_bar: bool | str | None = None
+    train_log_on_step: bool = False
     seed: int | None = None
     resume: str | bool | None = None
     checkpoint_interval: int = 1
@@ -205,6 +217,8 @@ class TrainConfig:
     log_per_class_metrics: bool = False
     compute_val_loss: bool | str = 'auto'
     compute_test_loss: bool = True
+    eval_max_dets: int | None = None
+    eval_backend: str | None = None
     run_test: bool = False
     save_dataset_grids: bool = False
     tensorboard: bool = False
@@ -212,6 +226,10 @@ class TrainConfig:
     mlflow: bool = False
     project: str | None = None
     run: str | None = None
+    cls_loss_coef: float | None = None
+    mask_ce_loss_coef: float | None = None
+    mask_dice_loss_coef: float | None = None
+    mask_point_sample_ratio: int | None = None
     keypoint_flip_pairs: list[int] | None = None
     keypoint_oks_sigmas: list[float] | None = None
     keypoint_l1_loss_coef: float | None = None
@@ -227,10 +245,14 @@ class TrainConfig:
         for name, choices in (
             ('multi_scale', MULTI_SCALE),
             ('amp_dtype', AMP_DTYPES),
-            ('lr_scheduler', SCHEDULERS),
             ('best_model_metric', BEST_METRICS),
             ('dataset_file', ('auto', *LAYOUTS)),
             ('compute_val_loss', (True, False, 'auto')),
+            ('lr_scheduler_interval', INTERVALS),
+            ('accelerator', ACCELERATORS),
+            ('strategy', STRATEGIES),
+            ('eval_backend', EVALUATORS),
+            ('progress_bar', (None, True, False, 'tqdm', 'rich')),
         ):
             value = getattr(self, name)
             if value not in choices:
@@ -241,6 +263,8 @@ class TrainConfig:
         if self.class_names is not None:
             self.class_names = _names(self.class_names)
         self._check_keypoints()
+        self._check_programs()
+        self._check_devices()
         for field in dataclasses.fields(self):
             _check_value(field.name, getattr(self, field.name), field.type)
         self.cfg_options = _options(self.cfg_options)
@@ -256,6 +280,50 @@ class TrainConfig:
             if isinstance(value, (str, os.PathLike)):
                 path = os.path.expanduser(os.fspath(value))
                 setattr(self, name, path)
+
+    def _check_programs(self) -> None:
+        """Optimizer and schedule, as names or paths with arguments."""
+        for name in ('optimizer', 'lr_scheduler'):
+            kwargs = getattr(self, f'{name}_kwargs') or {}
+            if not isinstance(kwargs, Mapping):
+                raise InputError(
+                    f'{name}_kwargs must be a dict, got {kwargs!r}'
+                )
+            path, kwargs = as_path(name, getattr(self, name), kwargs)
+            try:
+                json.dumps(kwargs)
+            except TypeError as error:
+                raise InputError(
+                    f'{name}_kwargs must be plain values, which a checkpoint '
+                    f'can hold ({error})'
+                ) from error
+            setattr(self, name, path)
+            setattr(self, f'{name}_kwargs', kwargs)
+        # For their errors
+        optimizer_config(self.optimizer, self.optimizer_kwargs, 1.0, 0.0)
+        if self.lr_scheduler in MANAGED:
+            known = dict(lr_drop='lr_drop', min_factor='lr_min_factor')
+            known['lr_min_factor'] = 'lr_min_factor'
+            given = self.lr_scheduler_kwargs
+            refuse_unknown(given, known, 'lr_scheduler_kwargs')
+            for key, value in given.items():
+                setattr(self, known[key], value)
+            self.lr_scheduler_kwargs = {}
+        else:
+            schedule_configs(
+                self.lr_scheduler, self.lr_scheduler_kwargs, 'step', '', 0
+            )
+
+    def _check_devices(self) -> None:
+        given = self.devices
+        if isinstance(given, str) and given.lstrip('-').isdigit():
+            self.devices = given = int(given)
+        is_number = type(given) is int and (given >= 1 or given == -1)
+        if not is_number and given != 'auto':
+            raise InputError(
+                "devices must be the number of GPUs, or 'auto' or -1 for all, "
+                f'got {given!r}; which ones is CUDA_VISIBLE_DEVICES'
+            )
 
     def _check_keypoints(self) -> None:
         pairs = self.keypoint_flip_pairs or ()
@@ -275,6 +343,12 @@ class TrainConfig:
                 'keypoint_oks_sigmas must be a list of positive numbers, got '
                 f'{self.keypoint_oks_sigmas!r}'
             )
+
+    def of_masks(self) -> list[str]:
+        """Names of what is given and is of models with masks alone."""
+        names = ('ce_loss_coef', 'dice_loss_coef', 'point_sample_ratio')
+        names = [f'mask_{name}' for name in names]
+        return [name for name in names if getattr(self, name) is not None]
 
     def of_keypoints(self) -> list[str]:
         """Names of what is given and is of models with keypoints alone."""
@@ -343,6 +417,10 @@ def _check_value(name: str, value: Any, kind: Any) -> None:
         return
     if bool in kinds and isinstance(value, bool):
         return
+    if name in ('compute_val_loss', 'progress_bar', 'devices'):
+        return  # checked by their choices
+    if kind is Any:
+        return
     if str in kinds and int not in kinds:
         if not isinstance(value, (str, os.PathLike)):
             raise InputError(f'{name} must be text, got {value!r}')
@@ -372,9 +450,9 @@ def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
     """Make the configuration of a training.
 
     Args:
-        given: Fields of :class:`TrainConfig`. Upstream's
-            ``lr_scheduler_kwargs`` are taken as well, and its deprecated
-            arguments are ignored with a warning.
+        given: Fields of :class:`TrainConfig`. Upstream's deprecated
+            arguments are ignored with a warning, and those of ``ELSEWHERE``
+            are taken if they ask for what is done anyway.
         where: The call, for messages.
 
     Returns:
@@ -384,29 +462,26 @@ def make_train_config(given: Mapping[str, Any], where: str) -> TrainConfig:
         InputError: If a field is unknown or has an impossible value.
     """
     given = dict(given)
-    for name, reason in _DEPRECATED.items():
-        is_given = name in given and name in _NEVER_SAVED
+    for name, reason in DEPRECATED.items():
+        is_given = name in given and name in NEVER_SAVED
         if given.pop(name, None) or is_given:
             warnings.warn(
                 f'{where}: {name} is deprecated and ignored; {reason}.',
                 FutureWarning,
                 stacklevel=3,
             )
-    scheduler = given.pop('lr_scheduler_kwargs', None) or {}
-    if not isinstance(scheduler, Mapping):
-        raise InputError(
-            "lr_scheduler_kwargs must be a dict such as {'lr_drop': 60}, "
-            f'got {scheduler!r}'
-        )
-    renamed = dict(min_factor='lr_min_factor')
-    given.update({renamed.get(k, k): v for k, v in scheduler.items()})
     own = {field.name for field in dataclasses.fields(ModelConfig)}
-    for name in given:
-        if name in _ELSEWHERE:
-            raise InputError(
-                f"{where}: rfdetr's {name} has its place elsewhere here: "
-                f'{_ELSEWHERE[name]}. See docs/coming_from_rfdetr.md.'
-            )
+    for name in [*given]:
+        if name in ELSEWHERE:
+            done_anyway, reason = ELSEWHERE[name]
+            value = given.pop(name)
+            if not any(value is one or value == one for one in done_anyway):
+                raise InputError(
+                    f"{where}: rfdetr's {name}={value!r} has its place "
+                    f'elsewhere here: {reason}. See '
+                    'docs/coming_from_rfdetr.md.'
+                )
+            continue
         if name in own:
             raise InputError(
                 f'{where} has no argument {name!r}; it is one of the model: '

@@ -1,344 +1,29 @@
-"""From what was chosen for a training to mmengine's config, and its run."""
+"""Runs of trainings and evaluations, from complete configs."""
 
 import dataclasses
-import datetime
 import json
-import uuid
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from rfdetr_mm.checkpoints import atomic_file
 from rfdetr_mm.datasets import resolve_own_data
-from rfdetr_mm.engine.config_options import merge_options
 from rfdetr_mm.engine.running import build_runner
 from rfdetr_mm.errors import InputError
-from rfdetr_mm.sizes.blocks import multi_scale_sizes
-from rfdetr_mm.sizes.config_facts import set_image_size
-from rfdetr_mm.sizes.shipped import read_shipped
+from rfdetr_mm.evaluation.analysis import sweep_of
+from rfdetr_mm.evaluation.scenes import scenes_of
 from rfdetr_mm_light.interrupts import note_training
-from rfdetr_mm_light.sizes import Size
 
 from .model_config import ModelConfig
-from .report import keep_results
-from .train_config import KEYPOINT_TERMS, TrainConfig
+from .report import keep_results, metric_of
+from .train_config import TrainConfig
 
 BEST_FILE = 'checkpoint_best_total.pth'
 CONFIG_FILE = 'training_config.json'
-
-_PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
-_AMP = {
-    'bf16': dict(type='AutocastOptimWrapper', dtype='bfloat16'),
-    'fp16': dict(
-        type='AmpOptimWrapper', dtype='float16', loss_scale='dynamic'
-    ),
-}
-
-
-def fill_in_training(
-    cfg: Config, variant: Size, model: ModelConfig, train: TrainConfig
-) -> None:
-    """Write a training into the config of its model, in place.
-
-    Args:
-        cfg: The size's config for a user's data set, its model filled in.
-        variant: The size.
-        model: Its configuration.
-        train: What is wanted; its ``batch_size`` is a number.
-
-    Raises:
-        InputError: If the model takes images of other than 3 channels, has
-            no keypoints and something is given about them, or an entry of
-            ``cfg_options`` cannot have an effect.
-    """
-    if model.num_channels != 3:
-        raise InputError(
-            f'num_channels={model.num_channels}: image files of a data set '
-            'are read as RGB, 3 channels, so train() and evaluate() need '
-            'num_channels=3. predict() takes arrays and tensors of other '
-            'numbers; to train with them, write a config whose pipeline loads '
-            'them, with model.backbone.in_channels and mean and std of '
-            'model.data_preprocessor to match.'
-        )
-    stamp = datetime.datetime.now().strftime('%Y%m%d_%H%M%S')
-    name = f'{variant.size}_{stamp}_{uuid.uuid4().hex[:6]}'
-    cfg.merge_from_dict(
-        {
-            'notes': train.notes,
-            'experiment_name': name,
-            # One for each run of this process.
-            'visualizer.name': name,
-            'work_dir': train.output_dir,
-            'train_cfg.max_epochs': train.epochs,
-            'train_cfg.val_interval': train.eval_interval,
-            'default_hooks.checkpoint.interval': train.checkpoint_interval,
-            'optim_wrapper.optimizer.lr': train.lr,
-            'optim_wrapper.optimizer.weight_decay': train.weight_decay,
-            'optim_wrapper.paramwise_cfg': dict(
-                backbone_lr_mult=train.lr_encoder / train.lr,
-                layer_decay_rate=train.lr_vit_layer_decay,
-                component_decay_rate=train.lr_component_decay,
-            ),
-            'optim_wrapper.accumulative_counts': train.grad_accum_steps,
-            'model.backbone.drop_path_rate': train.drop_path,
-            'param_scheduler': [_schedule(train)],
-        }
-    )
-    cfg.load_from = model.pretrain_weights
-    if train.clip_max_norm:
-        cfg.optim_wrapper.clip_grad.max_norm = train.clip_max_norm
-    else:
-        cfg.optim_wrapper.clip_grad = None
-    if train.seed is not None:
-        cfg.randomness = dict(seed=train.seed)
-    _set_compilation(cfg, model, train)
-    fill_in_data(cfg, train)
-    _set_precision(cfg, train, model.device)
-    _set_scales(cfg, model, train)
-    _set_average(cfg, train)
-    _set_monitoring(cfg, train)
-    _set_keypoints(cfg, model, train)
-    if train.resume:
-        cfg.resume = True
-        cfg.load_from = None if train.resume is True else train.resume
-    if train.cfg_options:
-        merge_options(cfg, train.cfg_options)
-    _set_losses(cfg, train)
-
-
-def _schedule(train: TrainConfig) -> dict:
-    common = dict(convert_to_iter_based=True, warmup=train.warmup_epochs)
-    if train.lr_scheduler == 'cosine':
-        return dict(
-            type='WarmupCosineLR', min_factor=train.lr_min_factor, **common
-        )
-    return dict(type='WarmupStepLR', drop=train.lr_drop, **common)
-
-
-def fill_in_data(cfg: Config, train: TrainConfig) -> None:
-    """Write what a training says of its data into a config, in place.
-
-    Args:
-        cfg: The config.
-        train: What is wanted.
-    """
-    cfg.data_root = train.dataset_dir
-    cfg.dataset_layout = train.dataset_file
-    if train.class_names is not None:
-        for split in ('train', 'val', 'test'):
-            dataset = cfg[f'{split}_dataloader'].dataset
-            dataset.metainfo = dict(classes=tuple(train.class_names))
-    for split in ('train', 'val', 'test'):
-        loader = cfg[f'{split}_dataloader']
-        loader.num_workers = train.num_workers
-        loader.persistent_workers = train.num_workers > 0
-        loader.batch_size = train.batch_size
-        if split != 'train' and train.eval_batch_size is not None:
-            loader.batch_size = train.eval_batch_size
-    cfg.train_dataloader.sampler = dict(
-        type='SmallDataSampler',
-        batch_size=train.batch_size,
-        accumulative_counts=train.grad_accum_steps,
-    )
-
-
-def _set_compilation(
-    cfg: Config, model: ModelConfig, train: TrainConfig
-) -> None:
-    graphs = model.cuda_graphs and model.device.startswith('cuda')
-    if graphs and train.grad_accum_steps > 1:
-        raise InputError(
-            'cuda_graphs=True and gradients of several batches exclude each '
-            f'other, got grad_accum_steps={train.grad_accum_steps}: recorded '
-            'kernels write to the same gradients again. Take a larger '
-            'batch_size with grad_accum_steps=1, or cuda_graphs=False.'
-        )
-    if model.compile:
-        cfg.default_hooks.compile = dict(
-            type='CompileHook', cuda_graphs=graphs
-        )
-    elif graphs:
-        cfg.default_hooks.compile = dict(
-            type='CompileHook', backend='cudagraphs'
-        )
-
-
-def _set_precision(cfg: Config, train: TrainConfig, device: str) -> None:
-    chosen = train.amp_dtype
-    if not device.startswith('cuda'):
-        if chosen == 'fp16':
-            warnings.warn(
-                f"amp_dtype='fp16' needs a GPU, got device={device!r}: the "
-                "model is trained in float32. 'bf16' works on a CPU that has "
-                'units for it.',
-                stacklevel=4,
-            )
-        # By default in float32, as rfdetr does whatever is asked for.
-        chosen = 'bf16' if chosen == 'bf16' else None
-    elif chosen == 'auto':
-        # bfloat16 is emulated on older GPUs.
-        is_new = torch.cuda.get_device_capability(device) >= (8, 0)
-        chosen = 'bf16' if is_new else 'fp16'
-    if chosen is not None:
-        cfg.optim_wrapper.update(_AMP[chosen])
-
-
-def _set_scales(cfg: Config, model: ModelConfig, train: TrainConfig) -> None:
-    """Set the sizes of training images; the others have them already."""
-    pipeline = cfg.train_dataloader.dataset.pipeline
-    if not train.scale_jitter:
-        pipeline[:] = [s for s in pipeline if s.type != 'RandomApply']
-    if train.multi_scale == 'off':
-        return
-    arguments = dict(
-        img_size=model.resolution,
-        patch_size=model.patch_size,
-        num_windows=model.num_windows,
-        expanded=train.expanded_scales,
-    )
-    sizes = multi_scale_sizes(**arguments)
-    if train.multi_scale == 'per-sample':
-        at = [step.type for step in pipeline].index('RFDETRResize')
-        pipeline[at] = ConfigDict(
-            type='RandomChoiceResize',
-            scales=sizes,
-            resize_type='RFDETRResize',
-            kernel='training',
-        )
-    else:
-        cfg.model.data_preprocessor.batch_augments = [
-            dict(
-                type='BatchMultiScaleResize',
-                interval=train.grad_accum_steps,
-                **arguments,
-            )
-        ]
-    set_image_size(cfg, (model.resolution, model.resolution))
-
-
-def _set_average(cfg: Config, train: TrainConfig) -> None:
-    hooks = cfg.custom_hooks
-    average = next(h for h in hooks if h.type == 'OptimStepEMAHook')
-    average.update(decay=train.ema_decay, tau=train.ema_tau)
-    if not train.use_ema:
-        hooks.remove(average)
-
-
-def _set_monitoring(cfg: Config, train: TrainConfig) -> None:
-    evaluator = cfg.val_evaluator
-    evaluator.classwise = train.log_per_class_metrics
-    checkpoints = cfg.default_hooks.checkpoint
-    if train.best_model_metric == 'mar':
-        checkpoints.save_best = _recall_of(evaluator)
-    checkpoints.smooth_alpha = train.smooth_alpha
-    checkpoints.skip_best_epochs = train.skip_best_epochs
-    metric = checkpoints.save_best
-    watched = metric
-    if train.eval_base_model and train.use_ema:
-        cfg.val_cfg.type = 'TwoWeightsValLoop'
-        plain = f'plain/{metric}'
-        checkpoints.save_best = [metric, plain]
-        watched = metric if train.early_stopping_use_ema else plain
-    if train.non_finite_patience:
-        cfg.default_hooks.finite_loss.patience = train.non_finite_patience
-    else:
-        cfg.default_hooks.finite_loss = None
-    if train.early_stopping:
-        cfg.default_hooks.early_stopping = dict(
-            type='LateStoppingHook',
-            monitor=watched,
-            skip_best_epochs=train.skip_best_epochs,
-            rule='greater',
-            min_delta=train.early_stopping_min_delta,
-            patience=train.early_stopping_patience,
-        )
-    backends = cfg.visualizer.vis_backends
-    for name in ('tensorboard', 'wandb', 'mlflow'):
-        if getattr(train, name):
-            backend = read_shipped(f'_base_/visualizers/{name}.py')[name]
-            _name_run(backend, train)
-            backends.append(backend)
-
-
-def _set_losses(cfg: Config, train: TrainConfig) -> None:
-    """Let validation and tests compute losses, if they are wanted."""
-    wanted = train.compute_val_loss
-    if wanted == 'auto':
-        wanted = _is_watched(cfg, 'val/loss')
-    if wanted:
-        cfg.val_cfg.with_loss = True
-        if cfg.val_cfg.type == 'ValLoop':
-            cfg.val_cfg.type = 'LossValLoop'
-    if train.compute_test_loss:
-        cfg.test_cfg.type = 'LossTestLoop'
-
-
-def _is_watched(cfg: Config, metric: str) -> bool:
-    """Whether a schedule or a hook goes by a metric."""
-    parts = [
-        *cfg.param_scheduler,
-        *cfg.custom_hooks,
-        *filter(None, cfg.default_hooks.values()),
-    ]
-    watched = [part.get('monitor') for part in parts]
-    for part in parts:
-        best = part.get('save_best')
-        watched += best if isinstance(best, list) else [best]
-    return metric in watched
-
-
-def _recall_of(evaluator: ConfigDict) -> str:
-    """The mean average recall of an evaluator, which it then computes."""
-    if evaluator.type == 'NamedOksMetric':
-        return 'coco/keypoint_mAR'
-    evaluator.metric_items = [*_PRECISIONS, 'AR@100']
-    return 'coco/bbox_AR@100'
-
-
-def _set_keypoints(
-    cfg: Config, model: ModelConfig, train: TrainConfig
-) -> None:
-    given = train.of_keypoints()
-    if not given:
-        return
-    if not model.use_grouppose_keypoints:
-        raise InputError(
-            f'{", ".join(given)}: this model has no keypoints; take '
-            'RFDETRKeypointPreview, or leave it out'
-        )
-    for term in KEYPOINT_TERMS:
-        weight = getattr(train, f'keypoint_{term}_loss_coef')
-        if weight is None:
-            continue
-        loss = cfg.model.bbox_head[f'loss_keypoint_{term}']
-        loss.loss_weight = weight
-        cost_type = loss.type.replace('Loss', 'Cost')
-        for cost in cfg.model.train_cfg.assigner.match_costs:
-            if cost.type == cost_type:
-                cost.weight = weight
-    if train.keypoint_oks_sigmas:
-        for split in ('val', 'test'):
-            cfg[f'{split}_evaluator'].sigmas = list(train.keypoint_oks_sigmas)
-    if train.keypoint_flip_pairs:
-        numbers = iter(train.keypoint_flip_pairs)
-        pairs = [list(pair) for pair in zip(numbers, numbers)]
-        cfg.train_dataloader.dataset.flip_pairs = pairs
-
-
-def _name_run(backend: ConfigDict, train: TrainConfig) -> None:
-    if backend.type == 'WandbVisBackend':
-        names = dict(project=train.project, name=train.run)
-        backend.init_kwargs.update({k: v for k, v in names.items() if v})
-    elif backend.type == 'MLflowVisBackend':
-        backend.exp_name = train.project or backend.exp_name
-        if train.run:
-            backend.run_name = train.run
 
 
 def find_data(cfg: Config, only: str | None = None) -> str:
@@ -362,12 +47,13 @@ def find_data(cfg: Config, only: str | None = None) -> str:
     return resolve_own_data(cfg, only)
 
 
-def run_training(cfg: Config, device: str, found: str) -> Path:
+def run_training(cfg: Config, device: str | None, found: str) -> Path:
     """Train, and keep the best weights under a name of their own.
 
     Args:
         cfg: The complete config.
-        device: The device that is trained on.
+        device: The device that is trained on; None for that of this process
+            of a distributed training.
         found: What is logged about the data set.
 
     Returns:
@@ -450,11 +136,46 @@ def write_training_config(
         file.write(text.encode())
 
 
+def best_f1(runner: Runner, of_classes: bool) -> dict[str, float]:
+    """Find the threshold with the best F1 of an evaluation.
+
+    Args:
+        runner: It has evaluated, and its metric has kept the results.
+        of_classes: Whether to give the same for each class.
+
+    Returns:
+        ``coco/F1``, ``coco/precision``, ``coco/recall`` and
+        ``coco/threshold``, of masks or keypoints where the model has them;
+        nothing if the metric cannot say. With ``of_classes`` also
+        ``coco/F1/NAME`` and the like.
+
+    Source: the rule of rfdetr 1.11.2, evaluation/f1_sweep.py.
+    """
+    try:
+        metric = metric_of(runner.test_evaluator)
+    except InputError:  # another one, by cfg_options
+        return {}
+    dataset = runner.test_dataloader.dataset
+    scene = scenes_of(metric, metric.kept, dataset)[-1]
+    sweep = sweep_of(scene)
+    renamed = dict(f1='F1')
+    found = {
+        f'coco/{renamed.get(name, name)}': value
+        for name, value in sweep.best().items()
+    }
+    if of_classes:
+        for label, best in zip(scene.classes, sweep.best_of_classes()):
+            for name, value in best.items():
+                found[f'coco/{renamed.get(name, name)}/{label}'] = value
+    return found
+
+
 def run_evaluation(
     cfg: Config,
     device: str,
     weights: Mapping[str, Any],
     split: str,
+    train: TrainConfig,
     report: Callable[[Runner], None] | None = None,
     test: Callable[[Runner], dict[str, float]] = Runner.test,
 ) -> dict[str, float]:
@@ -465,12 +186,13 @@ def run_evaluation(
         device: The device that is computed on.
         weights: State dict of the model.
         split: ``'val'`` or ``'test'``.
+        train: What is wanted of the metrics.
         report: Called with the Runner after the evaluation; its metric has
             then kept the results.
         test: What runs the evaluation.
 
     Returns:
-        Metric to value, mmdet's names.
+        Metric to value, mmdet's names, and those of :func:`best_f1`.
     """
     if split == 'val':
         cfg.test_dataloader = cfg.val_dataloader
@@ -480,12 +202,13 @@ def run_evaluation(
         if cfg.val_cfg.get('with_loss'):
             loop = dict(type='LossTestLoop', prefix='val/')
         cfg.test_cfg = loop
-    if report is not None:
-        keep_results(cfg.test_evaluator)
+    keep_results(cfg.test_evaluator)
     cfg.load_from = None
     runner = build_runner(cfg, device)
     runner.model.load_state_dict(weights)
-    metrics = test(runner)
+    metrics = {name: float(value) for name, value in test(runner).items()}
+    if is_main_process():
+        metrics.update(best_f1(runner, train.log_per_class_metrics))
     if report is not None:
         report(runner)
-    return {name: float(value) for name, value in metrics.items()}
+    return metrics

@@ -87,6 +87,10 @@ def locate_weights(name: str, accept_platform_model_license: bool) -> str:
     )
 
 
+class PretrainWeightsCompatibilityWarning(UserWarning):
+    """Weights do not fit in full, so that a part must be trained."""
+
+
 def build_detector(
     cfg: Config,
     config: ModelConfig,
@@ -159,6 +163,7 @@ def _fit_classes(
         f'{path} has {num_rows} classes and num_classes='
         f'{config.num_classes}: the class rows are repeated or cut and must '
         'be trained. Leave num_classes out to predict with the file.',
+        PretrainWeightsCompatibilityWarning,
         stacklevel=2,
     )
     return resize_class_rows(weights, config.num_classes), ()
@@ -195,6 +200,7 @@ def _fit_keypoints(
         f'{path} has {list(given)} keypoints and num_keypoints_per_class='
         f'{list(wanted)}: the keypoint rows are repeated or cut and must '
         'be trained.',
+        PretrainWeightsCompatibilityWarning,
         stacklevel=2,
     )
     return resize_keypoint_rows(weights, mask_of_counts(wanted))

@@ -138,6 +138,11 @@ def test_an_evaluation_with_a_report(trained, tmp_path):
         metrics['coco/bbox_mAP'], abs=6e-4
     )
     assert numbers['classes'] == model.class_names
+    assert metrics['coco/F1'] == numbers['best']['f1']
+    assert metrics['coco/threshold'] == numbers['best']['threshold']
+    assert 'coco/F1/disc' not in metrics
+    each = model.evaluate('val', root, log_per_class_metrics=True, **options)
+    assert {f'coco/{name}/disc' for name in ('F1', 'recall')} <= {*each}
     assert content['speed']['predict_ms']['median'] > 0
     assert content['title'] == 'RFDETRNano on data, val'
     again = tmp_path / 'again'
@@ -154,10 +159,10 @@ def test_a_training_starts_from_the_pretrained_weights(
 ):
     model, _ = trained
 
-    def stop(cfg, device, found):
+    def stop(cfg, train, device, found):
         raise KeyboardInterrupt(str(cfg.load_from))
 
-    monkeypatch.setattr(module, 'run_training', stop)
+    monkeypatch.setattr(module, 'train_in_processes', stop)
     monkeypatch.setattr(module, 'write_training_config', lambda *a: None)
     with pytest.warns(UserWarning, match='starts again from'):
         with pytest.raises(KeyboardInterrupt, match='None'):
@@ -173,12 +178,12 @@ def test_automatic_batch_size(data_root, monkeypatch, tmp_path):
         asked.append((cfg.model.bbox_head.num_classes, target))
         return 3, 4
 
-    def run(cfg, device, found):
+    def run(cfg, train, device, found):
         ran.append(cfg)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, 'propose_batch_size', propose)
-    monkeypatch.setattr(module, 'run_training', run)
+    monkeypatch.setattr(module, 'train_in_processes', run)
     with pytest.raises(KeyboardInterrupt):
         RFDETRNano(**SMALL).train(
             dataset_dir=data_root,

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rfdetr_mm.apis.model_config import fill_in_model, make_model_config
+from rfdetr_mm.apis.recipe import fill_in_training
 from rfdetr_mm.apis.train_config import make_train_config
-from rfdetr_mm.apis.training import fill_in_training
 from rfdetr_mm.errors import InputError
 from rfdetr_mm.sizes.shipped import read_config_of
 from rfdetr_mm_light.sizes import SIZES
@@ -99,6 +99,39 @@ def test_defaults_are_upstreams_recipe():
         (dict(lr_scheduler='cosine'), 'param_scheduler.0.min_factor', 0.0),
         (dict(lr_drop=9), 'param_scheduler.0.drop', 9),
         (dict(warmup_epochs=1.5), 'param_scheduler.0.warmup', 1.5),
+        (dict(cls_loss_coef=3), 'model.bbox_head.loss_cls.loss_weight', 3),
+        (dict(ema_update_interval=4), 'custom_hooks.0.step_interval', 4),
+        (dict(train_log_on_step=True), 'default_hooks.logger.interval', 1),
+        (dict(pin_memory=True), 'val_dataloader.pin_memory', True),
+        (dict(prefetch_factor=5), 'train_dataloader.prefetch_factor', 5),
+        (
+            dict(optimizer='sgd', optimizer_kwargs=dict(momentum=0.9)),
+            'optim_wrapper.optimizer',
+            dict(type='SGD', lr=1e-4, momentum=0.9, weight_decay=1e-4),
+        ),
+        (
+            dict(
+                lr_scheduler='ReduceLROnPlateau',
+                lr_scheduler_kwargs=dict(patience=2),
+            ),
+            'val_cfg.with_loss',
+            True,
+        ),
+        (
+            dict(eval_max_dets=500),
+            'val_evaluator.type',
+            'VernierCocoMetric',
+        ),
+        (
+            dict(eval_max_dets=500),
+            'test_evaluator.proposal_nums',
+            (1, 10, 500),
+        ),
+        (
+            dict(eval_max_dets=300, best_model_metric='mar'),
+            'default_hooks.checkpoint.save_best',
+            'coco/bbox_AR@300',
+        ),
         (dict(drop_path=0.1), 'model.backbone.drop_path_rate', 0.1),
         (dict(seed=3), 'randomness.seed', 3),
         (dict(eval_base_model=True), 'val_cfg.type', 'TwoWeightsValLoop'),

@@ -9,9 +9,10 @@ from typing import Any
 from rfdetr_mm import apis
 from rfdetr_mm.apis.devices import find_device
 from rfdetr_mm.apis.export_request import make_request
+from rfdetr_mm.apis.recipe import fill_in_data
 from rfdetr_mm.apis.report import check_report
 from rfdetr_mm.apis.train_config import TrainConfig, make_train_config
-from rfdetr_mm.apis.training import fill_in_data, find_data
+from rfdetr_mm.apis.training import find_data
 from rfdetr_mm.checkpoints import PUBLISHED_FILES, cache_dir
 from rfdetr_mm.datasets.layouts import detect_layout
 from rfdetr_mm.engine.config_options import check_options

@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
     for name, value in metrics.items():
         # COCO's -1: the data set has no such objects.
         points = '-' if value == -1 else f'{100 * value:.2f}'
+        if 'threshold' in name:  # as --threshold takes it
+            points = f'{value:.2f}'
         print(f'{name:<{width}}  {points:>6}')
     if args.report is not None:
         print(f'the report is {args.report / "index.html"}')

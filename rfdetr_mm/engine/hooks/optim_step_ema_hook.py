@@ -1,9 +1,14 @@
 """EMAHook that counts the optimizer's steps."""
 
+import math
+from typing import Any
+
 from mmdet.registry import HOOKS
 from mmengine.hooks import EMAHook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.runner import Runner
+
+from rfdetr_mm.errors import InputError
 
 
 @HOOKS.register_module()
@@ -18,9 +23,29 @@ class OptimStepEMAHook(EMAHook):
     the plain weights are kept in the checkpoint's ``ema_state_dict``, as with
     EMAHook.
 
+    Args:
+        *args: Arguments of EMAHook.
+        step_interval: Steps from one update to the next.
+        **kwargs: Keyword arguments of EMAHook.
+
+    Raises:
+        InputError: If ``step_interval`` is not a positive integer.
+
     Source: rfdetr 1.11.2, training/callbacks/ema.py, which averages once per
         ``global_step``.
     """
+
+    def __init__(
+        self, *args: Any, step_interval: int = 1, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if type(step_interval) is not int or step_interval < 1:
+            raise InputError(
+                'OptimStepEMAHook updates the average after every '
+                'step_interval steps, a whole number of at least 1, got '
+                f'{step_interval!r}'
+            )
+        self.step_interval = step_interval
 
     def after_train_iter(
         self,
@@ -37,5 +62,10 @@ class OptimStepEMAHook(EMAHook):
             data_batch: The batch, not used.
             outputs: The losses, not used.
         """
-        if runner.optim_wrapper.should_update():
+        wrapper = runner.optim_wrapper
+        if not wrapper.should_update():
+            return
+        # A resumed training counts from where it was.
+        step = math.ceil(wrapper._inner_count / wrapper._accumulative_counts)
+        if step % self.step_interval == 0:
             super().after_train_iter(runner, batch_idx, data_batch, outputs)

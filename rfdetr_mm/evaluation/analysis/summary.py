@@ -68,12 +68,7 @@ def analyse(scene: Scene, num_examples: int = 12) -> Analysis:
     num_objects = np.bincount(
         scene.objects.label[~scene.is_ignored], minlength=len(scene.classes)
     )
-    sweep = sweep_thresholds(
-        best.label[is_counted],
-        best.score[is_counted],
-        is_true[is_counted],
-        num_objects,
-    )
+    sweep = _sweep(scene, errors)
     threshold = sweep.best()['threshold']
     numbers = dict(
         kind=scene.kind,
@@ -100,6 +95,36 @@ def analyse(scene: Scene, num_examples: int = 12) -> Analysis:
         ),
     )
     return Analysis(scene, numbers, errors)
+
+
+def sweep_of(scene: Scene) -> Sweep:
+    """Precision, recall and F1 by score, as in the report.
+
+    Args:
+        scene: Objects and detections, in any order within an image.
+
+    Returns:
+        The sweep.
+    """
+    best = scene.detections.finite().best(scene.maximum)
+    scene = dataclasses.replace(scene, detections=best)
+    pairs = find_pairs(scene)
+    errors = find_error_kinds(scene, pairs, match_by_class(scene, pairs))
+    return _sweep(scene, errors)
+
+
+def _sweep(scene: Scene, errors: ErrorKinds) -> Sweep:
+    best = scene.detections
+    is_counted = errors.kind != 'ignored'
+    num_objects = np.bincount(
+        scene.objects.label[~scene.is_ignored], minlength=len(scene.classes)
+    )
+    return sweep_thresholds(
+        best.label[is_counted],
+        best.score[is_counted],
+        (errors.kind == 'right')[is_counted],
+        num_objects,
+    )
 
 
 def _f1(sweep: Sweep) -> dict[str, Any]:
