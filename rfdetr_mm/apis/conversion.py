@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from rfdetr_mm.checkpoints import (
+    CONFIG_FIELD,
     ConversionReport,
     merge_adapters,
     read_upstream_layout,
@@ -26,6 +27,7 @@ from rfdetr_mm.sizes.identify import sizes_of_numbers, task_of_head
 from rfdetr_mm.sizes.shipped import MODEL_NAME
 
 from .model_config import read_saved_model
+from .transformers_config import check_transformers_config
 
 PYRAMID_LEVELS = {2.0: 'P3', 1.0: 'P4', 0.5: 'P5'}
 _OF_WEIGHTS = ('num_classes', 'num_queries', 'group_detr')
@@ -94,6 +96,8 @@ def from_rfdetr(
         InputError: If it is not an rfdetr file, or does not fit the model.
     """
     upstream = read_upstream_layout(content)
+    if CONFIG_FIELD in content:
+        check_transformers_config(content[CONFIG_FIELD], config)
     if upstream is None:
         raise InputError(
             'The checkpoint is not an rfdetr file: it has no weights such as '

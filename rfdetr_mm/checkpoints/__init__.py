@@ -42,17 +42,24 @@ from .published import (
 )
 from .reader import read_checkpoint, read_safetensors
 from .transfer import download
+from .transformers_files import (
+    CONFIG_FIELD,
+    to_transformers,
+    transformers_file,
+)
 from .writer import (
     check_target,
     summarise,
     weights_md5,
     write_checkpoint,
+    write_safetensors,
 )
 
 __all__ = [
     'CLASS_ROW_WEIGHTS',
     'COCO_CATEGORY_IDS',
     'COCO_CLASSES',
+    'CONFIG_FIELD',
     'OUR_SCHEMA',
     'PUBLISHED_FILES',
     'SHIPPED_FILES',
@@ -89,8 +96,11 @@ __all__ = [
     'take_class_rows',
     'take_keypoint_rows',
     'to_mmdet_checkpoint',
+    'to_transformers',
     'to_upstream_checkpoint',
+    'transformers_file',
     'upstream_to_mmdet',
     'weights_md5',
     'write_checkpoint',
+    'write_safetensors',
 ]

@@ -13,9 +13,14 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from rfdetr_mm.errors import InputError
+from rfdetr_mm.errors import InputError, naming
 
 from .restricted_pickle import ForbiddenPickleError, restricted_pickle_module
+from .transformers_files import (
+    from_transformers,
+    read_transformers_config,
+    transformers_file,
+)
 
 _FORCE_WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
@@ -49,6 +54,8 @@ def read_checkpoint(
 
     Reads PyTorch's zip and legacy formats with
     :class:`~.restricted_pickle.RestrictedUnpickler`, and ``.safetensors``.
+    RF-DETR models of transformers, with their ``config.json``, get the layout
+    of rfdetr's files; the folder may be given instead of the file.
     TorchScript archives and the tar format of PyTorch before 0.1.10 are
     refused, because reading them runs code.
 
@@ -65,7 +72,7 @@ def read_checkpoint(
             or if it asks for anything but data. The message names the
             forbidden name and the way out.
     """
-    path = Path(path).expanduser()
+    path = transformers_file(Path(path).expanduser())
     if path.is_dir():
         raise InputError(f'{path} is a folder, not a checkpoint file.')
     if not path.exists():
@@ -74,7 +81,10 @@ def read_checkpoint(
         start = file.read(64)
     _check_start(path, start)
     if path.suffix == '.safetensors':
-        content: Any = read_safetensors(path)
+        weights = read_safetensors(path)
+        config = read_transformers_config(path)
+        with naming(path):
+            content: Any = from_transformers(weights, config)
     else:
         content = _torch_load(path, start, map_location)
     if not isinstance(content, dict):

@@ -1,7 +1,9 @@
 """Write converted checkpoints and say what was done."""
 
 import hashlib
+import json
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,13 @@ from rfdetr_mm.errors import InputError
 from rfdetr_mm_light.files import atomic_file, file_md5
 
 from .convert import ConversionReport
+
+
+_SAFETENSORS_NAMES = {
+    torch.float32: 'F32',
+    torch.float16: 'F16',
+    torch.bfloat16: 'BF16',
+}
 
 
 def weights_md5(state_dict: Mapping[str, Tensor]) -> str:
@@ -69,6 +78,45 @@ def write_checkpoint(
     with atomic_file(path) as file:
         torch.save(content, file)
     return file_md5(path)
+
+
+def write_safetensors(
+    weights: Mapping[str, Tensor], path: str | os.PathLike[str]
+) -> None:
+    """Write a ``.safetensors`` file that appears complete or not at all.
+
+    Args:
+        weights: Name to tensor of float32, float16 or bfloat16.
+        path: The file to write; an existing one is replaced.
+
+    Raises:
+        InputError: If a tensor is of another type.
+
+    Source: the format's description, huggingface/safetensors README
+        (Apache-2.0).
+    """
+    header: dict[str, Any] = {'__metadata__': {'format': 'pt'}}
+    end = 0
+    for name, weight in weights.items():
+        if weight.dtype not in _SAFETENSORS_NAMES:
+            raise InputError(
+                f'{name} is {weight.dtype}, and .safetensors files are '
+                'written of float32, float16 and bfloat16. Convert it by '
+                '.float().'
+            )
+        begin, end = end, end + weight.numel() * weight.element_size()
+        header[name] = dict(
+            dtype=_SAFETENSORS_NAMES[weight.dtype],
+            shape=list(weight.shape),
+            data_offsets=[begin, end],
+        )
+    text = json.dumps(header).encode()
+    text += b' ' * (-len(text) % 8)  # so that the data begins aligned
+    with atomic_file(path) as file:
+        file.write(struct.pack('<Q', len(text)) + text)
+        for weight in weights.values():
+            raw = weight.detach().cpu().contiguous().flatten()
+            file.write(raw.view(torch.uint8).numpy().tobytes())
 
 
 def summarise(report: ConversionReport) -> str:

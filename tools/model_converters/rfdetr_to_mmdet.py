@@ -4,6 +4,10 @@ Example:
     python tools/model_converters/rfdetr_to_mmdet.py \
         rfdetr://rf-detr-nano.pth work_dirs/rfdetr_nano_coco.pth \
         --config configs/rfdetr/rfdetr_nano_coco.py
+
+    python tools/model_converters/rfdetr_to_mmdet.py \
+        FOLDER_OF_TRANSFORMERS work_dirs/from_transformers.pth \
+        --config configs/rfdetr/rfdetr_nano_custom.py
 """
 
 import argparse
@@ -20,6 +24,7 @@ from rfdetr_mm.checkpoints import (
     file_md5,
     read_checkpoint,
     resolve_weights,
+    transformers_file,
 )
 
 
@@ -27,7 +32,7 @@ def convert(args: argparse.Namespace, config: Config) -> tuple:
     """Read the file, convert it and note where it is from."""
     is_name = args.src.startswith('rfdetr://')
     src = resolve_weights(args.src) if is_name else Path(args.src)
-    src = src.expanduser()
+    src = transformers_file(src.expanduser())
     checkpoint, report = from_rfdetr(read_checkpoint(src), config, args.ema)
     origin = dict(file=src.name, md5=file_md5(src))
     checkpoint['meta']['converted_from'].update(origin)
@@ -38,7 +43,8 @@ def main() -> int:
     """Convert, check, write and report."""
     parser = command_line(
         __doc__.splitlines()[0],
-        src='rfdetr file: a path or rfdetr://NAME of a published one',
+        src='rfdetr file: a path or rfdetr://NAME of a published one; or a '
+        'folder of an RF-DETR model of transformers',
         dst='where to write the converted file',
         config='config of the model it is for',
     )
