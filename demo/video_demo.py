@@ -1,12 +1,16 @@
 """Detect in a video: ``python demo/video_demo.py VIDEO rfdetr_nano_coco``.
 
 Paints what is found into every frame and writes a video, or a folder of frames
-if the name that is given has no suffix.
+if the name that is given has no suffix. VIDEO is a file, the address of a file
+or a stream, or the number of a camera; Ctrl-C ends it, and what was written is
+complete.
 
 Examples:
     python demo/video_demo.py street.mp4 rfdetr_nano_coco --out found.mp4
     python demo/video_demo.py street.mp4 work_dirs/mine/mine.py \
         --weights work_dirs/mine/best.pth --batch-size 8 --out frames
+    python demo/video_demo.py 0 rfdetr_nano_coco --max-frames 300
+    python demo/video_demo.py rtsp://camera.local/stream rfdetr_nano_coco
 """
 
 import argparse
@@ -28,12 +32,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('video', help='video file or address')
+    parser.add_argument(
+        'video', help='video file, address of a file or stream, or camera 0'
+    )
     add_model_options(parser)
     parser.add_argument(
         '--out',
         help='video to write, or a folder for frames (default: '
         'outputs/NAME.mp4)',
+    )
+    parser.add_argument(
+        '--max-frames', type=int, help='stop after so many frames'
     )
     return parser.parse_args(argv)
 
@@ -41,7 +50,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Detect, say where the result is, and return the number of frames."""
     args = parse_args(argv)
-    out = args.out or f'outputs/{Path(args.video).stem}.mp4'
+    name = f'camera_{args.video}' if args.video.isdigit() else args.video
+    out = args.out or f'outputs/{Path(name).stem}.mp4'
     with errors_in_one_line():
         number = annotate_video(
             build_inferencer(args),
@@ -49,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             out,
             args.pred_score_thr,
             args.batch_size,
+            args.max_frames,
         )
     print(f'{number} frames, painted in {out}')
     return number

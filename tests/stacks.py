@@ -16,8 +16,10 @@ OPTIONAL = (
     'ai_edge_quantizer',
     'coremltools',
     'executorch',
+    'fiftyone',
     'gradio',
     'kornia',
+    'label_studio_sdk',
     'litert_torch',
     'mim',
     'mlflow',
@@ -38,10 +40,13 @@ OPTIONAL = (
     'roboflow',
     's3fs',
     'safetensors',
+    'sahi',
     'selenium',
     'supervision',
     'tensorboard',
     'torch_linear_assignment',
+    'trackers',
+    'transformers',
     'vernier',
     'wandb',
 )
@@ -51,9 +56,17 @@ SCALE = {
     name: 'is not in the locks; make scale-test runs its tests'
     for name in ('ray', 'moto', 's3fs')
 }
+_FRIEND = (
+    'is not in the locks; docs/ecosystem.md says how to run its tests in an '
+    'environment of their own'
+)
+FRIENDS = dict.fromkeys(
+    ('fiftyone', 'label_studio_sdk', 'sahi', 'trackers'), _FRIEND
+)
 # stack: what its environment cannot have, and why.
 ABSENT = {
     'onedl': {
+        **FRIENDS,
         'executorch': 'is for torch 2.14 alone, COMPILE_OPS=1 has torch 2.9; '
         'pip install executorch==1.5.1 into an environment to run its tests',
         'ncnn': 'is not in the locks; pip install ncnn pnnx into an '
@@ -66,6 +79,7 @@ ABSENT = {
         **SCALE,
     },
     'openmmlab': {
+        **FRIENDS,
         'ai_edge_litert': 'runs what litert_torch makes',
         'ai_edge_quantizer': 'works on what litert_torch makes',
         'coremltools': 'is not in the locks',

@@ -83,9 +83,11 @@ OPTIONAL = {
     'tensorflow',
     'litert_torch',
     'pytorch_lightning',
+    'sahi',
+    'fiftyone',
 }
 # Within functions, for what a room returns
-LAZY = {('apis', 'supervision')}
+LAZY = {('apis', name) for name in ('supervision', 'sahi', 'fiftyone')}
 NOT_BY_DEFAULT = {'rfdetr_mm.apis', 'peft'}
 # Beside the rooms, without imports of the package: open to all of them
 SHARED = {

@@ -1,7 +1,10 @@
 """Detections painted into videos."""
 
+import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -25,20 +28,25 @@ def annotate_video(
     target: str | os.PathLike[str],
     pred_score_thr: float = SCORE_THRESHOLD,
     batch_size: int = 1,
+    max_frames: int | None = None,
 ) -> int:
     """Paint what a model finds into every frame of a video.
 
     Frames are read, detected on and written one batch after the other, so
-    that a video of any length fits into memory.
+    that a video of any length fits into memory. What was written is complete
+    when it is interrupted (Ctrl-C).
 
     Args:
         inferencer: The model; its ``show_progress`` shows a bar.
-        source: A video file, or the address of one.
+        source: A video file, the address of one or of a stream (``rtsp://``,
+            ``http://``), or the number of a camera of this machine.
         target: A video file to write (``.mp4``, ``.m4v``, ``.mov`` or
             ``.avi``), without sound; a name with no suffix is a folder of
             frames, ``000000.jpg`` and so on. An existing one is replaced.
         pred_score_thr: Detections up to this score are not painted.
-        batch_size: Frames that the model sees at a time.
+        batch_size: Frames that the model sees at a time; more than 1 delays
+            what a camera shows.
+        max_frames: Stop after so many; a camera does not end by itself.
 
     Returns:
         The number of frames.
@@ -50,23 +58,91 @@ def annotate_video(
     """
     target = Path(target)
     _check_suffix(target)
-    video = mmcv.VideoReader(os.fspath(source))
-    if not video.opened or video.width < 1:
-        raise InputError(
-            f'{source} cannot be decoded as a video. Convert it, for example '
-            'by: ffmpeg -i IN -c:v libx264 OUT.mp4'
-        )
-    write, close = _writer(target, video)
+    if max_frames is not None and max_frames < 1:
+        raise InputError(f'max_frames must be at least 1, got {max_frames}')
     number = 0
-    try:
-        for frame in _painted(inferencer, video, pred_score_thr, batch_size):
-            write(number, frame)
-            number += 1
-    finally:
-        close()
+    with _open(source, max_frames) as video:
+        write, close = _writer(target, video)
+        try:
+            for frame in _painted(
+                inferencer, video, pred_score_thr, batch_size
+            ):
+                write(number, frame)
+                number += 1
+        finally:
+            close()
     if number == 0:
         raise InputError(f'{source} has no frame that can be decoded.')
     return number
+
+
+@dataclass
+class _Video:
+    """An open video.
+
+    Args:
+        frames: Its frames, (H, W, 3), BGR.
+        number: How many there are; None if that is not known.
+        fps: Frames in a second.
+        resolution: (width, height) in pixels.
+    """
+
+    frames: Iterator[np.ndarray]
+    number: int | None
+    fps: float
+    resolution: tuple[int, int]
+
+
+@contextlib.contextmanager
+def _open(
+    source: str | os.PathLike[str], max_frames: int | None
+) -> Iterator[_Video]:
+    """Open a file, a stream or a camera, and close it in the end."""
+    name = os.fspath(source)
+    is_camera = name.isascii() and name.isdigit()
+    if not is_camera and '://' not in name and not Path(name).exists():
+        raise FileNotFoundError(f'There is no video {name}.')
+    capture = cv2.VideoCapture(int(name) if is_camera else name)
+    try:
+        width = round(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = round(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if not capture.isOpened() or width < 1:
+            raise InputError(_no_video(name, is_camera))
+        count = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        number = count if count > 0 else max_frames
+        if max_frames is not None:
+            number = min(number, max_frames)
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        yield _Video(
+            itertools.islice(_frames(capture), max_frames),
+            number,
+            fps if fps > 0 else _DEFAULT_FPS,
+            (width, height),
+        )
+    finally:
+        capture.release()
+
+
+def _no_video(name: str, is_camera: bool) -> str:
+    if is_camera:
+        return (
+            f'Camera {name} of this machine cannot be opened. Cameras are '
+            'numbered from 0; it may be in use, or not allowed.'
+        )
+    if '://' in name:
+        return f'{name} cannot be opened as a video or a stream.'
+    return (
+        f'{name} cannot be decoded as a video. Convert it, for example by: '
+        'ffmpeg -i IN -c:v libx264 OUT.mp4'
+    )
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while True:
+        is_read, frame = capture.read()
+        if not is_read:
+            return
+        yield frame
 
 
 def _check_suffix(target: Path) -> None:
@@ -79,15 +155,14 @@ def _check_suffix(target: Path) -> None:
 
 def _painted(
     inferencer: DetInferencer,
-    video: mmcv.VideoReader,
+    video: _Video,
     pred_score_thr: float,
     batch_size: int,
 ) -> Iterator[np.ndarray]:
     """Frames with detections, (H, W, 3), BGR."""
-    frames = iter(video)
+    frames = video.frames
     if inferencer.show_progress:
-        total = video.frame_cnt if video.frame_cnt > 0 else None
-        frames = track(frames, description='Inference', total=total)
+        frames = track(frames, description='Inference', total=video.number)
     for batch, data in inferencer.preprocess(frames, batch_size=batch_size):
         for frame, sample in zip(batch, inferencer.forward(data)):
             yield paint_frame(inferencer, frame, sample, pred_score_thr)
@@ -123,7 +198,7 @@ def paint_frame(
 
 
 def _writer(
-    target: Path, video: mmcv.VideoReader
+    target: Path, video: _Video
 ) -> tuple[Callable[[int, np.ndarray], None], Callable[[], None]]:
     """How to write a numbered frame, and what to do in the end."""
     if not target.suffix:
@@ -135,8 +210,7 @@ def _writer(
         return write_file, lambda: None
     target.parent.mkdir(parents=True, exist_ok=True)
     codec = cv2.VideoWriter_fourcc(*CODECS[target.suffix.lower()])
-    fps = video.fps if video.fps > 0 else _DEFAULT_FPS
-    writer = cv2.VideoWriter(str(target), codec, fps, video.resolution)
+    writer = cv2.VideoWriter(str(target), codec, video.fps, video.resolution)
     if not writer.isOpened():
         raise InputError(
             f'OpenCV cannot write the video {target}; give another folder or '

@@ -44,7 +44,10 @@ _RENAMES = tuple(
         (r'(layer\.\d+\.attention)\.k_proj\.', r'\1.attention.key.'),
         (r'(layer\.\d+\.attention)\.v_proj\.', r'\1.attention.value.'),
         (r'(layer\.\d+\.attention)\.o_proj\.', r'\1.output.dense.'),
-        (r'^backbone\.projector\.layer_norm', 'backbone.0.projector.stages.0.1'),
+        (
+            r'^backbone\.projector\.layer_norm',
+            'backbone.0.projector.stages.0.1',
+        ),
         (
             r'^backbone\.projector\.projector_layer\.bottlenecks\.(\d+)\.conv',
             r'backbone.0.projector.stages.0.0.m.\1.cv',
@@ -108,7 +111,7 @@ def read_transformers_config(path: Path) -> dict[str, Any] | None:
         Its content; None if there is none, or one of another model.
 
     Raises:
-        InputError: If it is no JSON object.
+        InputError: If it does not hold a JSON object.
     """
     file = path.with_name(CONFIG_FILE)
     if not file.is_file():

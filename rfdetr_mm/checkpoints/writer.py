@@ -16,7 +16,6 @@ from rfdetr_mm_light.files import atomic_file, file_md5
 
 from .convert import ConversionReport
 
-
 _SAFETENSORS_NAMES = {
     torch.float32: 'F32',
     torch.float16: 'F16',

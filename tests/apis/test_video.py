@@ -1,9 +1,13 @@
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import cv2
 import numpy as np
 import pytest
 from mmcv import VideoReader
 from mmdet.apis import DetInferencer
 
+import rfdetr_mm.apis.video as video_module
 from rfdetr_mm.apis import RFDETRInferencer
 from rfdetr_mm.apis.video import annotate_video
 from rfdetr_mm.errors import InputError
@@ -120,3 +124,119 @@ def test_bad_files(inferencer, tmp_path, source, target, error, message):
     with pytest.raises(error, match=message):
         annotate_video(inferencer, tmp_path / source, tmp_path / target)
     assert not (tmp_path / target).exists()
+
+
+@pytest.fixture
+def stream(tmp_path):
+    """An address of this machine that sends frames one by one, as cameras."""
+    clip = list(VideoReader(str(write_clip(tmp_path / 'stream.mp4'))))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header(
+                'Content-Type', 'multipart/x-mixed-replace; boundary=frame'
+            )
+            self.end_headers()
+            for frame in clip:
+                data = cv2.imencode('.jpg', frame)[1].tobytes()
+                head = f'Content-Length: {len(data)}\r\n\r\n'
+                self.wfile.write(
+                    b'--frame\r\nContent-Type: image/jpeg\r\n'
+                    + head.encode()
+                    + data
+                    + b'\r\n'
+                )
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f'http://127.0.0.1:{server.server_port}/camera.mjpg'
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_stream(inferencer, batches, tmp_path, stream):
+    """It has no number of frames."""
+    number = annotate_video(inferencer, stream, tmp_path / 'out', batch_size=3)
+    assert number == len(list((tmp_path / 'out').iterdir())) == sum(batches)
+    assert NUM_FRAMES - 1 <= number <= NUM_FRAMES  # the last may be cut off
+
+
+@pytest.fixture
+def camera(tmp_path, monkeypatch):
+    """Number 3 is a camera that never ends; there is no other."""
+    clip = str(write_clip(tmp_path / 'camera.mp4'))
+
+    class Camera:
+        def __init__(self, source):
+            assert isinstance(source, int)
+            self.is_there = source == 3
+            self.video = capture(clip)
+
+        def isOpened(self):
+            return self.is_there
+
+        def get(self, what):
+            known = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+            return self.video.get(what) if what in known else -1.0
+
+        def read(self):
+            is_read, frame = self.video.read()
+            if not is_read:
+                self.video = capture(clip)
+                return self.read()
+            return is_read, frame
+
+        def release(self):
+            self.video.release()
+
+    capture = cv2.VideoCapture
+    monkeypatch.setattr(cv2, 'VideoCapture', Camera)
+    yield capture
+
+
+def test_a_camera(inferencer, batches, tmp_path, camera):
+    target = tmp_path / 'out.mp4'
+    number = annotate_video(inferencer, '3', target, max_frames=9)
+    assert number == 9
+    video = camera(str(target))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 9
+    assert video.get(cv2.CAP_PROP_FPS) == 25  # the camera does not say
+    with pytest.raises(InputError, match='Camera 0 of this machine'):
+        annotate_video(inferencer, '0', tmp_path / 'other.mp4')
+    with pytest.raises(InputError, match='max_frames must be at least 1'):
+        annotate_video(inferencer, '3', target, max_frames=0)
+
+
+def test_an_interrupted_video_is_complete(
+    inferencer, batches, tmp_path, camera, monkeypatch
+):
+    """Ctrl-C at the fifth frame of a camera leaves four."""
+    target = tmp_path / 'out.avi'
+    paint = video_module.paint_frame
+    painted = []
+
+    def interrupted(*args):
+        painted.append(args)
+        if len(painted) == 5:
+            raise KeyboardInterrupt
+        return paint(*args)
+
+    monkeypatch.setattr(video_module, 'paint_frame', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        annotate_video(inferencer, '3', target)
+    video = camera(str(target))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    assert sum(video.read()[0] for _ in range(6)) == 4
+
+
+def test_an_address_that_is_no_video(inferencer, tmp_path):
+    with pytest.raises(InputError, match='as a video or a stream'):
+        annotate_video(
+            inferencer, 'http://127.0.0.1:9/camera.mjpg', tmp_path / 'out.mp4'
+        )

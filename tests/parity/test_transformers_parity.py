@@ -99,7 +99,6 @@ def compare(ours, theirs, batch):
         )
 
 
-
 @pytest.mark.parametrize('original', [True, False], ids=['rfdetr', 'own'])
 @pytest.mark.parametrize('case', CASES)
 def test_there(tmp_path, case, original):

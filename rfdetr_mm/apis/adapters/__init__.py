@@ -1,0 +1,4 @@
+"""Detections for other projects' tools, where these do not take ours as is.
+
+Each module imports its tool within the function that needs it.
+"""
