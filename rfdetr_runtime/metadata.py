@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from rfdetr_mm_light.errors import InputError
+from rfdetr_mm_light.exported_files import is_there
 
 from . import (
     coreml_metadata,
@@ -19,7 +20,6 @@ NAME = 'rfdetr_mm'
 """Of the part of an OpenVINO, TFLite or ExecuTorch file with the texts."""
 
 
-_FOLDERS = ('.mlpackage', '.ncnn')  # models that are folders
 METADATA_FILE = 'metadata.json'  # within the folder of ncnn
 
 
@@ -138,7 +138,7 @@ def check_is_file(path: str | os.PathLike[str]) -> Path:
         InputError: With the exported files that are in its folder.
     """
     path = Path(path)
-    if path.is_file() or (path.is_dir() and path.suffix in _FOLDERS):
+    if is_there(path):
         return path
     raise InputError(
         f'there is no exported file {path} (seen from {Path.cwd()}); '

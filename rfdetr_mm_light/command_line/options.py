@@ -9,6 +9,7 @@ from rfdetr_mm_light.errors import InputError, UsageError
 from rfdetr_mm_light.exported_files import (
     INFERENCE_PRECISIONS,
     is_exported,
+    is_there,
 )
 from rfdetr_mm_light.published_files import PUBLISHED_FILES
 from rfdetr_mm_light.sizes import find_size
@@ -187,7 +188,7 @@ def check_exported(args: argparse.Namespace) -> None:
             f'{args.weights} is an exported file, which can only predict; '
             f'{args.command} needs a checkpoint'
         )
-    if not Path(args.weights).is_file():
+    if not is_there(args.weights):
         raise InputError(
             f'There is no exported file {args.weights} (seen from '
             f'{Path.cwd()}).'

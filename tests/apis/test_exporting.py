@@ -391,7 +391,7 @@ def test_every_combination_has_a_config():
     for format, quantization, images, dynamic in itertools.product(
         FORMATS, (None, 'fp32', 'fp16', 'int8'), (None, 'x'), (False, True)
     ):
-        given = dict(format=format, quantization=quantization)
+        given = dict(format=format, quantization=quantization, batch_size=1)
         try:
             made = request(images, dynamic_batch=dynamic, **given)
             precision, is_refused = made.precision, False
