@@ -75,7 +75,8 @@ def wheel_complaints(wheel: Path, root: Path) -> list[str]:
         lines.append(
             f'{wheel.name} requires {sorted(required)}, not {sorted(CORE)}'
         )
-    if f'{info}/licenses/LICENSE' not in names:
+    # In a folder of its own since setuptools 77
+    if not names & {f'{info}/LICENSE', f'{info}/licenses/LICENSE'}:
         lines.append(f'{wheel.name} lacks the licence')
     return lines
 

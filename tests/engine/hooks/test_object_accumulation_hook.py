@@ -34,16 +34,20 @@ class Detector(nn.Module):
 
 def train(batches, window, hook=None):
     """Gradients at every step of the optimizer."""
-    model = Detector()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    model, found = Detector(), []
+
+    class Recorder(torch.optim.SGD):
+        """Hooks of a step do not run once torch 2.1 has compiled anything."""
+
+        def step(self, closure=None):
+            found.append(model.weight.grad.clone())
+            return super().step(closure)
+
+    optimizer = Recorder(model.parameters(), lr=0.0)
     wrapper = OptimWrapper(optimizer, accumulative_counts=window)
     wrapper.initialize_count_status(model, 0, len(batches))
     runner = SimpleNamespace(model=model, optim_wrapper=wrapper)
     hook = hook and HOOKS.build(dict(type=hook))
-    found = []
-    optimizer.register_step_pre_hook(
-        lambda *args: found.append(model.weight.grad.clone())
-    )
     for i, objects in enumerate(batches):
         sample = SimpleNamespace(gt_instances=InstanceData(bboxes=objects))
         if hook:
