@@ -68,6 +68,7 @@ FRIENDS = dict.fromkeys(
 ABSENT = {
     'onedl': {
         **FRIENDS,
+        'seaborn': 'is not needed here',
         'executorch': 'is for torch 2.14 alone, COMPILE_OPS=1 has torch 2.9; '
         'pip install executorch==1.5.1 into an environment to run its tests',
         'ncnn': 'is not in the locks; pip install ncnn pnnx into an '
@@ -91,7 +92,7 @@ ABSENT = {
         'nncf': 'imports torch, and was not tried with 2.1',
         **SCALE,
         'pnnx': 'is not in the locks',
-        'seaborn': 'comes with rfdetr',
+        'seaborn': "is wanted by mmdet's analyze_logs alone",
         'rfdetr': f'{NEWER_TORCH}; its numbers are in tests/parity/golden',
         'torch_linear_assignment': 'comes with rfdetr',
     },
