@@ -22,7 +22,14 @@ FIRST = ('tests/tools/', 'tests/parity/', 'tests/demo/', 'tests/apis/')
 PAIR_FILES = {
     f'tests/parity/test_{name}_parity.py'
     for name in (
-        *('end_to_end', 'keypoint', 'keypoint_train', 'mask', 'mask_train'),
+        *(
+            'end_to_end',
+            'evaluation_loss',
+            'keypoint',
+            'keypoint_train',
+            'mask',
+            'mask_train',
+        ),
         *('stage', 'train'),
     )
 }

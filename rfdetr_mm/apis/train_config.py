@@ -122,7 +122,8 @@ class TrainConfig:
             parts.
         eval_max_dets: Detections of an image that count (100 here, which is
             COCO's; rfdetr: 500). Others need the extra ``fast-eval``.
-        eval_backend: ``'vernier'`` for the faster program of that extra.
+        eval_backend: ``'vernier'`` for the faster program of that extra; None
+            (here) is pycocotools.
         run_test: Evaluate the test split at the end.
         save_dataset_grids: Draw training and validation images as the model
             sees them, into ``output_dir/dataset_grids``.

@@ -1,4 +1,4 @@
-r"""Detect objects in images.
+"""Detect objects in images.
 
 Prints a line for each image. With --out-dir, writes what --save names:
   images   OUT_DIR/images/NAME, painted
@@ -18,8 +18,7 @@ Examples:
   rfdetr-mm predict street.jpg --model nano --classes person car --json
   rfdetr-mm predict exported/rfdetr-nano.onnx street.jpg
   rfdetr-mm predict 'photos/**/*.jpg' --model nano --engine ray --out found
-  rfdetr-mm predict s3://bucket/shards/*.tar --weights best.pth --engine ray \
-      --address auto --out found --to-coco
+  rfdetr-mm predict s3://bucket/*.tar --model nano --engine ray --out found
 """
 
 import argparse

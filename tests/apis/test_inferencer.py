@@ -156,7 +156,15 @@ def test_arrays_are_painted_in_their_colours(inferencer, data_root):
         for image in (str(path), Image.open(path))
     ]
     np.testing.assert_array_equal(*painted)
-    np.testing.assert_array_equal(painted[0], np.asarray(Image.open(path)))
+    assert_lower_half(painted[0], Image.open(path))
+
+
+def assert_lower_half(painted, picture):
+    """Equal below the heading, which says that nothing was found."""
+    middle = picture.height // 2
+    np.testing.assert_array_equal(
+        painted[middle:], np.asarray(picture)[middle:]
+    )
 
 
 def test_a_turned_file_is_painted_as_the_model_saw_it(
@@ -173,7 +181,7 @@ def test_a_turned_file_is_painted_as_the_model_saw_it(
         out_dir=str(tmp_path / 'out'),
     )
     (painted,) = found['visualization']
-    np.testing.assert_array_equal(painted, np.asarray(picture))
+    assert_lower_half(painted, picture)
     assert (tmp_path / 'out/vis/turned.png').is_file()
 
 

@@ -227,6 +227,7 @@ def test_options_that_the_pages_write():
         'default_hooks.compile': 'CompileHook',
         'default_hooks.early_stopping': 'EarlyStoppingHook',
         'train_dataloader.sampler': 'SmallDataSampler',
+        'val_cfg': 'TwoWeightsValLoop',
     }
     types_of_dtype = {**types, 'optim_wrapper': 'AmpOptimWrapper'}
     wrong = []

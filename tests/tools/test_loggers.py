@@ -5,10 +5,10 @@ import struct
 from pathlib import Path
 
 import pytest
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
+from rfdetr_mm.engine.visualizer import ReadableDetVisualizer
 from tests.data_factory import write_layout
 from tests.tools.test_own_data import CONFIG, ROOT, load_tool
 
@@ -37,7 +37,7 @@ def run(tmp_path_factory):
     text = CONFIG.replace('{base!r}', repr(BASES)).format() + VISUALIZER
     (folder / 'tiny.py').write_text(text)
     Visualizer._instance_dict.clear()
-    DetLocalVisualizer._instance_dict.clear()
+    ReadableDetVisualizer._instance_dict.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv('HOME', str(folder / 'home'))

@@ -57,7 +57,7 @@ def test_configs_by_name(target, tmp_path):
         str(package / '.mim/configs/rfdetr/rfdetr_small_coco.py'),
         'rfdetr://rf-detr-small.pth',
         'RFDETR',
-        'DetLocalVisualizer',
+        'ReadableDetVisualizer',
     ]
 
 

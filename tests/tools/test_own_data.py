@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
 from rfdetr_mm.datasets.packed_set import pack_data_set
+from rfdetr_mm.engine.visualizer import ReadableDetVisualizer
 from tests.data_factory import (
     CLASSES,
     COLOURS,
@@ -74,7 +74,7 @@ def tools():
 def in_folder(tmp_path, monkeypatch):
     # mmengine keeps one visualizer, and with it the log file, per process.
     Visualizer._instance_dict.clear()
-    DetLocalVisualizer._instance_dict.clear()
+    ReadableDetVisualizer._instance_dict.clear()
     base = str(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py')
     (tmp_path / 'tiny.py').write_text(CONFIG.format(base=base))
     monkeypatch.chdir(tmp_path)

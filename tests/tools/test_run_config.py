@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.visualization import Visualizer
 
 from rfdetr_mm.datasets import resolve_own_data
+from rfdetr_mm.engine.visualizer import ReadableDetVisualizer
 from rfdetr_mm.errors import InputError, is_out_of_memory
 from rfdetr_mm.models.detectors import RFDETR
 from rfdetr_mm.sizes.config_facts import image_size, size_places
@@ -179,7 +179,7 @@ def test_multi_scale_training_stops_at_its_first_step(
 ):
     """Batches of 224 px do not fit; that size comes first."""
     Visualizer._instance_dict.clear()
-    DetLocalVisualizer._instance_dict.clear()
+    ReadableDetVisualizer._instance_dict.clear()
     base = str(ROOT / 'configs/rfdetr/rfdetr_nano_custom.py')
     config = tmp_path / 'tiny.py'
     config.write_text(CONFIG.format(base=base) + MULTI_SCALE)

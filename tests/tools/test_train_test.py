@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.visualization import Visualizer
 
+from rfdetr_mm.engine.visualizer import ReadableDetVisualizer
 from tests.data_factory import CLASSES, write_coco
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +105,7 @@ def folder(tmp_path_factory):
 def in_folder(folder, monkeypatch):
     # mmengine keeps one visualizer, and with it the log file, per process.
     Visualizer._instance_dict.clear()
-    DetLocalVisualizer._instance_dict.clear()
+    ReadableDetVisualizer._instance_dict.clear()
     monkeypatch.chdir(folder)
     return folder
 
