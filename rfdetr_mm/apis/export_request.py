@@ -213,7 +213,7 @@ def make_request(
     coreai_precision: str | None = None,
     **others: Any,
 ) -> ExportRequest:
-    """Check the arguments of :meth:`~rfdetr_mm.apis.RFDETR.export`.
+    """Check the arguments of :meth:`~rfdetr_mm.apis.rfdetr.RFDETR.export`.
 
     All but the first are those of the method.
 

@@ -88,7 +88,7 @@ class FileLoader:
         path: The file, which every machine of the cluster must have there.
         device: ``'cpu'``, ``'cuda'``, or None for the usual one of its
             runtime.
-        precision: See :func:`rfdetr_runtime.load`.
+        precision: See :func:`~rfdetr_runtime.exported_model.load`.
         threads: The number of threads of a model.
     """
 
@@ -119,7 +119,7 @@ class FileLoader:
         return _FileModel(self)
 
     def load_file(self) -> ExportedModel:
-        """Load the file as :func:`rfdetr_runtime.load` does.
+        """Load the file as :func:`~rfdetr_runtime.exported_model.load` does.
 
         Returns:
             The model.

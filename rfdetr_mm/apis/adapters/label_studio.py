@@ -44,11 +44,14 @@ def labeling_config(class_names: Sequence[str], masks: bool = False) -> str:
     return f'<View>{image}{controls}</View>'
 
 
+_VERSION = f'rfdetr_mm {__version__}'
+
+
 def label_studio_task(
     found: 'Detections',
     image_url: str,
     image_hw: tuple[int, int] | None = None,
-    model_version: str = f'rfdetr_mm {__version__}',
+    model_version: str = _VERSION,
 ) -> dict[str, Any]:
     """Make a task that Label Studio imports, with what a model has found.
 
