@@ -7,19 +7,29 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import InputError
 
 _CHUNK_BYTES = 1 << 20
 
 
-def file_md5(path: str | os.PathLike[str]) -> str:
-    """Return the MD5 of a file as 32 hexadecimal digits."""
-    digest = hashlib.md5(usedforsecurity=False)
+def add_file(digest: Any, path: str | os.PathLike[str]) -> None:
+    """Add the content of a file to a hash.
+
+    Args:
+        digest: An object of ``hashlib``; changed.
+        path: The file, which is read in pieces.
+    """
     with open(path, 'rb') as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
+
+
+def file_md5(path: str | os.PathLike[str]) -> str:
+    """Return the MD5 of a file as 32 hexadecimal digits."""
+    digest = hashlib.md5(usedforsecurity=False)
+    add_file(digest, path)
     return digest.hexdigest()
 
 

@@ -10,6 +10,7 @@ from statistics import median_low
 from typing import Any
 
 from rfdetr_mm.errors import InputError
+from rfdetr_mm_light.files import add_file
 from rfdetr_runtime.image_file import (
     IMAGE_SUFFIXES,
     BrokenImageError,
@@ -25,7 +26,6 @@ from .transforms.load_image import check_size
 from .yolo_layout import YoloLayout, read_lines
 
 _NUM_SHOWN_SIZES = 5
-_BLOCK = 2**20  # bytes read at a time
 
 
 def check_pictures(
@@ -231,9 +231,7 @@ def _equal_files(paths: Mapping[str, Any]) -> list[list[str]]:
 
 def _digest(path: str) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
-    with open(path, 'rb') as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+    add_file(digest, path)
     return digest.digest()
 
 

@@ -147,8 +147,77 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 self.runner.val_loop.run()
 
 
+class _LossLoop:
+    """One pass that detects, and adds losses up where they are wanted.
+
+    It stands before ValLoop or TestLoop among the bases of a loop.
+    """
+
+    _stage: str  # in the names of hooks and of the model's step
+    _prefix: str  # what the names of losses begin with
+    _losses: EvaluationLosses | None = None
+
+    def _take_losses(self, runner: Runner, dataloader: Any) -> dict:
+        """Prepare the losses; the config of the data loader that they need."""
+        if not isinstance(dataloader, dict):
+            raise TypeError(
+                f'{type(self).__name__} changes the data loader before it is '
+                'built and needs its config, got '
+                f'{type(dataloader).__name__}: give a dict, or use '
+                "val_cfg.type='ValLoop' and "
+                "test_cfg.type='TestLoop'"
+            )
+        dataloader = with_masks(runner.model, dataloader)
+        self._losses = EvaluationLosses(runner.model, dataloader)
+        return dataloader
+
+    def run(self) -> dict[str, float]:
+        """Evaluate.
+
+        Returns:
+            The metrics and losses.
+        """
+        call_hook, stage = self.runner.call_hook, self._stage
+        call_hook(f'before_{stage}')
+        call_hook(f'before_{stage}_epoch')
+        metrics = self._metrics()
+        call_hook(f'after_{stage}_epoch', metrics=metrics)
+        call_hook(f'after_{stage}')
+        return metrics
+
+    def _metrics(self) -> dict[str, float]:
+        """What one pass over the data gives."""
+        self.runner.model.eval()
+        for idx, data_batch in enumerate(self.dataloader):
+            self.run_iter(idx, data_batch)
+        metrics = dict(self.evaluator.evaluate(len(self.dataloader.dataset)))
+        if self._losses is not None:
+            metrics.update(self._losses.means(self._prefix))
+        return metrics
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Detect the objects of one batch.
+
+        Args:
+            idx: Number of the batch.
+            data_batch: The batch.
+        """
+        if self._losses is None:
+            super().run_iter(idx, data_batch)
+            return
+        stage = self._stage
+        batch = dict(batch_idx=idx, data_batch=data_batch)
+        self.runner.call_hook(f'before_{stage}_iter', **batch)
+        step = getattr(self.runner.model, f'{stage}_step')
+        with autocast(enabled=self.fp16):
+            outputs = self._losses.run(step, data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        self.runner.call_hook(f'after_{stage}_iter', **batch, outputs=outputs)
+
+
 @LOOPS.register_module()
-class LossValLoop(ValLoop):
+class LossValLoop(_LossLoop, ValLoop):
     """ValLoop that computes the losses of validation as well.
 
     They are ``val/loss``, the weighted total, and ``val/`` with the name of
@@ -171,6 +240,8 @@ class LossValLoop(ValLoop):
     Source: rfdetr 1.11.2, TrainConfig.compute_val_loss.
     """
 
+    _stage, _prefix = 'val', 'val/'
+
     def __init__(
         self,
         runner: Runner,
@@ -179,62 +250,13 @@ class LossValLoop(ValLoop):
         with_loss: bool = True,
         **kwargs: Any,
     ) -> None:
-        self._losses = None
         if with_loss:
-            dataloader = _checked(type(self).__name__, runner, dataloader)
-            self._losses = EvaluationLosses(runner.model, dataloader)
+            dataloader = self._take_losses(runner, dataloader)
         super().__init__(runner, dataloader, *args, **kwargs)
-
-    def run(self) -> dict[str, float]:
-        """Validate.
-
-        Returns:
-            The metrics and losses.
-        """
-        self.runner.call_hook('before_val')
-        self.runner.call_hook('before_val_epoch')
-        metrics = self._metrics()
-        self.runner.call_hook('after_val_epoch', metrics=metrics)
-        self.runner.call_hook('after_val')
-        return metrics
-
-    def _metrics(self) -> dict[str, float]:
-        """What one pass over the data gives."""
-        self.runner.model.eval()
-        for idx, data_batch in enumerate(self.dataloader):
-            self.run_iter(idx, data_batch)
-        metrics = dict(self.evaluator.evaluate(len(self.dataloader.dataset)))
-        if self._losses is not None:
-            metrics.update(self._losses.means('val/'))
-        return metrics
-
-    @torch.no_grad()
-    def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Detect the objects of one batch.
-
-        Args:
-            idx: Number of the batch.
-            data_batch: The batch.
-        """
-        if self._losses is None:
-            super().run_iter(idx, data_batch)
-            return
-        self.runner.call_hook(
-            'before_val_iter', batch_idx=idx, data_batch=data_batch
-        )
-        with autocast(enabled=self.fp16):
-            outputs = self._losses.run(self.runner.model.val_step, data_batch)
-        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-        self.runner.call_hook(
-            'after_val_iter',
-            batch_idx=idx,
-            data_batch=data_batch,
-            outputs=outputs,
-        )
 
 
 @LOOPS.register_module()
-class LossTestLoop(TestLoop):
+class LossTestLoop(_LossLoop, TestLoop):
     """TestLoop that computes the losses of the test as well.
 
     They are ``test/loss`` and ``test/`` with the names of single losses, see
@@ -254,6 +276,8 @@ class LossTestLoop(TestLoop):
     Source: rfdetr 1.11.2, TrainConfig.compute_test_loss.
     """
 
+    _stage = 'test'
+
     def __init__(
         self,
         runner: Runner,
@@ -262,58 +286,9 @@ class LossTestLoop(TestLoop):
         prefix: str = 'test/',
         **kwargs: Any,
     ) -> None:
-        dataloader = _checked(type(self).__name__, runner, dataloader)
-        self._losses = EvaluationLosses(runner.model, dataloader)
+        dataloader = self._take_losses(runner, dataloader)
         self._prefix = prefix
         super().__init__(runner, dataloader, *args, **kwargs)
-
-    def run(self) -> dict[str, float]:
-        """Test.
-
-        Returns:
-            The metrics and losses.
-        """
-        self.runner.call_hook('before_test')
-        self.runner.call_hook('before_test_epoch')
-        self.runner.model.eval()
-        for idx, data_batch in enumerate(self.dataloader):
-            self.run_iter(idx, data_batch)
-        metrics = dict(self.evaluator.evaluate(len(self.dataloader.dataset)))
-        metrics.update(self._losses.means(self._prefix))
-        self.runner.call_hook('after_test_epoch', metrics=metrics)
-        self.runner.call_hook('after_test')
-        return metrics
-
-    @torch.no_grad()
-    def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Detect the objects of one batch.
-
-        Args:
-            idx: Number of the batch.
-            data_batch: The batch.
-        """
-        self.runner.call_hook(
-            'before_test_iter', batch_idx=idx, data_batch=data_batch
-        )
-        with autocast(enabled=self.fp16):
-            outputs = self._losses.run(self.runner.model.test_step, data_batch)
-        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
-        self.runner.call_hook(
-            'after_test_iter',
-            batch_idx=idx,
-            data_batch=data_batch,
-            outputs=outputs,
-        )
-
-
-def _checked(name: str, runner: Runner, dataloader: Any) -> dict:
-    if not isinstance(dataloader, dict):
-        raise TypeError(
-            f'{name} changes the data loader before it is built and needs its '
-            f'config, got {type(dataloader).__name__}: give a dict, or use '
-            "val_cfg.type='ValLoop' and test_cfg.type='TestLoop'"
-        )
-    return with_masks(runner.model, dataloader)
 
 
 @LOOPS.register_module()

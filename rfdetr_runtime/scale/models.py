@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rfdetr_mm_light.files import add_file
+
 from ..detections import Detections
 from ..exported_model import ExportedModel, load, prepare_picture
-
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -216,22 +216,23 @@ class LateResizing:
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """The hash of a file, and of what lies beside it with its stem.
+    """The hash of a file, and of what belongs to it.
 
-    OpenVINO's weights are in a ``.bin`` file beside the ``.xml``.
+    OpenVINO's weights are in a ``.bin`` file beside the ``.xml``; ncnn's
+    models are folders.
 
     Args:
-        path: The file.
+        path: The file, or the folder that stands for one.
 
     Returns:
         64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     files = [Path(path)]
-    if files[0].suffix.lower() == '.xml':
+    if files[0].is_dir():
+        files = sorted(file for file in files[0].iterdir() if file.is_file())
+    elif files[0].suffix.lower() == '.xml':
         files.append(files[0].with_suffix('.bin'))
-    for name in files:
-        with open(name, 'rb') as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
+    for file in files:
+        add_file(digest, file)
     return digest.hexdigest()

@@ -17,6 +17,7 @@ IMAGE, BOXES, OUTLINES = 'image', 'boxes', 'outlines'
 """Names of the tags in :func:`labeling_config`."""
 
 _MIN_POINTS = 3
+_VERSION = f'rfdetr_mm {__version__}'
 _PERCENT = 100.0
 
 
@@ -42,9 +43,6 @@ def labeling_config(class_names: Sequence[str], masks: bool = False) -> str:
     )
     image = f'<Image name="{IMAGE}" value="${IMAGE}"/>'
     return f'<View>{image}{controls}</View>'
-
-
-_VERSION = f'rfdetr_mm {__version__}'
 
 
 def label_studio_task(

@@ -265,23 +265,17 @@ def _moved(
     return instances
 
 
-def _project(points: Tensor, matrix: Tensor) -> Tensor:
-    """Map (x, y), shape (..., 2), where 0 is the centre of a pixel."""
-    ones = torch.ones_like(points[..., :1])
-    moved = torch.cat([points, ones], dim=-1) @ matrix.T
-    return moved[..., :2] / moved[..., 2:]
-
-
 def _boxes_around(
     boxes: Tensor, matrix: Tensor, size: tuple[int, int]
 ) -> Tensor:
     """Map boxes, shape (n, 4), where 0 is the edge of a pixel."""
-    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-    corners = _project(corners - 0.5, matrix) + 0.5
-    limit = corners.new_tensor(size[::-1])
-    low = corners.amin(dim=1).clamp(min=0)
-    high = torch.minimum(corners.amax(dim=1), limit)
-    return torch.cat([low, high], dim=1)
+    found = HorizontalBoxes(boxes)
+    # The matrix counts from the centre of a pixel.
+    found.translate_((-0.5, -0.5))
+    found.project_(matrix)
+    found.translate_((0.5, 0.5))
+    found.clip_(size)
+    return found.tensor
 
 
 def _places(
@@ -291,7 +285,11 @@ def _places(
     size: tuple[int, int],
 ) -> Tensor:
     """Map keypoints; those outside become zero, sides are exchanged."""
-    places = _project(keypoints[..., :2], matrix)
+    points = torch.cat(
+        [keypoints[..., :2], torch.ones_like(keypoints[..., :1])], dim=-1
+    )
+    places = points @ matrix.T
+    places = places[..., :2] / places[..., 2:]
     limit = places.new_tensor(size[::-1])
     inside = ((places >= 0) & (places < limit)).all(dim=-1, keepdim=True)
     found = torch.cat([places, keypoints[..., 2:]], dim=-1)

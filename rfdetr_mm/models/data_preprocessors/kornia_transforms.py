@@ -234,9 +234,9 @@ def arguments_of(
         raise InputError(f'{name}: p is a probability from 0 to 1, got {p!r}')
     try:
         kind, arguments = transform.build(rest)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f'{name} cannot be made of {dict(options)}: {error}'
         ) from error
