@@ -21,6 +21,7 @@ from run_config import input_errors_in_one_line, stop  # noqa: E402
 # isort: split
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from arithmetic import flops_of  # noqa: E402
 from coco_evaluators import (  # noqa: E402
     our_evaluation,
     synthetic,
@@ -39,6 +40,7 @@ from paired_rounds import (  # noqa: E402
     spread,
 )
 from report import (  # noqa: E402
+    or_dash,
     page,
     percent,
     publish,
@@ -155,7 +157,7 @@ class CpuComparison(Comparison):
         what: str,
         seconds: Mapping[str, Sequence[float]],
         unit: str = 'ms',
-        flops: float | None = None,
+        flops: Mapping[str, float] | None = None,
     ) -> None:
         """Add a row.
 
@@ -164,7 +166,8 @@ class CpuComparison(Comparison):
             seconds: Seconds of each round, by side; for ``unit`` 'MiB' and
                 'images/s' these, not seconds.
             unit: 'ms', 's', 'MiB' or 'images/s'.
-            flops: Arithmetic of it, to compare with the machine's limit.
+            flops: Arithmetic of each side, to compare with the machine's
+                limit.
         """
         sides = {side: spread(seconds[side]) for side in SIDES}
         row = dict(
@@ -172,7 +175,7 @@ class CpuComparison(Comparison):
             unit=unit,
             sides=sides,
             ratio=ratio(seconds[SIDES[0]], seconds[SIDES[1]]),
-            flops=flops,
+            flops=dict(flops) if flops else None,
             rounds={side: list(seconds[side]) for side in SIDES},
         )
         self.content['rows'].append(row)
@@ -195,20 +198,21 @@ class CpuComparison(Comparison):
 
     def forward(self) -> None:
         """From normalised images to logits and boxes, batch 1."""
-        flops = forward_flops(self.ours)
-        self.add(
-            'forward, eager', self.timed(self.pair('forward', 1)), flops=flops
-        )
+        works = self.pair('forward', 1)
+        self.add('forward, eager', self.timed(works), flops=all_flops(works))
 
     def train_step(self) -> None:
         """A step, and its parts."""
         size, clocks = self.args.batch_size, (PhaseClock(), PhaseClock())
         both = zip((self.ours, self.upstream), clocks)
         steps = [one.train_step(size, clock) for one, clock in both]
-        whole = self.timed(dict(zip(SIDES, steps)))
-        self.add(f'training step, batch {size}', whole)
+        works = dict(zip(SIDES, steps))
+        whole = self.timed(works)
+        flops = all_flops(works)
+        self.add(f'training step, batch {size}', whole, flops=flops)
+        timed = slice(1, 1 + self.args.rounds)
         for phase in PHASES:
-            parts = [[run[phase] for run in one.runs[1:]] for one in clocks]
+            parts = [[run[phase] for run in one.runs[timed]] for one in clocks]
             self.add(f'training step: {phase}', dict(zip(SIDES, parts)))
 
     def train_step_bf16(self) -> None:
@@ -240,7 +244,7 @@ class CpuComparison(Comparison):
         self.add(
             'ONNX Runtime',
             self.timed(works),
-            flops=forward_flops(self.ours),
+            flops=all_flops(self.pair('forward', 1)),
         )
 
     def predict(self) -> None:
@@ -368,11 +372,9 @@ class CpuComparison(Comparison):
         return markdown(self.content)
 
 
-def forward_flops(ours: Ours) -> int:
-    """Of one image, both sides alike; benchmark.py's count."""
-    from benchmark import Subject
-
-    return Subject(ours.cfg, None, (ours.size, ours.size)).flops()
+def all_flops(works: Mapping[str, Callable[[], Any]]) -> dict[str, float]:
+    """Arithmetic of the work of each side."""
+    return {side: flops_of(work) for side, work in works.items()}
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -384,21 +386,27 @@ def markdown(content: Mapping[str, Any]) -> str:
     Returns:
         The text of the file.
     """
-    head = ['', *SIDES, 'ratio (low to high)', 'of the matmul peak: ours']
-    head += ['rfdetr']
+    head = ['', *SIDES, 'ratio (low to high)', 'upper quartile']
+    head += ['GFLOP: ours', 'rfdetr', 'of the matmul peak: ours', 'rfdetr']
     lines = []
     for row in content['rows']:
         scale = 1000 if row['unit'] == 'ms' else 1
         spans = [row['sides'][side] for side in SIDES]
-        shares = [None, None]
+        gflops = shares = [None, None]
         if row['flops']:
-            speeds = [row['flops'] / one['median'] for one in spans]
-            shares = [speed / content['matmul_peak'] for speed in speeds]
+            counts = [row['flops'][side] for side in SIDES]
+            gflops = [count / 1e9 for count in counts]
+            shares = [
+                count / one['median'] / content['matmul_peak']
+                for count, one in zip(counts, spans)
+            ]
         lines.append(
             [
                 f'{row["what"]} ({row["unit"]})',
                 *(span(one, '.4g', scale) for one in spans),
                 ratio_cell(row['ratio']),
+                format(row['ratio']['upper_quartile'], '.3f'),
+                *(or_dash(count, '.4g') for count in gflops),
                 *map(percent, shares),
             ]
         )

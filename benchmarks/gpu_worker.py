@@ -5,7 +5,6 @@ standard input: ``run WORK TIMES``, ``memory``, ``flops WORK``. Ends with them.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -18,16 +17,11 @@ import clone  # noqa: F401  first: this clone's package and tools
 
 # isort: split
 import torch  # noqa: E402
+from arithmetic import flops_of  # noqa: E402
 from paired_rounds import peak_mib, synchronize  # noqa: E402
 from sides import Job, Work, works_of  # noqa: E402
 
 MIB = 1024**2
-
-
-class _OneModule(contextlib.nullcontext):
-    """In place of torch's tracker of modules."""
-
-    parents = frozenset({'Global'})
 
 
 class Worker:
@@ -90,19 +84,12 @@ class Worker:
         return dict(steps=steps, all=peak, reserved=reserved)
 
     def flops(self, name: str) -> dict[str, int | None]:
-        """Arithmetic of a work by torch's counter; None if it fails."""
-        from torch.utils.flop_counter import FlopCounterMode
-
-        counter = FlopCounterMode(display=False)
-        # Its hooks on modules fail in mixtures with no_grad.
-        counter.mod_tracker = _OneModule()
+        """Arithmetic of a work; None if it cannot be counted."""
         try:
-            with counter:
-                self.works[name]()
+            return dict(flops=flops_of(self.works[name]))
         except Exception:
             traceback.print_exc()
             return dict(flops=None)
-        return dict(flops=counter.get_total_flops())
 
 
 def last_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import clone  # first: this clone's package and tools
@@ -78,8 +78,17 @@ def paired_rounds(
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, smallest and largest value."""
-    return dict(median=median(values), low=min(values), high=max(values))
+    """Median, smallest and largest value, and both quartiles."""
+    lower, _, upper = (
+        quantiles(values, method='inclusive') if len(values) > 1 else 3 * values
+    )
+    return dict(
+        median=median(values),
+        low=min(values),
+        high=max(values),
+        lower_quartile=lower,
+        upper_quartile=upper,
+    )
 
 
 def ratio(ours: Sequence[float], other: Sequence[float]) -> dict[str, float]:
@@ -90,7 +99,7 @@ def ratio(ours: Sequence[float], other: Sequence[float]) -> dict[str, float]:
         other: Values of the same rounds.
 
     Returns:
-        Median, smallest and largest of the rounds' ratios.
+        What :func:`spread` gives, of the rounds' ratios.
     """
     return spread([mine / its for mine, its in zip(ours, other, strict=True)])
 

@@ -66,6 +66,12 @@ def test_ratio(paired, ours, other, expected):
     assert (found['median'], found['low'], found['high']) == expected
 
 
+def test_quartiles(paired):
+    found = paired.spread([4.0, 1.0, 3.0, 2.0, 9.0])
+    assert (found['lower_quartile'], found['upper_quartile']) == (2.0, 4.0)
+    assert set(paired.spread((7.0,)).values()) == {7.0}
+
+
 def test_ratio_wants_the_same_rounds(paired):
     with pytest.raises(ValueError):
         paired.ratio([1.0, 2.0], [1.0])
@@ -80,7 +86,13 @@ def test_a_program_alone(paired):
 
 
 def test_a_function_alone(paired):
-    values = dict(median=2.0, low=1.0, high=5.0)
+    values = dict(
+        median=2.0,
+        low=1.0,
+        high=5.0,
+        lower_quartile=1.5,
+        upper_quartile=3.5,
+    )
     assert paired.call_alone(paired.spread, [1.0, 5.0, 2.0]) == values
     with pytest.raises(RuntimeError, match='TypeError'):
         paired.call_alone(paired.spread, ['a', 1.0])
