@@ -32,7 +32,7 @@ from mmengine.config import Config, DictAction
 from options import parser
 from run_config import input_errors_in_one_line, stop
 from training_report import write_report
-from upstream import VARIANTS, check_installed
+from upstream import DETECTION_VARIANTS, check_installed
 
 from rfdetr_mm.checkpoints import (
     read_checkpoint,
@@ -163,7 +163,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='folder of the data set',
     )
     add('--out', type=Path, default=Path('work_dirs/compare_training'))
-    add('--variant', choices=VARIANTS, default='nano')
+    add('--variant', choices=DETECTION_VARIANTS, default='nano')
     add('--weights', type=Path, help='checkpoint of either side; else random')
     add('--schedule', choices=['step', 'cosine'], default='cosine')
     add('--dtype', choices=pair.LIMITS, default='float64')

@@ -80,7 +80,9 @@ def paired_rounds(
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Median, smallest and largest value, and both quartiles."""
     lower, _, upper = (
-        quantiles(values, method='inclusive') if len(values) > 1 else 3 * values
+        quantiles(values, method='inclusive')
+        if len(values) > 1
+        else 3 * values
     )
     return dict(
         median=median(values),

@@ -9,11 +9,11 @@ package, so that each can run alone in a process.
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,15 +23,20 @@ from onnx_files import export_ours
 from paired_rounds import peak_mib
 from torch import Tensor, nn
 from upstream import (
+    CLASS_NAMES,
     KEYPOINT_VARIANT,
+    MASK_VARIANTS,
     NUM_KEYPOINTS,
+    UNCHANGED,
+    Dimensions,
     build_module,
-    class_name,
     export_onnx,
     model_config,
     num_classes,
     training_batch,
 )
+
+from rfdetr_mm_light.sizes import SIZES
 
 SIDES = ('rfdetr_mm', 'rfdetr')
 PHASES = ('forward', 'loss', 'backward', 'optimiser')
@@ -93,6 +98,8 @@ def objects_of(
     least: int = OBJECTS,
     most: int = OBJECTS,
     variant: str = '',
+    classes: int | None = None,
+    size: int = 0,
 ) -> Objects:
     """Random objects: normalised (cx, cy, w, h) and classes, per image.
 
@@ -101,12 +108,16 @@ def objects_of(
         least: The fewest objects of an image.
         most: The most objects of an image.
         variant: One of ``upstream.VARIANTS``; that with keypoints has one
-            class, and objects have keypoints.
+            class, and objects have keypoints; with masks, they have masks.
+        classes: How many classes there are; None for the variant's.
+        size: Side of the images in pixels, which masks have.
 
     Returns:
         For each image boxes of shape (num_objects, 4), labels of shape
         (num_objects,) and, if there are any, keypoints of shape (num_objects,
-        ``NUM_KEYPOINTS``, 3), normalised (x, y) and COCO's visibility.
+        ``NUM_KEYPOINTS``, 3), normalised (x, y) and COCO's visibility, or
+        masks, bool, of shape (num_objects, size, size): ellipses that touch
+        the sides of their boxes.
     """
     generator = torch.Generator().manual_seed(1)
     objects = []
@@ -118,7 +129,7 @@ def objects_of(
         centres = torch.rand(count, 2, generator=generator) * 0.6 + 0.2
         sizes = torch.rand(count, 2, generator=generator) * 0.3 + 0.05
         labels = torch.randint(
-            num_classes(variant), (count,), generator=generator
+            classes or num_classes(variant), (count,), generator=generator
         )
         objects.append((torch.cat([centres, sizes], dim=1), labels))
         if variant == KEYPOINT_VARIANT:
@@ -128,11 +139,27 @@ def objects_of(
             places = centres[:, None] + shifts * sizes[:, None]
             points = torch.cat([places, visible], dim=2) * (visible > 0)
             objects[-1] += (points,)
+        elif variant in MASK_VARIANTS:
+            objects[-1] += (_ellipses(centres, sizes, size),)
     return objects
 
 
+def _ellipses(centres: Tensor, sizes: Tensor, side: int) -> Tensor:
+    """Masks, bool, (num_objects, side, side), of normalised boxes."""
+    place = (torch.arange(side) + 0.5) / side
+    x, y = (
+        ((place - centres[:, None, i]) / sizes[:, None, i] * 2) ** 2
+        for i in (0, 1)
+    )
+    return x[:, None, :] + y[:, :, None] <= 1
+
+
 def batches_of(
-    batch_size: int, size: int, device: str, variant: str = ''
+    batch_size: int,
+    size: int,
+    device: str,
+    variant: str = '',
+    dimensions: Dimensions = UNCHANGED,
 ) -> list[tuple[Tensor, Objects]]:
     """Batches of training, the same on both sides.
 
@@ -141,6 +168,7 @@ def batches_of(
         size: Their sides in pixels.
         device: Where they are wanted.
         variant: See :func:`objects_of`.
+        dimensions: How many objects and classes, if that is changed.
 
     Returns:
         Normalised random images, shape (batch_size, 3, size, size), and
@@ -149,10 +177,14 @@ def batches_of(
     count, objects = 1, (OBJECTS, OBJECTS)
     if device != 'cpu':
         count, objects = BATCHES, RANGE_OF_OBJECTS
+    if dimensions.objects is not None:
+        objects = (dimensions.objects, dimensions.objects)
     images = images_of(count * batch_size, size).to(device)
     found = [
         tuple(part.to(device) for part in parts)
-        for parts in objects_of(count * batch_size, *objects, variant)
+        for parts in objects_of(
+            count * batch_size, *objects, variant, dimensions.classes, size
+        )
     ]
     return [
         (
@@ -165,10 +197,12 @@ def batches_of(
 
 def config_file(variant: str) -> Path:
     """This package's config of a variant."""
-    name = f'rfdetr/rfdetr_{variant}_coco.py'
-    if variant == KEYPOINT_VARIANT:
-        name = 'rfdetr_pose/rfdetr-pose_preview_coco.py'
-    return ROOT / 'configs' / name
+    (size,) = (
+        size
+        for size in SIZES.values()
+        if size.class_name == CLASS_NAMES[variant]
+    )
+    return ROOT / 'configs' / size.config.replace('_custom', '_coco')
 
 
 class PhaseClock:
@@ -198,13 +232,20 @@ class Side:
         device: Where the model lies.
         size: Side of its images in pixels.
         model: The network.
+        dimensions: What is changed about the variant.
     """
 
     def __init__(
-        self, variant: str, device: str, size: int, model: nn.Module
+        self,
+        variant: str,
+        device: str,
+        size: int,
+        model: nn.Module,
+        dimensions: Dimensions,
     ) -> None:
         self.variant, self.device, self.size = variant, device, size
-        self.model = model
+        self.model, self.dimensions = model, dimensions
+        self.num_classes = dimensions.classes or num_classes(variant)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and boxes of the last layer.
@@ -221,7 +262,13 @@ class Side:
         self, batch_size: int, form: Callable[[Tensor, Objects], Any]
     ) -> Iterator[Any]:
         """Training batches without end, in the form of this side."""
-        batches = batches_of(batch_size, self.size, self.device, self.variant)
+        batches = batches_of(
+            batch_size,
+            self.size,
+            self.device,
+            self.variant,
+            self.dimensions,
+        )
         return itertools.cycle([form(*batch) for batch in batches])
 
     def forward(self, batch_size: int) -> Work:
@@ -254,7 +301,8 @@ class Upstream(Side):
         weights: File of rfdetr's layout; None for new random weights.
         device: Where the model lies.
         batch_size: Images of a training step, which its module wants to know.
-        **options: Fields of its ModelConfig.
+        dimensions: What is changed about the variant.
+        **options: Fields of its ModelConfig that must have an effect.
     """
 
     def __init__(
@@ -263,20 +311,25 @@ class Upstream(Side):
         weights: Path | None = None,
         device: str = 'cpu',
         batch_size: int = 4,
+        dimensions: Dimensions = UNCHANGED,
         **options: Any,
     ) -> None:
-        config = model_config(variant, device=device, **options)
+        config = model_config(
+            variant, device=device, **dimensions.fields(), **options
+        )
         self.module = build_module(config, weights, batch_size=batch_size)
         self.options = options
-        super().__init__(variant, device, config.resolution, self.module.model)
+        super().__init__(
+            variant, device, config.resolution, self.module.model, dimensions
+        )
 
     @cached_property
     def wrapper(self) -> Any:
         """The class that its users call, around the same network."""
         import rfdetr
 
-        wrapper = getattr(rfdetr, class_name(self.variant))(
-            num_classes=num_classes(self.variant),
+        wrapper = getattr(rfdetr, CLASS_NAMES[self.variant])(
+            num_classes=self.num_classes,
             pretrain_weights=None,
             device=self.device,
         )
@@ -286,10 +339,10 @@ class Upstream(Side):
 
     def save(self, path: Path) -> None:
         """Write the weights in rfdetr's layout."""
-        count = num_classes(self.variant)
+        names = [f'class {number}' for number in range(self.num_classes)]
         args = dict(
-            num_classes=count,
-            class_names=[f'class {number}' for number in range(count)],
+            num_classes=self.num_classes,
+            class_names=names,
             resolution=self.size,
         )
         torch.save(dict(model=self.model.state_dict(), args=args), path)
@@ -333,7 +386,10 @@ class Upstream(Side):
         self._join_trainer()
         optimizer = module.configure_optimizers()['optimizer']
         parameters = [p for g in optimizer.param_groups for p in g['params']]
-        batches = self.batches(batch_size, training_batch)
+        third = 'masks' if self.variant in MASK_VARIANTS else 'keypoints'
+        batches = self.batches(
+            batch_size, partial(training_batch, third=third)
+        )
         run = module._cuda_graph_runner or module.model
         criterion = module.criterion
         phase = clock or PhaseClock()
@@ -407,6 +463,10 @@ class Ours(Side):
         weights: File of rfdetr's layout; None for new random weights.
         device: Where the model lies.
         cfg: Config instead of the variant's.
+        dimensions: What is changed about the variant.
+
+    Raises:
+        InputError: If windows of patches do not fill the changed images.
     """
 
     def __init__(
@@ -415,6 +475,7 @@ class Ours(Side):
         weights: Path | None = None,
         device: str = 'cpu',
         cfg: Any = None,
+        dimensions: Dimensions = UNCHANGED,
     ) -> None:
         from mmdet.registry import MODELS
         from mmdet.utils import register_all_modules
@@ -425,14 +486,14 @@ class Ours(Side):
 
         register_all_modules(init_default_scope=True)
         self.cfg = cfg or Config.fromfile(config_file(variant))
+        _change(self.cfg, dimensions)
         self.weights = weights
         torch.manual_seed(0)
         model = MODELS.build(self.cfg.model)
         if weights is not None:
             load_checkpoint(model, str(weights), map_location='cpu')
-        super().__init__(
-            variant, device, self.cfg.image_size, model.to(device)
-        )
+        size = dimensions.size or self.cfg.image_size
+        super().__init__(variant, device, size, model.to(device), dimensions)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`Side.outputs`."""
@@ -457,8 +518,8 @@ class Ours(Side):
         """The model by the class that is called as rfdetr's."""
         from rfdetr_mm import apis
 
-        return getattr(apis, class_name(self.variant))(
-            num_classes=num_classes(self.variant),
+        return getattr(apis, CLASS_NAMES[self.variant])(
+            num_classes=self.num_classes,
             pretrain_weights=str(self.weights),
             device=self.device,
         )
@@ -467,19 +528,23 @@ class Ours(Side):
         """The images, and mmdet's samples of them with their objects."""
         from mmdet.structures import DetDataSample
         from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+        from mmdet.structures.mask import BitmapMasks
         from mmengine.structures import InstanceData
 
         hw = (self.size, self.size)
         meta = dict(batch_input_shape=hw, img_shape=hw, ori_shape=hw)
         samples = []
         scale = images.new_tensor([self.size, self.size, 1])
-        for boxes, labels, *keypoints in objects:
+        for boxes, labels, *more in objects:
             sample = DetDataSample(metainfo=dict(meta, scale_factor=(1, 1)))
             sample.gt_instances = InstanceData(
                 bboxes=bbox_cxcywh_to_xyxy(boxes) * self.size, labels=labels
             )
-            if keypoints:
-                sample.gt_instances.keypoints = keypoints[0] * scale
+            if more and self.variant in MASK_VARIANTS:
+                masks = more[0].cpu().numpy().astype(np.uint8)
+                sample.gt_instances.masks = BitmapMasks(masks, *hw)
+            elif more:
+                sample.gt_instances.keypoints = more[0] * scale
             samples.append(sample)
         return images, samples
 
@@ -540,6 +605,19 @@ class Ours(Side):
 
 
 CLASSES = dict(zip(SIDES, (Ours, Upstream)))
+
+
+def _change(cfg: Any, dimensions: Dimensions) -> None:
+    """Change a config of ours, in place; raises what ``Ours`` raises."""
+    from rfdetr_mm.sizes.config_facts import set_resolution
+
+    if dimensions.size is not None:
+        set_resolution(cfg, dimensions.size)
+    if dimensions.classes is not None:
+        cfg.model.bbox_head.num_classes = dimensions.classes
+    if dimensions.queries is not None:
+        cfg.model.bbox_head.num_queries = dimensions.queries
+        cfg.model.test_cfg.max_per_img = dimensions.queries
 
 
 def _quiet(line: str) -> None:
@@ -639,9 +717,25 @@ def works_of(job: Job, **changed: Any) -> dict[str, Work]:
     return works
 
 
-def peak_of(side: str, variant: str, batch_size: int) -> tuple[float, float]:
-    """Peak memory in MiB before and after two training steps of a side."""
-    step = CLASSES[side](variant).train_step(batch_size, PhaseClock())
+def peak_of(
+    side: str,
+    variant: str,
+    batch_size: int,
+    changed: Mapping = MappingProxyType({}),
+) -> tuple[float, float]:
+    """Peak memory of this process, before and after two training steps.
+
+    Args:
+        side: One of ``SIDES``.
+        variant: One of ``upstream.VARIANTS``.
+        batch_size: Images of a step.
+        changed: Arguments of ``Dimensions``.
+
+    Returns:
+        Both peaks in MiB.
+    """
+    built = CLASSES[side](variant, dimensions=Dimensions(**changed))
+    step = built.train_step(batch_size, PhaseClock())
     before = peak_mib()
     for _ in range(2):
         step()
@@ -708,7 +802,7 @@ def start_up_code(side: str, variant: str, weights: Path) -> str:
     """A program from the imports to the first prediction."""
     image = 'np.zeros((480, 640, 3), np.uint8)'
     if side == 'rfdetr':
-        name = class_name(variant)
+        name = CLASS_NAMES[variant]
         return (
             f'import numpy as np; from rfdetr import {name}\n'
             f'model = {name}(num_classes={num_classes(variant)}, '

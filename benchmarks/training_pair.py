@@ -57,7 +57,8 @@ class Setup:
 
     Args:
         data: Folder of the data set.
-        variant: Model size, one of ``upstream.VARIANTS``.
+        variant: Model size, one of
+            ``upstream.DETECTION_VARIANTS``.
         schedule: ``'step'`` or ``'cosine'``.
         double: Whether to compute in float64.
     """

@@ -9,6 +9,7 @@ import copy
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +19,28 @@ import clone  # noqa: E402, F401  first: this clone's package and tools
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from rfdetr_mm_light.sizes import DETECTION, SIZES  # noqa: E402
+from rfdetr_mm_light.sizes import (  # noqa: E402
+    DETECTION,
+    SEGMENTATION,
+    SIZES,
+)
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 KEYPOINT_VARIANT = 'keypoint-preview'
-# For patches of 14 px rfdetr downloads weights; it has none of 20 px.
-VARIANTS = (
-    *(
-        size.word
-        for size in SIZES.values()
-        if size.task == DETECTION and size.patch_size == 16
-    ),
-    KEYPOINT_VARIANT,
+MASK_VARIANTS = tuple(
+    size.short_name for size in SIZES.values() if size.task == SEGMENTATION
 )
+CLASS_NAMES = {size.short_name: size.class_name for size in SIZES.values()}
+CLASS_NAMES[KEYPOINT_VARIANT] = 'RFDETRKeypointPreview'
+# For patches of 14 px rfdetr downloads weights; it has none of 20 px.
+DETECTION_VARIANTS = tuple(
+    size.word
+    for size in SIZES.values()
+    if size.task == DETECTION and size.patch_size == 16
+)
+VARIANTS = (*DETECTION_VARIANTS, *MASK_VARIANTS, KEYPOINT_VARIANT)
 NUM_CLASSES = 80
 NUM_KEYPOINTS = 17  # of the one class of KEYPOINT_VARIANT
 PERTURBATION = 0.02
@@ -52,6 +60,37 @@ def check_installed() -> None:
         )
 
 
+@dataclass(frozen=True)
+class Dimensions:
+    """What a comparison may change about a variant; None leaves it as it is.
+
+    Args:
+        size: Side of the images in pixels; windows of patches must fill it.
+        classes: How many classes there are.
+        queries: Queries of a group. Where a feature map has fewer cells,
+            rfdetr's groups lose their alignment, and this package's do not.
+        objects: How many objects every image has.
+    """
+
+    size: int | None = None
+    classes: int | None = None
+    queries: int | None = None
+    objects: int | None = None
+
+    def fields(self) -> dict[str, int]:
+        """Fields of rfdetr's ModelConfig; its position table follows."""
+        found = dict(
+            resolution=self.size,
+            num_classes=self.classes,
+            num_queries=self.queries,
+            num_select=self.queries,
+        )
+        return {k: value for k, value in found.items() if value is not None}
+
+
+UNCHANGED = Dimensions()
+
+
 def model_config(variant: str, **options: Any) -> Any:
     """ModelConfig of rfdetr for a variant.
 
@@ -62,7 +101,7 @@ def model_config(variant: str, **options: Any) -> Any:
     """
     import rfdetr.config
 
-    kind = getattr(rfdetr.config, f'{class_name(variant)}Config')
+    kind = getattr(rfdetr.config, f'{CLASS_NAMES[variant]}Config')
     options = dict(num_classes=num_classes(variant), device='cpu') | options
     return kind(pretrain_weights=None, **options)
 
@@ -70,11 +109,6 @@ def model_config(variant: str, **options: Any) -> Any:
 def num_classes(variant: str) -> int:
     """Classes that a variant is compared with."""
     return 1 if variant == KEYPOINT_VARIANT else NUM_CLASSES
-
-
-def class_name(variant: str) -> str:
-    """Name of the class of a variant, of rfdetr and of this package."""
-    return 'RFDETR' + ''.join(map(str.capitalize, variant.split('-')))
 
 
 def build_module(
@@ -95,14 +129,20 @@ def build_module(
     Returns:
         The module, on the device of the config.
     """
-    from rfdetr.config import KeypointTrainConfig, TrainConfig
+    from rfdetr.config import (
+        KeypointTrainConfig,
+        SegmentationTrainConfig,
+        TrainConfig,
+    )
     from rfdetr.training.module_model import RFDETRModelModule
 
     torch.manual_seed(seed)
     options = dict(dataset_dir='.', multi_scale=False) | options
-    kind = (
-        KeypointTrainConfig if config.num_keypoints_per_class else TrainConfig
-    )
+    kind = TrainConfig
+    if config.num_keypoints_per_class:
+        kind = KeypointTrainConfig
+    elif config.segmentation_head:
+        kind = SegmentationTrainConfig
     module = RFDETRModelModule(config, kind(**options))
     # rfdetr asks for TF32 on import.
     torch.set_float32_matmul_precision('highest')
@@ -131,16 +171,19 @@ def training_batch(
     images: Tensor,
     objects: Sequence[tuple[Tensor, ...]],
     sizes: Sequence[tuple[int, int]] | None = None,
+    third: str = 'keypoints',
 ) -> tuple[Any, list[dict[str, Tensor]]]:
     """Images and objects as rfdetr's model and criterion take them.
 
     Args:
         images: Normalised, shape (bs, 3, h, w).
         objects: Each image has boxes of shape (num_objects, 4), normalised
-            (cx, cy, w, h), labels of shape (num_objects,), and maybe
-            keypoints of shape (num_objects, num_keypoints, 3), normalised
-            (x, y) and COCO's visibility.
+            (cx, cy, w, h), labels of shape (num_objects,), and maybe a third
+            tensor.
         sizes: (h, w) of each original image in pixels; (1, 1) if None.
+        third: What a third tensor is: 'keypoints' of shape (num_objects,
+            num_keypoints, 3), normalised (x, y) and COCO's visibility, or
+            'masks', bool, of shape (num_objects, h, w).
 
     Returns:
         The nested tensor and one target per image.
@@ -152,9 +195,9 @@ def training_batch(
             boxes=boxes,
             labels=labels,
             orig_size=torch.tensor(size, device=images.device),
-            **({'keypoints': keypoints[0]} if keypoints else {}),
+            **({third: more[0]} if more else {}),
         )
-        for (boxes, labels, *keypoints), size in zip(
+        for (boxes, labels, *more), size in zip(
             objects, sizes or [(1, 1)] * len(objects)
         )
     ]

@@ -50,9 +50,7 @@ def test_attention_on_a_cpu(flops_of):
     query = torch.rand(2, 4, 6, 8, requires_grad=True)
     key = torch.rand(2, 4, 10, 8, requires_grad=True)
     once = 2 * 2 * 4 * 6 * 10 * 8  # of each of both products
-    forward = flops_of(
-        lambda: F.scaled_dot_product_attention(query, key, key)
-    )
+    forward = flops_of(lambda: F.scaled_dot_product_attention(query, key, key))
     assert forward == 2 * once
     whole = flops_of(
         lambda: (
