@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clone import ROOT
+import clone  # noqa: F401  first: this clone's package and tools
 from run_config import input_errors_in_one_line, stop  # noqa: E402
 
 # isort: split
@@ -56,6 +56,7 @@ from sides import (  # noqa: E402
     Ours,
     PhaseClock,
     Upstream,
+    config_file,
     images_of,
     peak_of,
     start_up_code,
@@ -97,7 +98,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--variant', choices=VARIANTS, default='nano', help='of the model')
     add('--rounds', type=positive, default=5, help='timed, one before')
     add('--batch-size', type=positive, help='of training: 2, on a GPU 16')
-    add('--data', help='folder of a data set, for the row data')
+    add(
+        '--data',
+        help='folder of a data set for the row data, instead of files that '
+        'are written for it',
+    )
     add('--eval-images', type=positive, default=5000, help='of the evaluation')
     add(
         '--eval-rounds',
@@ -270,16 +275,13 @@ class CpuComparison(Comparison):
 
     def data(self) -> None:
         """Training batches from files, by benchmark_data.py."""
-        if self.args.data is None:
-            self.content['skipped']['data'] = 'no --data was given'
-            return
         import benchmark_data
 
-        config = ROOT / 'configs' / 'rfdetr' / 'rfdetr_nano_custom.py'
-        medians = benchmark_data.main(
-            [str(config), '--passes', str(self.args.rounds)]
-            + ['--cfg-options', f'data_root={self.args.data}']
-        )
+        config = config_file(self.args.variant, 'custom')
+        options = [str(config), '--passes', str(self.args.rounds)]
+        if self.args.data is not None:
+            options += ['--cfg-options', f'data_root={self.args.data}']
+        found = benchmark_data.main(options)
         for workers in (0, 2):
             names = (
                 f'{workers} workers, ours, normalised in this process',
@@ -287,10 +289,7 @@ class CpuComparison(Comparison):
             )
             self.add(
                 f'training data, {workers} workers, time per image',
-                {
-                    side: [1 / medians[name]]
-                    for side, name in zip(SIDES, names)
-                },
+                {side: found[name] for side, name in zip(SIDES, names)},
             )
 
     def memory(self) -> None:

@@ -195,14 +195,14 @@ def batches_of(
     ]
 
 
-def config_file(variant: str) -> Path:
-    """This package's config of a variant."""
+def config_file(variant: str, data: str = 'coco') -> Path:
+    """This package's config of a variant, for COCO or for 'custom' data."""
     (size,) = (
         size
         for size in SIZES.values()
         if size.class_name == CLASS_NAMES[variant]
     )
-    return ROOT / 'configs' / size.config.replace('_custom', '_coco')
+    return ROOT / 'configs' / size.config.replace('custom', data)
 
 
 class PhaseClock:

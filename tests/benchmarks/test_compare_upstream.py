@@ -30,7 +30,7 @@ def content(compare, ours, theirs, flops=None, unit='ms'):
         machine=MACHINE,
         matmul_peak=1e11,
         rows=[],
-        skipped={'data': 'no --data was given'},
+        skipped={'train_step_bf16': 'no units'},
     )
     comparison.add(
         'work', {'rfdetr_mm': ours, 'rfdetr': theirs}, unit=unit, flops=flops
@@ -59,7 +59,7 @@ def content(compare, ours, theirs, flops=None, unit='ms'):
 def test_losses_are_named(compare, ours, theirs, ratio, verdict):
     text = compare.markdown(content(compare, ours, theirs))
     assert ratio in text and verdict in text
-    assert 'Left out: data: no --data was given' in text
+    assert 'Left out: train_step_bf16: no units' in text
 
 
 def test_units_and_the_limit_of_the_machine(compare):

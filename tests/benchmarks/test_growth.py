@@ -184,9 +184,7 @@ def test_bad_input(growth, options, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_pictures(
-    growth, growth_report, measured, tmp_path
-):
+def test_pictures(growth, growth_report, measured, tmp_path):
     content = growth.main(
         ['--axes', 'image', '--rounds', '1', '--out', str(tmp_path)]
     )
