@@ -7,6 +7,7 @@
 # make soak    a training killed twenty times ends as one that was not; over an hour
 # make scale-test  the tests of --engine ray, in an environment of their own
 # make matrix  other Pythons and torches: an environment each, deleted afterwards
+# make benchmarks  measure beside rfdetr on this processor, and write docs/benchmark.md
 # make lint    ruff, docstring coverage, spelling and banned phrases
 # make docs    the documentation site, in build/site/html
 # make docs-links  its links to other sites, over the network
@@ -21,7 +22,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: demo demo-masks demo-figures test slow fuzz soak scale-test matrix lint docs docs-links golden env test-env lock clean
+.PHONY: demo demo-masks demo-figures test slow fuzz soak scale-test matrix benchmarks lint docs docs-links golden env test-env lock clean
 
 STACK ?= onedl
 export STACK
@@ -69,6 +70,10 @@ scale-test:
 
 matrix:
 	tools/dev/matrix.sh
+
+# An hour or two; goes on where it was stopped. BENCHMARKS=--list says what is missing.
+benchmarks:
+	$(call IN_ENV,test) -W ignore benchmarks/measure.py $(BENCHMARKS)
 
 lint:
 	env="$$(tools/dev/environment.sh lint)"; export PATH="$$env/bin:$$PATH"; \

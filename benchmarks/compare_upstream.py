@@ -39,6 +39,8 @@ from paired_rounds import (  # noqa: E402
     say,
     spread,
 )
+from plan import entry_name  # noqa: E402
+from records import rows_record, write_record  # noqa: E402
 from report import (  # noqa: E402
     or_dash,
     page,
@@ -111,6 +113,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='of the evaluation; nothing is warmed up if 1',
     )
     add('--out', type=Path, default=Path('work_dirs/compare_upstream'))
+    add(
+        '--record',
+        type=Path,
+        help='folder that also gets a file of each row, as docs/benchmarks',
+    )
     add = given.add_argument_group('with --device cuda').add_argument
     add(
         '--configurations',
@@ -143,6 +150,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if on_gpu and args.rows is ROWS:
         args.rows = GPU_ROWS
     others = [row for row in args.rows if row not in GPU_ROWS]
+    if on_gpu and args.record:
+        stop('--record takes rows of a CPU only')
     if on_gpu and others:
         stop(
             f'--device cuda has the rows {" and ".join(GPU_ROWS)}; '
@@ -156,6 +165,7 @@ class CpuComparison(Comparison):
 
     ours: Ours
     upstream: Upstream
+    row = ''  # that is being measured
 
     def add(
         self,
@@ -176,6 +186,7 @@ class CpuComparison(Comparison):
         """
         sides = {side: spread(seconds[side]) for side in SIDES}
         row = dict(
+            row=self.row,
             what=what,
             unit=unit,
             sides=sides,
@@ -361,6 +372,7 @@ class CpuComparison(Comparison):
         wanted = [row for row in ROWS if row in self.args.rows]
         for row in sorted(wanted, key=lambda row: row == 'predict'):
             say(f'--- {row}')
+            self.row = row
             try:
                 getattr(self, row)()
             except NotImplementedError as error:
@@ -437,6 +449,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         comparison.run()
     content = comparison.content
     publish(args.out, 'compare', content, comparison.markdown())
+    for row in args.rows if args.record else ():
+        entry = (args.variant, args.batch_size, row)
+        kept = rows_record(content, *entry)
+        write_record(args.record, entry_name(*entry), kept)
     return content
 
 

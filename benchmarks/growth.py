@@ -33,6 +33,12 @@ from paired_rounds import (  # noqa: E402
     say,
     spread,
 )
+from records import (  # noqa: E402
+    FOLDER,
+    processor_here,
+    slug,
+    write_record,
+)
 from report import publish, write  # noqa: E402
 from sides import (  # noqa: E402
     SIDES,
@@ -92,6 +98,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='minutes after which no other point is measured',
     )
     add('--out', type=Path, default=Path('work_dirs/growth'))
+    add(
+        '--record',
+        action='store_true',
+        help='also for docs/benchmark.md: docs/benchmarks and docs/images',
+    )
     return given.parse_args(argv)
 
 
@@ -243,6 +254,22 @@ class Growth:
         return 'growth', content, markdown(content), plot(content)
 
 
+def record(content: Mapping[str, Any]) -> None:
+    """Keep the points, without single rounds, and the picture in docs."""
+    points = [
+        {
+            name: {k: v for k, v in part.items() if k != 'rounds'}
+            if name in ('time', 'memory') and part
+            else part
+            for name, part in point.items()
+        }
+        for point in content['points']
+    ]
+    path = write_record(FOLDER, 'growth', dict(content, points=points))
+    picture = f'growth_{slug(processor_here())}.png'
+    plot(content).savefig(path.parents[2] / 'images' / picture, dpi=80)
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, write the report and return its content."""
     args = parse_args(argv)
@@ -250,6 +277,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     growth = Growth(args)
     growth.run()
     publish(args.out, *growth.report())
+    if args.record:
+        record(growth.content)
     return growth.content
 
 

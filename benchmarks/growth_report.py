@@ -84,18 +84,10 @@ def faster_growth(content: Mapping[str, Any]) -> Iterator[str]:
                 )
 
 
-def markdown(content: Mapping[str, Any]) -> str:
-    """Put points and exponents into tables.
-
-    Args:
-        content: What growth.py measured.
-
-    Returns:
-        The text of the file.
-    """
-    head = ['', *(f'{word}: {side}' for word, *_ in PARTS.values()
-                  for side in SIDES)]  # fmt: skip
-    slopes = [
+def exponents_table(content: Mapping[str, Any]) -> str:
+    """The exponents of all curves."""
+    head = [f'{word}: {side}' for word, *_ in PARTS.values() for side in SIDES]
+    lines = [
         [
             TITLES[axis][0],
             *(
@@ -106,6 +98,18 @@ def markdown(content: Mapping[str, Any]) -> str:
         ]
         for axis in content['axes']
     ]
+    return table(['exponents', *head], lines)
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """Put points and exponents into tables.
+
+    Args:
+        content: What growth.py measured.
+
+    Returns:
+        The text of the file.
+    """
     sentences = list(faster_growth(content)) or [
         f'Nothing grows faster than in rfdetr by more than {MARGIN}.'
     ]
@@ -113,7 +117,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         content,
         'Exponents: the least-squares slope of the logarithms over the upper '
         'half of the points.',
-        table(head, slopes),
+        exponents_table(content),
         *sentences,
         'Medians with the lowest and the highest round; memory is the peak '
         'of two steps beyond imports and weights. Ratios are ours over '
