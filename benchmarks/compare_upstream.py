@@ -118,6 +118,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         help='folder that also gets a file of each row, as docs/benchmarks',
     )
+    _add_gpu_options(given)
+    args = given.parse_args(argv)
+    on_gpu = args.device == 'cuda'
+    args.batch_size = args.batch_size or (16 if on_gpu else 2)
+    if on_gpu and args.rows is ROWS:
+        args.rows = GPU_ROWS
+    others = [row for row in args.rows if row not in GPU_ROWS]
+    if on_gpu and args.record:
+        stop('--record takes rows of a CPU only')
+    if on_gpu and others:
+        stop(
+            f'--device cuda has the rows {" and ".join(GPU_ROWS)}; '
+            f'{", ".join(others)}: on a CPU only'
+        )
+    return args
+
+
+def _add_gpu_options(given: argparse.ArgumentParser) -> None:
     add = given.add_argument_group('with --device cuda').add_argument
     add(
         '--configurations',
@@ -144,20 +162,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=240,
         help='seconds for start and warm-up of a row',
     )
-    args = given.parse_args(argv)
-    on_gpu = args.device == 'cuda'
-    args.batch_size = args.batch_size or (16 if on_gpu else 2)
-    if on_gpu and args.rows is ROWS:
-        args.rows = GPU_ROWS
-    others = [row for row in args.rows if row not in GPU_ROWS]
-    if on_gpu and args.record:
-        stop('--record takes rows of a CPU only')
-    if on_gpu and others:
-        stop(
-            f'--device cuda has the rows {" and ".join(GPU_ROWS)}; '
-            f'{", ".join(others)}: on a CPU only'
-        )
-    return args
 
 
 class CpuComparison(Comparison):

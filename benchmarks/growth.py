@@ -180,7 +180,7 @@ class Growth:
             self._end = time.monotonic() + 60 * args.limit
 
     def point(self, axis: str, value: int) -> dict[str, Any]:
-        """The entry of a point, new or with what is known of it."""
+        """The entry of a point, new or the one that is there."""
         wanted = setting(axis, value)
         points = self.content['points']
         found = next((p for p in points if p['setting'] == wanted), None)

@@ -91,7 +91,7 @@ def lines_of(entry: Entry, records: Sequence[Record]) -> list[list[str]]:
 
     Args:
         entry: One of the plan.
-        records: Those of the processor, the newest first.
+        records: The records of the processor, the newest first.
     """
     for record in records:
         if record['entry'] != entry.name:
