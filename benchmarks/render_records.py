@@ -102,12 +102,14 @@ def lines_of(entry: Entry, records: Sequence[Record]) -> list[list[str]]:
                 for row in record['rows']
             ]
         why = f'{NOT_RUN}: {record["skipped"]}'
-        return [[_name(entry), why, *[''] * 7, record['date']]]
-    return [[_name(entry), NOT_RUN, *[''] * 8]]
+        return [_bare_line(entry, why, record['date'])]
+    return [_bare_line(entry, NOT_RUN, '')]
 
 
-def _name(entry: Entry) -> str:
-    return next(iter(entry.aims), entry.row.replace('_', ' '))
+def _bare_line(entry: Entry, why: str, date: str) -> list[str]:
+    """The cells of an entry without numbers."""
+    what, aim = next(iter(entry.aims.items()), (entry.row, ''))
+    return [what, why, *[''] * 6, aim, date]
 
 
 def machine_sentences(records: Sequence[Record]) -> str:

@@ -124,7 +124,7 @@ def test_tables_by_processor(records, render, tmp_path, monkeypatch):
         ' | 0.750 | 3 | 10, 20 | 40 %, 40 % |'
     ) in new
     assert '| **1.250** (0.625 to 2.500) |' in old and '2001-02-03' in old
-    assert '| forward, eager | not run |' in new
+    assert '| forward, eager | not run |  |  |  |  |  |  | 1.0 |  |' in new
     assert 'RFDETRMedium, batch 2: not run.' in new
     assert 'Earlier runs' not in text
     # A newer run of the old processor comes first and keeps the old number.
