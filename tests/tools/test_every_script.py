@@ -45,7 +45,7 @@ for script in scripts:
             text = traceback.format_exc()
         package = sys.modules.get('rfdetr_mm')
         answer = dict(
-            status=status, text=text[-2000:],
+            status=status, text=text,
             package=package and package.__file__,
         )
         with open(writer, 'w') as file:
